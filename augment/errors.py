@@ -1,0 +1,39 @@
+"""Every error a user can cause, with the exit code the command line gives it."""
+
+from __future__ import annotations
+
+
+class SparringError(Exception):
+    """A mistake with a remedy: the message is one line that says what is wrong, where, and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(SparringError):
+    """A recipe, option or name that cannot be used."""
+
+    exit_code = 2
+
+
+class Refused(SparringError):
+    """A gate or the verdict refused to publish."""
+
+    exit_code = 3
+
+
+class Locked(SparringError):
+    """Another run holds the output."""
+
+    exit_code = 4
+
+
+class BadInput(SparringError):
+    """Data that cannot be read, or of which too much is bad."""
+
+    exit_code = 5
+
+
+class Diverged(SparringError):
+    """The generator's training diverged; the last good checkpoint is kept."""
+
+    exit_code = 6

@@ -1,0 +1,84 @@
+"""Consumers are found by name through the entry-point group `sparring.consumers`; none is imported here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from augment.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from augment.measures import Measure
+    from gan.victim import Victim
+
+GROUP = "sparring.consumers"
+
+
+class Consumer(Protocol):
+    """A model that trains on real rows, and on the mix when there is one.
+
+    The constructor takes hyper-parameters only (keyword, each with a default, `seed` and `device` among
+    them) and stores each under its own name, as scikit-learn's estimators do.
+    """
+
+    modality: ClassVar[str]  # "text", "fields" or "behaviour"
+    metrics: ClassVar[Mapping[str, tuple[str, ...]]]  # keys "clean", "slices", "robust"; first clean is primary
+
+    def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> Consumer:
+        """Train on real rows, plus `mix` (published samples); choose its settings on `valid` alone.
+
+        The same grid is searched with and without a mix, so both arms get the same tuning budget.
+        """
+        ...
+
+    def predict(self, rows: pa.Table) -> np.ndarray:
+        """float32[n] probabilities, or for a recommender float32[n, n_items] scores of the users in `rows`."""
+        ...
+
+    def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
+        """Perturbed copies of test rows (several per `row_id`), used by verdicts, never by generation."""
+        ...
+
+    def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
+        """Every metric that `metrics` names, with what a paired bootstrap needs."""
+        ...
+
+    def as_victim(self) -> Victim: ...
+
+    def tables(self) -> dict[str, tuple[list[str], np.ndarray]]:
+        """The learnt id embeddings that make the behaviour encoder: name → (values, float32[n, d]).
+
+        Empty for a consumer of frozen text or image embeddings.
+        """
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write `model.safetensors` and `model.json`."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> Consumer: ...
+
+    @classmethod
+    def baselines(cls, seed: int, device: str) -> dict[str, Consumer]:
+        """Strong plain models, by name, for the table beside the verdict; each tunes itself on `valid`."""
+        ...
+
+
+def consumer_class(name: str) -> type[Consumer]:
+    """The consumer registered as `name`.
+
+    Raises UsageError when no installed package registers it.
+    """
+    found = {point.name: point for point in entry_points(group=GROUP)}
+    if name in found:
+        return found[name].load()
+    near = difflib.get_close_matches(name, found, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else f"; installed: {', '.join(sorted(found)) or 'none'}"
+    raise UsageError(f"no consumer is registered as '{name}' under {GROUP}{hint}")
