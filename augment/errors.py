@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class SparringError(Exception):
     """A mistake with a remedy: the message is one line that says what is wrong, where, and what to do."""
@@ -37,3 +40,9 @@ class Diverged(SparringError):
     """The generator's training diverged; the last good checkpoint is kept."""
 
     exit_code = 6
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """The end of an error about an unknown name: the nearest known one, or all of them."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(sorted(known)) or 'none'}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from augment.errors import UsageError
+from augment.errors import UsageError, suggest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,6 +78,4 @@ def consumer_class(name: str) -> type[Consumer]:
     found = {point.name: point for point in entry_points(group=GROUP)}
     if name in found:
         return found[name].load()
-    near = difflib.get_close_matches(name, found, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else f"; installed: {', '.join(sorted(found)) or 'none'}"
-    raise UsageError(f"no consumer is registered as '{name}' under {GROUP}{hint}")
+    raise UsageError(f"no consumer is registered as '{name}' under {GROUP}{suggest(name, found)}")

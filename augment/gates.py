@@ -1,0 +1,99 @@
+"""What every candidate must pass, whoever proposed it, and the scores it carries from then on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from augment.anchors import Anchors, Bank
+from augment.recipe import Gates
+from augment.validity import Validity
+from gan.victim import Victim
+
+NEIGHBOURS = 5  # nearest real rows that a sample names
+REASONS = ("not finite", "implausible", "label in doubt", "not novel", "too easy", "too hard")
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Proposed samples: candidate i was made from the anchor at anchor[i]."""
+
+    anchor: np.ndarray  # int64[n]
+    rows: pa.Table  # in the modality's columns
+    embedding: np.ndarray  # float32[n, D]
+
+    def __len__(self) -> int:
+        return len(self.anchor)
+
+    def take(self, index: np.ndarray) -> Candidates:
+        return Candidates(self.anchor[index], self.rows.take(pa.array(index)), self.embedding[index])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Candidates and their scores; refused[i] is the place in REASONS of the first gate that refused i, or −1."""
+
+    candidates: Candidates
+    hardness: np.ndarray
+    plausibility: np.ndarray
+    agreement: np.ndarray
+    novelty: np.ndarray
+    neighbours: np.ndarray  # int64[n, NEIGHBOURS] anchors
+    refused: np.ndarray
+
+    def take(self, index: np.ndarray) -> Judged:
+        scores = (self.hardness, self.plausibility, self.agreement, self.novelty, self.neighbours, self.refused)
+        return Judged(self.candidates.take(index), *(score[index] for score in scores))
+
+
+class Gatekeeper:
+    """Scores candidates against real training rows, the victim and the cross-fitted label models.
+
+    Plausibility is a conformal p-value: the share of really perturbed copies that lie at least as far from the real
+    rows, in units of the local spacing of real rows, as the sample does (Vovk et al., 2005). 0.05 therefore reads
+    "no stranger than 95% of what really happens to rows".
+    """
+
+    def __init__(self, anchors: Anchors, bank: Bank, validity: Validity, victim: Victim, gates: Gates) -> None:
+        self._anchors, self._validity, self._victim, self._gates = anchors, validity, victim, gates
+        # Spacing: distance from each real row to its fifth real neighbour (the first is the row itself).
+        self._spacing = np.maximum(anchors.index.search(anchors.embedding, NEIGHBOURS + 1)[0][:, -1], 1e-6)
+        self._real_strangeness = np.sort(self._strangeness(*anchors.index.search(bank.embedding, 1)))
+
+    def judge(self, candidates: Candidates) -> Judged:
+        distance, neighbours = self._anchors.index.search(candidates.embedding, NEIGHBOURS)
+        strangeness = self._strangeness(distance, neighbours)
+        stranger = len(self._real_strangeness) - np.searchsorted(self._real_strangeness, strangeness)
+        plausibility = (1 + stranger) / (1 + len(self._real_strangeness))
+        agreement = self._validity.agreement(candidates.anchor, candidates.rows, candidates.embedding)
+        nearest = self._anchors.embedding[neighbours[:, 0]]
+        novelty = 1 - _cosine(candidates.embedding, nearest)
+        hardness = self.hardness(candidates.anchor, candidates.embedding)
+        easy, hard = np.log1p(np.exp(-np.array(self._gates.band)[::-1]))  # margins to losses
+        fails = [
+            ~np.isfinite(candidates.embedding).all(axis=1) | ~np.isfinite(hardness),
+            plausibility < self._gates.min_plausibility,
+            agreement < self._gates.min_label_agreement,
+            novelty < self._gates.min_novelty,
+            hardness < easy,
+            hardness > hard,
+        ]
+        refused = np.where(np.any(fails, axis=0), np.argmax(fails, axis=0), -1)
+        return Judged(candidates, hardness, plausibility, agreement, novelty, neighbours, refused)
+
+    def hardness(self, anchor: np.ndarray, embedding: np.ndarray) -> np.ndarray:
+        """float32[n]: the victim's loss on vectors moved from the anchors at `anchor`."""
+        with torch.no_grad():
+            vectors = torch.from_numpy(embedding).to(self._anchors.device)
+            return self._victim.loss(vectors, self._anchors.condition(anchor)).cpu().numpy()
+
+    def _strangeness(self, distance: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
+        return distance[:, 0] / self._spacing[neighbours[:, 0]]
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.einsum("nd,nd->n", a, b) / np.maximum(norms, 1e-12)

@@ -1,0 +1,121 @@
+"""From anchors to publishable samples: propose, judge, keep each anchor's hardest that passes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from augment.anchors import Anchors
+from augment.gates import REASONS, Gatekeeper, Judged
+from augment.modalities import Modality
+from augment.samples import sample_schema
+from augment.strategies import Strategy
+from augment.validity import Validity
+
+BATCH = 512  # anchors at a time: bounds the memory of a run, whatever its length
+PASSES = 4  # over the anchors before a strategy gives up reaching its share
+
+
+@dataclass
+class Tally:
+    """What became of one strategy's proposals."""
+
+    proposed: int = 0
+    kept: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    false_negatives: int = 0
+    hardness: list[float] = field(default_factory=list)
+    novelty: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Turns what the gates let through into rows of the published table."""
+
+    task: str
+    run: str
+    weight: float
+    modality: Modality
+    anchors: Anchors
+    validity: Validity
+    gatekeeper: Gatekeeper
+
+    def samples(self, name: str, strategy: Strategy, wanted: int, seed: int, tally: Tally) -> Iterator[pa.Table]:
+        """Batches of samples of one strategy, up to `wanted` in all; `tally` counts what happened on the way."""
+        seen: set[str] = set()
+        for number in range(PASSES):
+            rng = np.random.default_rng([seed, number])
+            order = rng.permutation(len(self.anchors))
+            for start in range(0, len(order), BATCH):
+                batch = order[start : start + min(BATCH, max(8, wanted - tally.kept))]
+                judged = self.gatekeeper.judge(strategy.propose(batch, rng))
+                self._count(judged, tally)
+                table = self._table(name, _hardest_per_anchor(judged), seen, tally)
+                table = table.slice(0, wanted - tally.kept)
+                if len(table):
+                    tally.kept += len(table)
+                    tally.hardness += table["hardness"].to_pylist()
+                    tally.novelty += table["novelty"].to_pylist()
+                    yield table
+                if tally.kept >= wanted:
+                    return
+
+    def _count(self, judged: Judged, tally: Tally) -> None:
+        tally.proposed += len(judged.refused)
+        refused = judged.refused[judged.refused >= 0]
+        tally.refused.update(REASONS[code] for code in refused.tolist())
+
+    def _table(self, name: str, judged: Judged, seen: set[str], tally: Tally) -> pa.Table:
+        candidates, anchor = judged.candidates, judged.candidates.anchor
+        rows, dropped = self.validity.filter(anchor, candidates.rows)
+        tally.false_negatives += dropped
+        anchor_ids = self.anchors.rows["row_id"].take(pa.array(anchor))
+        ids = [self._id(name, a, e) for a, e in zip(anchor_ids.to_pylist(), candidates.embedding, strict=True)]
+        neighbours = self.anchors.rows["row_id"].combine_chunks().take(pa.array(judged.neighbours.ravel()))
+        width = judged.neighbours.shape[1]
+        count = len(ids)
+        columns = {
+            "sample_id": ids,
+            "task": [self.task] * count,
+            "strategy": [name] * count,
+            "label": self.validity.label[anchor],
+            "weight": np.full(count, self.weight, np.float32),
+            "anchor_id": anchor_ids,
+            "neighbour_ids": _lists(neighbours, width),
+            "encoder": [self.modality.encoder] * count,
+            "embedding": _lists(pa.array(candidates.embedding.ravel()), self.modality.dim),
+            "decoded": self.modality.as_decoded(rows),
+            "hardness": judged.hardness.astype(np.float32),
+            "plausibility": judged.plausibility.astype(np.float32),
+            "label_agreement": judged.agreement.astype(np.float32),
+            "novelty": judged.novelty.astype(np.float32),
+            "run": [self.run] * count,
+        }
+        table = pa.table(columns, schema=sample_schema(self.modality.decoded))
+        fresh = [i for i, sample in enumerate(ids) if sample not in seen]
+        seen.update(ids)
+        return table.take(fresh) if len(fresh) < count else table
+
+    def _id(self, strategy: str, anchor: str, embedding: np.ndarray) -> str:
+        """The same anchor moved to the same place by the same strategy is the same sample, in every run."""
+        digest = hashlib.blake2b(digest_size=12)
+        digest.update(f"{self.task}\0{strategy}\0{anchor}\0{self.modality.encoder}\0".encode())
+        digest.update(embedding.tobytes())
+        return digest.hexdigest()
+
+
+def _hardest_per_anchor(judged: Judged) -> Judged:
+    passed = np.flatnonzero(judged.refused < 0)
+    order = passed[np.argsort(-judged.hardness[passed], kind="stable")]
+    _, first = np.unique(judged.candidates.anchor[order], return_index=True)
+    return judged.take(np.sort(order[first]))
+
+
+def _lists(flat: pa.Array, width: int) -> pa.ListArray:
+    offsets = pa.array(np.arange(0, len(flat) + 1, width), pa.int32())
+    return pa.ListArray.from_arrays(offsets, flat)

@@ -1,0 +1,117 @@
+"""Users and their items: a user is the mean of the vectors of the items shown to the recommender.
+
+A sample is a synthetic user: `items` are what the recommender is shown, `targets` what it must score high
+(the anchor's real items, always), `negatives` hard items that must score low.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from augment.anchors import Bank
+from augment.modalities import Described
+from augment.neighbours import Neighbours
+
+DROPPED = (0.2, 0.7)  # share of a user's items that a perturbed copy hides
+NEGATIVES = 20  # nearest unseen items kept as hard negatives of a generated user
+ACTIVITY_GROUPS = 4  # segments: quartiles of history length
+_LIST = pa.list_(pa.string())
+
+
+class Behaviour:
+    """Item vectors are those the victim learnt from real training rows, frozen: the name carries their hash."""
+
+    decoded = pa.struct([("items", _LIST), ("targets", _LIST), ("negatives", _LIST)])
+    normalised = True
+    draws = 4
+
+    def __init__(self, tables: dict[str, tuple[list[str], np.ndarray]]) -> None:
+        values, vectors = tables["item_id"]
+        self._values = pa.array(values, pa.string())
+        self._vectors = np.ascontiguousarray(vectors, np.float32)
+        self.dim = self._vectors.shape[1]
+        self.encoder = f"behaviour@{hashlib.sha256(self._vectors.tobytes()).hexdigest()[:12]}"
+        self._near = Neighbours(_unit(self._vectors))
+
+    def anchors(self, train: pa.Table) -> pa.Table:
+        """One row per user with at least four distinct items (fewer leave nothing to hide): its items, as targets too."""
+        pairs = train.select(["user_id", "item_id"]).group_by(["user_id", "item_id"], use_threads=False).aggregate([])
+        users = pairs.group_by("user_id", use_threads=False).aggregate([("item_id", "list")])
+        users = users.filter(pc.greater_equal(pc.list_value_length(users["item_id_list"]), 4)).sort_by("user_id")
+        items = users["item_id_list"].combine_chunks()
+        none = pa.array([[]] * len(users), _LIST)
+        columns = {"row_id": users["user_id"], "items": items, "targets": items, "negatives": none}
+        return pa.table(columns)
+
+    def describe(self, rows: pa.Table, label: np.ndarray, rng: np.random.Generator) -> Described:
+        """The target is one of the user's own items; segments are quartiles of activity."""
+        items, offsets = self._flat(rows["targets"])
+        lengths = np.diff(offsets)
+        target = items[offsets[:-1] + (rng.random(len(rows)) * lengths).astype(np.int64)]
+        edges = np.quantile(lengths, np.arange(1, ACTIVITY_GROUPS) / ACTIVITY_GROUPS)
+        return Described(target, np.searchsorted(edges, lengths), self._vectors[target])
+
+    def encode(self, rows: pa.Table) -> np.ndarray:
+        items, offsets = self._flat(rows["items"])
+        return _unit(np.add.reduceat(self._vectors[items], offsets[:-1], axis=0))
+
+    def perturb(self, rows: pa.Table, rng: np.random.Generator) -> pa.Table:
+        """Hide a random share of each user's items; at least two stay."""
+        items, offsets = self._flat(rows["items"])
+        lengths = np.diff(offsets)
+        owner = np.repeat(np.arange(len(rows)), lengths)
+        share = rng.uniform(*DROPPED, size=len(rows))
+        keys = rng.random(len(items))
+        rank = np.empty(len(items), np.int64)
+        rank[np.lexsort((keys, owner))] = np.arange(len(items)) - offsets[:-1].repeat(lengths)
+        kept = rank < np.maximum(2, np.round((1 - share) * lengths)).astype(np.int64)[owner]
+        return self._with(rows, "items", items[kept], np.bincount(owner[kept], minlength=len(rows)))
+
+    def decode(self, embedding: np.ndarray, anchors: pa.Table, bank: Bank) -> tuple[pa.Table, np.ndarray]:
+        """Show the part of the history whose mean points most nearly where the vector does; hide the rest.
+
+        The nearest items outside the history become hard negatives.
+        """
+        items, offsets = self._flat(anchors["items"])
+        kept, negatives = [], []
+        _, near = self._near.search(embedding, NEGATIVES * 4)
+        for row, (start, stop) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+            history = items[start:stop]
+            vectors = self._vectors[history]
+            direction = embedding[row] - _unit(vectors.sum(axis=0))
+            order = np.argsort(-(vectors @ direction), kind="stable")
+            means = _unit(np.cumsum(vectors[order], axis=0))
+            least = max(2, round((1 - DROPPED[1]) * len(history)))
+            most = max(least, round((1 - DROPPED[0]) * len(history)))
+            size = least + int(np.argmax(means[least - 1 : most] @ embedding[row]))
+            kept.append(np.sort(order[:size]) + start)
+            unseen = near[row][~np.isin(near[row], history)]
+            negatives.append(unseen[:NEGATIVES])
+        rows = self._with(anchors, "items", items[np.concatenate(kept)], np.array([len(k) for k in kept]))
+        rows = self._with(rows, "negatives", np.concatenate(negatives), np.array([len(n) for n in negatives]))
+        return rows, self.encode(rows)
+
+    def as_decoded(self, rows: pa.Table) -> pa.StructArray:
+        columns = [rows[name].combine_chunks() for name in ("items", "targets", "negatives")]
+        return pa.StructArray.from_arrays(columns, fields=list(self.decoded))
+
+    def _flat(self, column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+        """Item codes of all lists, end to end, and int64[n + 1] offsets."""
+        lists = column.combine_chunks()
+        codes = pc.index_in(lists.flatten(), self._values).to_numpy(zero_copy_only=False).astype(np.int64)
+        lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+        return codes, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+    def _with(self, rows: pa.Table, name: str, items: np.ndarray, lengths: np.ndarray) -> pa.Table:
+        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+        lists = pa.ListArray.from_arrays(offsets, self._values.take(pa.array(items)))
+        return rows.set_column(rows.column_names.index(name), name, lists.cast(_LIST))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return (vectors / np.maximum(norm, 1e-12)).astype(np.float32)

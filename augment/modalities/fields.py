@@ -1,0 +1,100 @@
+"""Impressions: one learnt table per categorical field; a row is the concatenation of its fields' vectors."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from augment.anchors import Bank
+from augment.modalities import Described, classes
+from augment.neighbours import Neighbours
+
+MASKED_SHARE = 0.3  # of the fields, in a masked copy
+SWAPPED_FIELDS = 2  # at most, in a swapped copy
+NEAR = 10  # a swap takes one of this many values nearest to the old one, or any value as often as it occurs
+
+
+class Fields:
+    """Rows have one string column per field; null, and any value the tables do not know, is entry 0.
+
+    The tables are the ones the victim learnt from real training rows, frozen: the name carries their hash.
+    """
+
+    normalised = False
+    draws = 4
+
+    def __init__(self, tables: dict[str, tuple[list[str], np.ndarray]], train: pa.Table) -> None:
+        self._names = list(tables)
+        self._values = {name: pa.array(values, pa.string()) for name, (values, _) in tables.items()}
+        self._tables = {name: np.ascontiguousarray(table, np.float32) for name, (_, table) in tables.items()}
+        self._train = train.select(self._names)
+        self.decoded = pa.struct([(name, pa.string()) for name in self._names])
+        self.dim = sum(table.shape[1] for table in self._tables.values())
+        digest = hashlib.sha256(b"".join(table.tobytes() for table in self._tables.values())).hexdigest()
+        self.encoder = f"fields@{digest[:12]}"
+
+    def anchors(self, train: pa.Table) -> pa.Table:
+        return train
+
+    def describe(self, rows: pa.Table, label: np.ndarray, rng: np.random.Generator) -> Described:
+        """The segment tells rows with an unknown or missing field from the others."""
+        rare = np.any([self._codes(rows, name) == 0 for name in self._names], axis=0)
+        return Described(label, rare.astype(np.int64), classes(label))
+
+    def encode(self, rows: pa.Table) -> np.ndarray:
+        return np.concatenate([self._tables[name][self._codes(rows, name)] for name in self._names], axis=1)
+
+    def perturb(self, rows: pa.Table, rng: np.random.Generator) -> pa.Table:
+        """Half of the copies lose 30% of their fields, the others have one or two fields swapped."""
+        count, fields = len(rows), len(self._names)
+        masked = rng.random(count) < 0.5
+        # Ranks of random keys: the first few fields of each row's random order are the ones touched.
+        order = rng.random((count, fields)).argsort(axis=1).argsort(axis=1)
+        touched = np.where(masked, max(1, round(MASKED_SHARE * fields)), rng.integers(1, SWAPPED_FIELDS + 1, count))
+        touched = order < touched[:, None]
+        for i, name in enumerate(self._names):
+            old = rows[name].combine_chunks()
+            swapped = self._swap(name, self._codes(rows, name), rng)
+            new = pc.if_else(pa.array(masked), pa.scalar(None, pa.string()), swapped)
+            rows = rows.set_column(rows.column_names.index(name), name, pc.if_else(pa.array(touched[:, i]), new, old))
+        return rows
+
+    def decode(self, embedding: np.ndarray, anchors: pa.Table, bank: Bank) -> tuple[pa.Table, np.ndarray]:
+        """Each field takes the value nearest to its part of the vector; entry 0 decodes to null."""
+        start = 0
+        for name in self._names:
+            width = self._tables[name].shape[1]
+            _, nearest = self._near[name].search(embedding[:, start : start + width], 1)
+            column = self._strings(name, nearest[:, 0])
+            # A field that kept its code keeps its own string, which may be a value the tables fold into 0.
+            same = pa.array(nearest[:, 0] == self._codes(anchors, name))
+            column = pc.if_else(same, anchors[name].combine_chunks(), column)
+            anchors = anchors.set_column(anchors.column_names.index(name), name, column)
+            start += width
+        return anchors, self.encode(anchors)
+
+    def as_decoded(self, rows: pa.Table) -> pa.StructArray:
+        columns = [rows[name].combine_chunks() for name in self._names]
+        return pa.StructArray.from_arrays(columns, fields=list(self.decoded))
+
+    def _codes(self, rows: pa.Table, name: str) -> np.ndarray:
+        found = pc.index_in(rows[name].combine_chunks(), self._values[name])
+        return pc.fill_null(found, 0).to_numpy(zero_copy_only=False).astype(np.int64)
+
+    def _strings(self, name: str, index: np.ndarray) -> pa.Array:
+        return self._values[name].take(pa.array(index, mask=index == 0))
+
+    def _swap(self, name: str, old: np.ndarray, rng: np.random.Generator) -> pa.Array:
+        """Half near values by FAISS, half values drawn as often as they occur among training rows."""
+        _, near = self._near[name].search(self._tables[name][old], NEAR)
+        nearby = self._strings(name, near[np.arange(len(old)), rng.integers(near.shape[1], size=len(old))])
+        common = self._train[name].take(pa.array(rng.integers(len(self._train), size=len(old)))).combine_chunks()
+        return pc.if_else(pa.array(rng.random(len(old)) < 0.5), nearby, common)
+
+    @cached_property
+    def _near(self) -> dict[str, Neighbours]:
+        return {name: Neighbours(table) for name, table in self._tables.items()}

@@ -1,0 +1,145 @@
+"""Is a sample's label still right? Judged by models that never saw its anchor (cross-fitting).
+
+A k-nearest-neighbour vote of the anchor's own class passes nearly every anchored sample, so it says nothing;
+a model fitted on the other folds has no such bond to the anchor.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import csr_matrix
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+
+from augment.ease import ease
+from augment.errors import BadInput
+
+FOLDS = 3
+FIT_ROWS = 20_000  # rows per fold's logistic regression: enough for a few hundred dimensions
+EASE_L2 = 200.0
+
+
+class Validity(Protocol):
+    label: np.ndarray  # float32[N], soft where an anchor had none
+
+    def agreement(self, anchor: np.ndarray, rows: pa.Table, embedding: np.ndarray) -> np.ndarray:
+        """float32[n] in [0, 1] of samples made from the anchors at `anchor`."""
+        ...
+
+    def filter(self, anchor: np.ndarray, rows: pa.Table) -> tuple[pa.Table, int]:
+        """Rows without their likely false negatives, and how many were dropped."""
+        ...
+
+
+class LabelValidity:
+    """Classification: logistic regressions on the embeddings, one per fold.
+
+    agreement = 1 − |p(x') − p(x)|: how far the move from the anchor x to the sample x' changed what a model that
+    never saw x believes. Unlabelled anchors take the models' mean probability as their soft label.
+    """
+
+    def __init__(self, embedding: np.ndarray, label: np.ndarray, seed: int) -> None:
+        known = np.flatnonzero(np.isfinite(label))
+        if len(np.unique(label[known])) < 2:
+            raise BadInput("training rows of one class only: label agreement needs both; widen the training period")
+        rng = np.random.default_rng(seed)
+        self._fold = np.full(len(label), -1)
+        self._fold[known] = rng.permutation(len(known)) % FOLDS
+        models = []
+        for fold in range(FOLDS):
+            rows = known[self._fold[known] != fold]
+            rows = rng.choice(rows, size=min(len(rows), FIT_ROWS), replace=False)
+            models.append(LogisticRegression(max_iter=300).fit(embedding[rows], label[rows] > 0.5))
+        self._weight = np.concatenate([m.coef_ for m in models]).T.astype(np.float32)
+        self._bias = np.concatenate([m.intercept_ for m in models]).astype(np.float32)
+        self._anchor = self._probability(np.arange(len(label)), embedding)
+        self.label = np.where(np.isfinite(label), label, self._anchor).astype(np.float32)
+
+    def agreement(self, anchor: np.ndarray, rows: pa.Table, embedding: np.ndarray) -> np.ndarray:
+        return 1 - np.abs(self._probability(anchor, embedding) - self._anchor[anchor])
+
+    def filter(self, anchor: np.ndarray, rows: pa.Table) -> tuple[pa.Table, int]:
+        return rows, 0
+
+    def _probability(self, anchor: np.ndarray, embedding: np.ndarray) -> np.ndarray:
+        """By the one model that never saw the anchor; by their mean where none did (unlabelled)."""
+        every = expit(embedding @ self._weight + self._bias)
+        fold = self._fold[anchor]
+        own = np.take_along_axis(every, np.maximum(fold, 0)[:, None], axis=1)[:, 0]
+        return np.where(fold >= 0, own, every.mean(axis=1)).astype(np.float32)
+
+
+class RankingValidity:
+    """Recommendation: EASE models, one per fold of users.
+
+    agreement = share of unseen items that the anchor's hidden targets outrank (AUC) when the model of another fold
+    is shown the sample's items. An item in that model's top `false_negative_share` is too likely a real interest
+    to be a negative.
+    """
+
+    MAX_ITEMS = 20_000  # EASE inverts an item × item matrix
+
+    def __init__(self, anchors: pa.Table, false_negative_share: float, seed: int) -> None:
+        self._items = pc.unique(pc.list_flatten(anchors["targets"]))
+        if len(self._items) > self.MAX_ITEMS:
+            raise BadInput(
+                f"{len(self._items)} items: the cross-fitted false-negative filter serves up to {self.MAX_ITEMS}; "
+                "raise `core` in the source's split to keep the items with enough interactions"
+            )
+        history = self._matrix(anchors["targets"])
+        self._fold = np.random.default_rng(seed).permutation(len(anchors)) % 2
+        self._models = [ease(history[self._fold != fold], None, EASE_L2) for fold in (0, 1)]
+        self._refused = max(1, round(false_negative_share * len(self._items)))
+        self.label = np.ones(len(anchors), np.float32)
+
+    def agreement(self, anchor: np.ndarray, rows: pa.Table, embedding: np.ndarray) -> np.ndarray:
+        shown, targets = self._matrix(rows["items"]), self._matrix(rows["targets"])
+        scores = self._scores(anchor, shown)
+        out = np.ones(len(rows), np.float32)
+        for i, score in enumerate(scores):
+            seen, target = _row(shown, i), _row(targets, i)
+            hidden = np.setdiff1d(target, seen)
+            if not len(hidden):
+                continue
+            others = np.delete(score, target)
+            below = np.searchsorted(np.sort(others), score[hidden])
+            out[i] = below.mean() / len(others)
+        return out
+
+    def filter(self, anchor: np.ndarray, rows: pa.Table) -> tuple[pa.Table, int]:
+        """Only judged against the anchor's whole history: what a copy hides is no reason to trust a negative."""
+        lists = rows["negatives"].combine_chunks()
+        lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+        owner = np.repeat(np.arange(len(rows)), lengths)
+        item = pc.index_in(lists.flatten(), self._items).to_numpy(zero_copy_only=False).astype(np.int64)
+        scores = self._scores(anchor, self._matrix(rows["targets"]))
+        limit = -np.partition(-scores, self._refused - 1, axis=1)[:, self._refused - 1]
+        kept = scores[owner, item] < limit[owner]
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(owner[kept], minlength=len(rows)))])
+        filtered = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), lists.flatten().filter(pa.array(kept)))
+        position = rows.column_names.index("negatives")
+        return rows.set_column(position, "negatives", filtered.cast(lists.type)), int((~kept).sum())
+
+    def _scores(self, anchor: np.ndarray, shown: csr_matrix) -> np.ndarray:
+        """float32[n, items] by the model of the fold that the anchor is not in."""
+        fold = self._fold[anchor]
+        scores = np.empty(shown.shape, np.float32)
+        for f, model in enumerate(self._models):
+            scores[fold == f] = shown[fold == f] @ model
+        return scores
+
+    def _matrix(self, lists: pa.ChunkedArray) -> csr_matrix:
+        flat = lists.combine_chunks()
+        column = pc.index_in(flat.flatten(), self._items).to_numpy(zero_copy_only=False).astype(np.int64)
+        lengths = pc.list_value_length(flat).to_numpy(zero_copy_only=False)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        ones = np.ones(len(column), np.float32)
+        return csr_matrix((ones, column, offsets), shape=(len(flat), len(self._items)))
+
+
+def _row(matrix: csr_matrix, i: int) -> np.ndarray:
+    return matrix.indices[matrix.indptr[i] : matrix.indptr[i + 1]]
