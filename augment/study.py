@@ -1,0 +1,81 @@
+"""Before and after: the same consumer trained on real rows and on the mix, and the strongest plain model beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from augment.errors import UsageError, suggest
+from augment.measures import Measure
+from augment.plugins import Consumer
+from augment.recipe import VerdictSettings
+from augment.verdict import Verdict, compare, decide
+
+
+@dataclass(frozen=True)
+class Arena:
+    """One task's real rows, ready to train on. `test` and `attacked` are read by `judge` alone."""
+
+    train: pa.Table
+    valid: pa.Table
+    test: pa.Table
+    attacked: Mapping[str, pa.Table]
+
+
+def check_metrics(consumer: type[Consumer], settings: VerdictSettings, where: str) -> None:
+    """Raise UsageError for a metric that the recipe names and the consumer does not have."""
+    known = [metric for group in consumer.metrics.values() for metric in group]
+    for metric in (*settings.clean, *settings.improve):
+        if metric not in known:
+            raise UsageError(f"{where}.verdict: unknown metric '{metric}'{suggest(metric, known)}")
+
+
+def fit_seeds(make: Callable[[int], Consumer], seeds: list[int], arena: Arena, mix: pa.Table | None) -> list[Consumer]:
+    return [make(seed).fit(arena.train, arena.valid, mix) for seed in seeds]
+
+
+def strongest_baseline(consumer: type[Consumer], seeds: list[int], arena: Arena, device: str) -> tuple[str, list[Consumer]]:
+    """The plain model with the best primary clean metric on validation rows, trained once per seed.
+
+    All candidates are tried with the first seed; the choice never sees a test row.
+    """
+    primary = consumer.metrics["clean"][0]
+    fitted = {name: model.fit(arena.train, arena.valid) for name, model in consumer.baselines(seeds[0], device).items()}
+
+    def on_valid(name: str) -> float:
+        measure = fitted[name].evaluate(arena.valid, {})[primary]
+        return measure.value() if measure.better_is == "higher" else -measure.value()
+
+    best = max(fitted, key=on_valid)
+    others = [consumer.baselines(seed, device)[best].fit(arena.train, arena.valid) for seed in seeds[1:]]
+    return best, [fitted[best], *others]
+
+
+def judge(
+    real: list[Consumer],
+    mix: list[Consumer],
+    baseline: tuple[str, list[Consumer]],
+    arena: Arena,
+    settings: VerdictSettings,
+    seed: int,
+) -> Verdict:
+    """Evaluate every model once on the test rows and decide by the recipe's rule."""
+
+    def measured(models: list[Consumer]) -> list[dict[str, Measure]]:
+        return [model.evaluate(arena.test, arena.attacked) for model in models]
+
+    name, plain = baseline
+    comparisons = compare(
+        measured(real),
+        measured(mix),
+        measured(plain),
+        name,
+        draws=settings.draws,
+        confidence=settings.confidence,
+        seed=seed,
+    )
+    return decide(
+        comparisons, settings.clean, settings.improve, tolerance=settings.tolerance, confidence=settings.confidence
+    )

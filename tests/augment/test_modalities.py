@@ -1,0 +1,105 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from augment.anchors import Anchors, build_bank
+from augment.modalities.behaviour import Behaviour
+from augment.modalities.fields import Fields
+
+
+@pytest.fixture
+def fields():
+    rng = np.random.default_rng(0)
+    colours = ["", "red", "green", "blue"]
+    sizes = ["", "S", "M", "L", "XL"]
+    tables = {
+        "colour": (colours, rng.standard_normal((4, 6)).astype(np.float32)),
+        "size": (sizes, rng.standard_normal((5, 6)).astype(np.float32)),
+    }
+    rows = pa.table(
+        {
+            "row_id": [str(i) for i in range(200)],
+            "colour": pa.array([["red", "green", "blue", "puce", None][i % 5] for i in range(200)]),
+            "size": pa.array([["S", "M", "L", "XL"][i % 4] for i in range(200)]),
+        }
+    )
+    return Fields(tables, rows), rows
+
+
+def test_fields_decode_what_they_encode(fields):
+    modality, rows = fields
+    decoded, embedding = modality.decode(modality.encode(rows), rows, bank=None)
+    assert decoded.select(["colour", "size"]).equals(rows.select(["colour", "size"]))  # 'puce' and null keep their form
+    np.testing.assert_array_equal(embedding, modality.encode(rows))
+
+
+def test_fields_unknown_and_missing_values_share_entry_zero(fields):
+    modality, rows = fields
+    vectors = modality.encode(rows)
+    np.testing.assert_array_equal(vectors[3, :6], vectors[4, :6])
+
+
+def test_fields_perturb_changes_some_fields_with_values_that_exist(fields):
+    modality, rows = fields
+    copy = modality.perturb(rows, np.random.default_rng(1))
+    assert copy["row_id"].equals(rows["row_id"])
+    changed = sum(a != b for a, b in zip(copy["size"].to_pylist(), rows["size"].to_pylist(), strict=True))
+    assert 20 < changed < 180
+    assert set(copy["size"].to_pylist()) <= {None, "S", "M", "L", "XL"}
+    again = modality.perturb(rows, np.random.default_rng(1))
+    assert again.equals(copy)
+
+
+@pytest.fixture
+def behaviour():
+    rng = np.random.default_rng(0)
+    items = [f"i{n}" for n in range(40)]
+    modality = Behaviour({"item_id": (items, rng.standard_normal((40, 8)).astype(np.float32))})
+    pairs = {(f"u{u}", items[i]) for u in range(30) for i in rng.choice(40, size=rng.integers(3, 15), replace=False)}
+    users, history = zip(*sorted(pairs), strict=True)
+    return modality, pa.table({"user_id": users, "item_id": history})
+
+
+def test_behaviour_anchors_are_the_users_with_enough_items(behaviour):
+    modality, train = behaviour
+    anchors = modality.anchors(train)
+    lengths = [len(items) for items in anchors["items"].to_pylist()]
+    assert min(lengths) >= 4
+    first = anchors.slice(0, 1).to_pylist()[0]
+    mine = {i for u, i in zip(*train.to_pydict().values(), strict=True) if u == first["row_id"]}
+    assert set(first["items"]) == set(first["targets"]) == mine
+
+
+def test_behaviour_perturb_hides_items_and_keeps_targets(behaviour):
+    modality, train = behaviour
+    anchors = modality.anchors(train)
+    copy = modality.perturb(anchors, np.random.default_rng(0))
+    for row in copy.to_pylist():
+        assert set(row["items"]) <= set(row["targets"])
+        assert len(row["items"]) >= 2
+    assert copy["targets"].equals(anchors["targets"])
+    hidden = 1 - sum(map(len, copy["items"].to_pylist())) / sum(map(len, anchors["items"].to_pylist()))
+    assert 0.2 < hidden < 0.6
+
+
+def test_behaviour_decode_moves_towards_the_vector_and_never_proposes_an_owned_item_as_negative(behaviour):
+    modality, train = behaviour
+    anchors = modality.anchors(train)
+    start = modality.encode(anchors)
+    goal = np.roll(start, 1, axis=0)
+    rows, embedding = modality.decode(goal, anchors, bank=None)
+    assert ((embedding * goal).sum(axis=1) > (start * goal).sum(axis=1)).mean() > 0.9
+    for row in rows.to_pylist():
+        assert set(row["items"]) < set(row["targets"])
+        assert not set(row["negatives"]) & set(row["targets"])
+        assert row["negatives"]
+
+
+def test_the_bank_holds_real_perturbations_of_its_own_anchors(fields):
+    modality, rows = fields
+    described = modality.describe(rows, np.zeros(len(rows), np.float32), np.random.default_rng(0))
+    anchors = Anchors(rows, modality.encode(rows), np.zeros(len(rows), np.float32), described, "cpu")
+    bank = build_bank(anchors, modality, 50, 3, np.random.default_rng(0))
+    assert bank.displacements.shape == (50, 3, 12)
+    rebuilt = bank.origin[:, None] + bank.displacements
+    np.testing.assert_allclose(rebuilt.reshape(150, 12), modality.encode(bank.rows), atol=1e-5)
