@@ -184,7 +184,7 @@ def load(name: str) -> Recipe:
     Raises UsageError, in one line, for a file that is missing, not TOML or not a recipe.
     """
     if name in shipped():
-        text = files("augment").joinpath("recipes", f"{name}.toml").read_text("utf-8")
+        text = files("augment").joinpath("recipes").joinpath(f"{name}.toml").read_text("utf-8")
     else:
         path = Path(name)
         if path.suffix != ".toml" and not path.exists():

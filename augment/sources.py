@@ -1,0 +1,336 @@
+"""Raw logs in, clean splits out: read by DuckDB out of core, checked, cleaned, quarantined with a reason.
+
+A row goes raw → typed (roles cast, each bad row with its reason) → clean (duplicates, bots, sparse ids gone)
+→ split → one Parquet file a split. Only SQL touches rows, so memory stays bounded by DuckDB's limit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+
+import duckdb
+
+from augment import database
+from augment.errors import BadInput, suggest
+from augment.recipe import Source
+
+MEMORY = "2GB"  # beyond it DuckDB spills to the work folder
+BINS = 16  # of a numeric field, by quantiles of training rows
+EARLIEST = 631_152_000_000_000  # 1990 in microseconds: earlier timestamps are no shop's
+HARMLESS = "duplicate"  # quarantined, but no sign of a broken source
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Parquet files with the standard columns, and what was left out of them."""
+
+    train: Path
+    valid: Path
+    test: Path
+    unlabelled: Path | None
+    quarantine: Path
+    counts: dict[str, int]  # split → rows
+    quarantined: dict[str, int]  # reason → rows
+
+
+def fingerprint(source: Source) -> dict[str, str]:
+    """Input → sha256, for each file or for the query's result. Raises BadInput when there is nothing to read."""
+    if source.path:
+        return {path: _sha256(Path(path)) for path in _files(source.path)}
+    digest = hashlib.sha256()
+    with database.rows(str(source.connection), str(source.query)) as reader:
+        for batch in reader:
+            digest.update(batch.serialize())
+    return {str(source.query): digest.hexdigest()}
+
+
+def prepare(name: str, source: Source, modality: str, folder: Path, seed: int) -> Splits:
+    """Read, clean and split one source into `folder`.
+
+    modality says which roles are needed: "text" (text, label), "fields" (label) or "behaviour" (user, item).
+    Raises BadInput: a file or column that is missing, too many bad rows, or a split left empty.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect(str(folder / "source.duckdb")) as db:
+        db.execute(f"SET memory_limit = '{MEMORY}'; SET threads = 2")
+        db.execute("SET enable_progress_bar = false")
+        return _Reader(db, name, source, modality, folder, seed).read()
+
+
+class _Reader:
+    def __init__(
+        self, db: duckdb.DuckDBPyConnection, name: str, source: Source, modality: str, folder: Path, seed: int
+    ) -> None:
+        self.db, self.name, self.source, self.modality, self.folder, self.seed = db, name, source, modality, folder, seed
+        columns = source.columns
+        roles = {"id": columns.id, "user_id": columns.user, "item_id": columns.item, "timestamp": columns.timestamp}
+        roles |= {"label": columns.label, "text": columns.text, "segment": columns.segment}
+        self.roles = {role: column for role, column in roles.items() if column}
+        self.fields = {field: field for field in columns.fields}
+        self.numbers = {number: number for number in columns.numbers}
+
+    def read(self) -> Splits:
+        self._check_roles()
+        self._load()
+        self._check_columns()
+        self._type()
+        self._clean()
+        self._split()
+        return self._write()
+
+    def _check_roles(self) -> None:
+        needed = {"text": ("text", "label"), "fields": ("label",), "behaviour": ("user_id", "item_id")}[self.modality]
+        for role in needed:
+            if role not in self.roles:
+                raise BadInput(f"sources.{self.name}.columns: this task needs the role '{role.removesuffix('_id')}'")
+        if self.modality == "fields" and not (self.fields or self.numbers or {"user_id", "item_id"} & set(self.roles)):
+            raise BadInput(f"sources.{self.name}.columns: name the impression's fields")
+        if self.source.split.by != "random" and "timestamp" not in self.roles:
+            raise BadInput(f"sources.{self.name}.columns: a split by {self.source.split.by} needs the role 'timestamp'")
+
+    def _load(self) -> None:
+        """Table `raw`: every column of the source, and `__row`, the row's place in it."""
+        if self.source.path:
+            self._load_files(_files(self.source.path))
+            return
+        with database.rows(str(self.source.connection), str(self.source.query)) as reader:
+            self.db.register("incoming", reader)
+            self.db.execute("CREATE TABLE raw AS SELECT row_number() OVER () AS __row, * FROM incoming")
+            self.db.unregister("incoming")
+
+    def _load_files(self, paths: list[str]) -> None:
+        suffixes = [s for s in Path(paths[0]).suffixes if s not in (".gz", ".zst")]
+        kind = suffixes[-1].lower() if suffixes else ""
+        options = {
+            ".parquet": "read_parquet(?, union_by_name = true)",
+            ".csv": "read_csv(?, header = true, all_varchar = true, store_rejects = true, union_by_name = true)",
+            ".tsv": "read_csv(?, delim = '\t', header = true, all_varchar = true, store_rejects = true)",
+            ".jsonl": "read_json(?, format = 'newline_delimited', ignore_errors = true, union_by_name = true)",
+        }
+        options[".ndjson"] = options[".jsonl"]
+        if kind not in options:
+            raise BadInput(f"{paths[0]}: format '{kind}' is not one of {', '.join(sorted(options))} (also .gz, .zst)")
+        try:
+            self.db.execute(f"CREATE TABLE raw AS SELECT row_number() OVER () AS __row, * FROM {options[kind]}", [paths])
+        except duckdb.Error as error:
+            raise BadInput(f"sources.{self.name}: cannot read {self.source.path}: {str(error).splitlines()[0]}") from None
+
+    def _check_columns(self) -> None:
+        present = [row[0] for row in self.db.execute("DESCRIBE raw").fetchall()]
+        for column in [*self.roles.values(), *self.fields, *self.numbers]:
+            if column not in present:
+                raise BadInput(f"sources.{self.name}: no column '{column}'{suggest(column, set(present) - {'__row'})}")
+
+    def _type(self) -> None:
+        """Table `typed`: standard columns and `reason`, null for a good row."""
+        strings = {**{r: c for r, c in self.roles.items() if r not in ("timestamp", "label")}, **self.fields}
+        select = [f"nullif(trim(CAST({_q(c)} AS VARCHAR)), '') AS {_q(r)}" for r, c in strings.items()]
+        select += [f"TRY_CAST({_q(c)} AS DOUBLE) AS {_q(r)}" for r, c in self.numbers.items()]
+        if label := self.roles.get("label"):
+            select.append(f"TRY_CAST({_q(label)} AS DOUBLE) AS label")
+        if column := self.roles.get("timestamp"):
+            select.append(f"{self._microseconds(column)} AS timestamp")
+        tests = self._tests()
+        reason = f"CASE {' '.join(f'WHEN {test} THEN {_text(why)}' for why, test in tests.items())} END" if tests else "NULL"
+        self.db.execute(
+            f"CREATE TABLE typed AS SELECT t.*, {reason} AS reason FROM "
+            f"(SELECT __row, {', '.join(select)} FROM raw) t JOIN raw r USING (__row) ORDER BY __row"
+        )
+        content = ", ".join(f"coalesce(CAST({_q(c)} AS VARCHAR), '\\N')" for c in self._content())
+        named = "id" if "id" in self.roles else f"md5(concat_ws('\x1f', {content}))"
+        self.db.execute(f"ALTER TABLE typed ADD COLUMN row_id VARCHAR; UPDATE typed SET row_id = {named}")
+
+    def _microseconds(self, column: str) -> str:
+        """SQL for epoch microseconds of seconds, milliseconds, microseconds, nanoseconds, ISO text or timestamps."""
+        number = f"TRY_CAST(CAST({_q(column)} AS VARCHAR) AS DOUBLE)"
+        scale = f"CASE WHEN abs({number}) < 1e11 THEN 1e6 WHEN abs({number}) < 1e14 THEN 1e3 WHEN abs({number}) < 1e17 THEN 1 ELSE 1e-3 END"
+        moment = f"epoch_us(TRY_CAST(CAST({_q(column)} AS VARCHAR) AS TIMESTAMPTZ))"
+        return f"CASE WHEN {number} IS NOT NULL THEN TRY_CAST({number} * {scale} AS BIGINT) ELSE {moment} END"
+
+    def _tests(self) -> dict[str, str]:
+        """Reason → SQL condition of a bad row; the first that holds names it. `t` is the typed row, `r` the raw one."""
+        tests = {}
+        for role in ("id", "user_id", "item_id", "text"):
+            if role in self.roles:
+                tests[f"{role.removesuffix('_id')} missing"] = f"t.{_q(role)} IS NULL"
+        if "text" in self.roles:
+            tests["text too long"] = f"length(t.text) > {self.source.max_text}"
+        if label := self.roles.get("label"):
+            given = f"nullif(trim(CAST(r.{_q(label)} AS VARCHAR)), '') IS NOT NULL"
+            tests["label not a number"] = f"({given} AND t.label IS NULL) OR NOT isfinite(t.label)"
+            if self.modality == "fields" or self.source.keep is not None:
+                tests["label missing"] = "t.label IS NULL"
+            if self.modality != "behaviour" and self.source.positive is None:
+                tests["label not in 0…1"] = "t.label NOT BETWEEN 0 AND 1"
+        if "timestamp" in self.roles:
+            tests["timestamp unreadable"] = "t.timestamp IS NULL"
+            soonest = "epoch_us(now()) + 86400000000"
+            tests["timestamp impossible"] = f"t.timestamp NOT BETWEEN {EARLIEST} AND {soonest}"
+        for number in self.numbers:
+            given = f"nullif(trim(CAST(r.{_q(number)} AS VARCHAR)), '') IS NOT NULL"
+            tests[f"{number} not a number"] = f"({given} AND t.{_q(number)} IS NULL) OR NOT isfinite(t.{_q(number)})"
+        return tests
+
+    def _content(self) -> list[str]:
+        return [role for role in self.roles if role != "id"] + list(self.fields) + list(self.numbers)
+
+    def _clean(self) -> None:
+        """Give duplicates and bots their reason, check the share of bad rows, then drop sparse users and items."""
+        content = ", ".join(_q(c) for c in self._content())
+        # Without an id or a time, equal impressions are different events; equal texts are always copies.
+        if "id" in self.roles or "timestamp" in self.roles or self.modality == "text":
+            self._mark(HARMLESS, f"row_number() OVER (PARTITION BY {content} ORDER BY __row) > 1")
+        if "id" in self.roles:
+            self._mark("duplicate id", "row_number() OVER (PARTITION BY id ORDER BY __row) > 1")
+        if {"user_id", "timestamp"} <= set(self.roles):
+            burst = f"count(*) OVER (PARTITION BY user_id, timestamp // 60000000) > {self.source.max_per_minute}"
+            self._mark("bot", f"bool_or(burst) OVER (PARTITION BY user_id)", f", {burst} AS burst")
+        self._check_share()
+        if self.source.keep is not None:
+            self.db.execute("DELETE FROM typed WHERE reason IS NULL AND label < ?", [self.source.keep])
+        if self.source.positive is not None:
+            self.db.execute("UPDATE typed SET label = CAST(label >= ? AS DOUBLE)", [self.source.positive])
+        # Copies without an id share their content's hash: number them.
+        self.db.execute(
+            "UPDATE typed SET row_id = typed.row_id || '-' || n FROM (SELECT __row, row_number() OVER "
+            "(PARTITION BY row_id ORDER BY __row) AS n FROM typed WHERE reason IS NULL) c WHERE c.__row = typed.__row AND n > 1"
+        )
+        while self.source.split.core > 1 and self._drop_sparse():
+            pass
+
+    def _mark(self, reason: str, test: str, extra: str = "") -> None:
+        inner = f"(SELECT *{extra} FROM typed WHERE reason IS NULL)"
+        bad = f"SELECT __row FROM (SELECT __row, {test} AS bad FROM {inner}) WHERE bad"
+        self.db.execute(f"UPDATE typed SET reason = ? WHERE __row IN ({bad})", [reason])
+
+    def _check_share(self) -> None:
+        total = self._count("SELECT count(*) FROM typed") + self._rejected()
+        if not total:
+            raise BadInput(f"sources.{self.name}: {self.source.path or 'the query'} has no rows")
+        reasons = self._reasons()
+        bad = sum(count for reason, count in reasons.items() if reason != HARMLESS)
+        if bad > self.source.max_bad_share * total:
+            worst = ", ".join(f"{reason} ({count:,})" for reason, count in sorted(reasons.items(), key=lambda x: -x[1])[:3])
+            raise BadInput(
+                f"sources.{self.name}: {bad:,} of {total:,} rows are bad, over max_bad_share = "
+                f"{self.source.max_bad_share:g}: {worst}; mend the source or raise the limit"
+            )
+
+    def _reasons(self) -> dict[str, int]:
+        found = dict(self.db.execute("SELECT reason, count(*) FROM typed WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1").fetchall())
+        if rejected := self._rejected():
+            found["malformed line"] = rejected
+        return found
+
+    def _rejected(self) -> int:
+        """Lines that the CSV reader could not make a row of."""
+        has = self._count("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'")
+        return self._count("SELECT count(DISTINCT (file_id, line)) FROM reject_errors") if has else 0
+
+    def _drop_sparse(self) -> int:
+        """One round of the k-core filter; how many rows it dropped."""
+        core = self.source.split.core
+        sparse = " OR ".join(
+            f"{_q(c)} IN (SELECT {_q(c)} FROM typed WHERE reason IS NULL GROUP BY 1 HAVING count(*) < {core})"
+            for c in ("user_id", "item_id")
+            if c in self.roles
+        )
+        return self._count(f"DELETE FROM typed WHERE reason IS NULL AND ({sparse})") if sparse else 0
+
+    def _split(self) -> None:
+        """Column `split`. Rows of one instant stay on one side of a split by time."""
+        split = self.source.split
+        cuts = {"valid": 1 - split.test - split.valid, "test": 1 - split.test}
+        good = "FROM typed WHERE reason IS NULL"
+        if split.by == "time":
+            first, last = self.db.execute(f"SELECT quantile_disc(timestamp, [{cuts['valid']}, {cuts['test']}]) {good}").fetchall()[0][0]
+            place = f"CASE WHEN timestamp > {last} THEN 1.0 WHEN timestamp > {first} THEN {cuts['test']} ELSE 0 END"
+        elif split.by == "user_time":
+            place = (
+                "(row_number() OVER (PARTITION BY user_id ORDER BY timestamp, row_id) - 0.5)"
+                " / count(*) OVER (PARTITION BY user_id)"
+            )
+        else:
+            # A hash of id and seed: stable whatever else the file holds.
+            place = f"CAST(('0x' || substr(md5(row_id || ':{self.seed}'), 1, 8)) AS BIGINT) / 4294967296.0"
+        self.db.execute(
+            f"CREATE TABLE clean AS SELECT *, CASE WHEN place >= {cuts['test']} + 1e-9 OR place = 1 THEN 'test' "
+            f"WHEN place >= {cuts['valid']} THEN 'valid' ELSE 'train' END AS split FROM (SELECT *, {place} AS place {good})"
+        )
+        self._cap("valid", self.source.valid_rows)
+        self._cap("test", self.source.test_rows)
+        if self.source.labelled is not None:
+            self._unlabel(self.source.labelled, self.source.unlabelled)
+        if self.modality == "text":
+            self.db.execute("UPDATE clean SET split = 'unlabelled' WHERE split = 'train' AND label IS NULL")
+            self.db.execute("DELETE FROM clean WHERE split IN ('valid', 'test') AND label IS NULL")
+
+    def _cap(self, split: str, rows: int | None) -> None:
+        if rows is not None:
+            self.db.execute(f"DELETE FROM clean WHERE __row IN ({self._shuffled(split)} OFFSET {rows})")
+
+    def _unlabel(self, labelled: int, unlabelled: int | None) -> None:
+        """Beyond the first `labelled` training rows of a seeded order, rows lose their label or go."""
+        if unlabelled is not None:
+            self.db.execute(f"DELETE FROM clean WHERE __row IN ({self._shuffled('train')} OFFSET {labelled + unlabelled})")
+        self.db.execute(f"UPDATE clean SET label = NULL WHERE __row IN ({self._shuffled('train')} OFFSET {labelled})")
+
+    def _shuffled(self, split: str) -> str:
+        return f"SELECT __row FROM clean WHERE split = '{split}' ORDER BY md5(row_id || ':{self.seed}:order'), __row"
+
+    def _write(self) -> Splits:
+        columns = ["row_id", *(c for c in self._content() if c not in self.numbers and c != "label")]
+        select = [_q(c) for c in columns]
+        if "label" in self.roles:
+            select.append("CAST(label AS FLOAT) AS label")
+        for number in self.numbers:
+            quantiles = ", ".join(str(i / BINS) for i in range(1, BINS))
+            edges = f"(SELECT quantile_cont({_q(number)}, [{quantiles}]) FROM clean WHERE split = 'train')"
+            select.append(f"'q' || len(list_filter({edges}, lambda e: e < {_q(number)})) AS {_q(number)}")
+        counts = dict(self.db.execute("SELECT split, count(*) FROM clean GROUP BY 1").fetchall())
+        paths = {}
+        for split in ("train", "valid", "test", "unlabelled"):
+            if counts.get(split):
+                paths[split] = self.folder / f"{split}.parquet"
+                query = f"SELECT {', '.join(select)} FROM clean WHERE split = '{split}' ORDER BY __row"
+                self.db.execute(f"COPY ({query}) TO {_text(str(paths[split]))} (FORMAT parquet)")
+            elif split != "unlabelled":
+                raise BadInput(f"sources.{self.name}: no rows left for the {split} split; widen `split` or give more data")
+        quarantine = self.folder / "quarantine.parquet"
+        bad = "SELECT t.__row, t.reason, CAST(to_json(r) AS VARCHAR) AS row FROM typed t JOIN raw r USING (__row) WHERE t.reason IS NOT NULL"
+        if self._rejected():
+            bad += " UNION ALL SELECT line, 'malformed line', csv_line FROM reject_errors"
+        self.db.execute(f"COPY ({bad} ORDER BY 1) TO {_text(str(quarantine))} (FORMAT parquet)")
+        return Splits(paths["train"], paths["valid"], paths["test"], paths.get("unlabelled"), quarantine, counts, self._reasons())
+
+    def _count(self, query: str) -> int:
+        return int(self.db.execute(query).fetchall()[0][0])
+
+
+def _files(pattern: str) -> list[str]:
+    found = sorted(glob(pattern, recursive=True))
+    if not found:
+        raise BadInput(f"no file at {pattern}")
+    return found
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+    return digest.hexdigest()
+
+
+def _q(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
