@@ -1,0 +1,192 @@
+"""Review sentiment on frozen sentence embeddings: logistic regression, or a small network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from augment.measures import Auc, Measure
+from augment.typos import typo, unseen
+from consumers import classification as shared
+from consumers import storage, training
+from gan.victim import Victim
+
+GRID = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # inverse L2 strength C
+LARGE_SEGMENTS = 3  # the tail is what lies outside the largest few
+
+
+class Sentiment:
+    """Tables have `embedding` fixed_size_list<float32>[D], `label` and optionally `segment`; see `Consumer`.
+
+    model: "logistic" or "mlp" (one hidden layer). C: inverse L2 strength; 0 tunes it on validation AUC.
+    balanced: weigh classes equally. variants, attacked_rows: size of the attack pools (each text costs an encoding).
+    """
+
+    modality: ClassVar[str] = "text"
+    metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "clean": ("auc", "macro_f1", "logloss", "ece"),
+        "slices": ("auc_tail_segments",),
+        "robust": ("auc_typo", "auc_typo_unseen"),
+    }
+
+    def __init__(
+        self,
+        *,
+        model: str = "logistic",
+        C: float = 0.0,
+        balanced: bool = False,
+        hidden: int = 64,
+        epochs: int = 30,
+        variants: int = 8,
+        attacked_rows: int = 300,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        self.model, self.C, self.balanced, self.hidden, self.epochs = model, C, balanced, hidden, epochs
+        self.variants, self.attacked_rows, self.seed, self.device = variants, attacked_rows, seed, device
+
+    def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> Sentiment:
+        vectors, label = embeddings(train), shared.labels(train)
+        weight = np.ones(len(label), np.float32)
+        if self.balanced:
+            weight *= np.where(label > 0.5, 0.5 / label.mean(), 0.5 / (1 - label.mean())).astype(np.float32)
+        if mix is not None:
+            vectors = np.concatenate([vectors, embeddings(mix)])
+            label = np.concatenate([label, shared.labels(mix)])
+            weight = np.concatenate([weight, mix["weight"].to_numpy()])
+        segments = train["segment"].value_counts().to_pylist() if "segment" in train.column_names else []
+        ranked = sorted(segments, key=lambda s: -s["counts"])
+        self.large_segments_ = [s["values"] for s in ranked[:LARGE_SEGMENTS]]
+        self.prior_ = shared.log_odds(label, weight)
+        candidates = [self._fit_net(vectors, label, weight, valid, c) for c in ((self.C,) if self.C else GRID)]
+        valid_label, valid_vectors = shared.labels(valid), embeddings(valid)
+        self.net_ = max(candidates, key=lambda net: Auc(valid_label, _predict(net, valid_vectors)).value())
+        self.threshold_ = shared.best_threshold(valid_label, _predict(self.net_, valid_vectors))
+        return self
+
+    def _fit_net(self, vectors: np.ndarray, label: np.ndarray, weight: np.ndarray, valid: pa.Table, c: float) -> nn.Module:
+        if self.model == "logistic":
+            return self._fit_logistic(vectors, label, weight, c)
+        net = self._mlp(vectors.shape[1])
+        tensors = [torch.from_numpy(x).to(self.device) for x in (vectors, label, weight)]
+        valid_label, valid_vectors = shared.labels(valid), embeddings(valid)
+        training.fit(
+            net, *tensors,
+            lambda net: float(shared.log_loss(valid_label, _predict(net, valid_vectors)).mean()),
+            epochs=self.epochs, batch=128, lr=2e-3, weight_decay=0.03 / c, seed=self.seed,
+        )  # fmt: skip
+        return net
+
+    def _fit_logistic(self, vectors: np.ndarray, label: np.ndarray, weight: np.ndarray, c: float) -> nn.Module:
+        """A soft label p is two rows: class 1 with weight p, class 0 with weight 1 − p."""
+        soft = (label > 0) & (label < 1)
+        rows = np.concatenate([np.arange(len(label)), np.flatnonzero(soft)])
+        hard = np.concatenate([label > 0, np.zeros(soft.sum(), bool)])
+        weights = np.concatenate([np.where(soft, weight * label, weight), (weight * (1 - label))[soft]])
+        fitted = LogisticRegression(C=c, max_iter=500).fit(vectors[rows], hard, sample_weight=weights)
+        net = _Flat(nn.Linear(vectors.shape[1], 1))
+        linear = net.body
+        linear.weight.data = torch.from_numpy(fitted.coef_.astype(np.float32))
+        linear.bias.data = torch.from_numpy(fitted.intercept_.astype(np.float32))
+        return net.to(self.device).eval()
+
+    def _mlp(self, dim: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return _Flat(nn.Sequential(nn.Linear(dim, self.hidden), nn.ReLU(), nn.Linear(self.hidden, 1))).to(self.device)
+
+    def predict(self, rows: pa.Table) -> np.ndarray:
+        return _predict(self.net_, embeddings(rows))
+
+    def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
+        """Worst-of-pool typos, of the family that generation uses and of one that it never does."""
+        rng = np.random.default_rng(seed)
+        rows = rng.choice(len(test), size=min(self.attacked_rows, len(test)), replace=False)
+        pool = test.select(["row_id", "text", "label"]).take(pa.array(np.sort(rows).repeat(self.variants)))
+        texts = pool["text"].to_pylist()
+        families = {"typo": typo, "typo_unseen": unseen}
+        return {
+            name: pool.set_column(1, "text", pa.array([family(text, rng) for text in texts], pa.string()))
+            for name, family in families.items()
+        }
+
+    def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
+        label, probability = shared.labels(test), self.predict(test)
+        measures = shared.clean_measures(label, probability)
+        measures["macro_f1"] = shared.macro_f1(label, probability, self.threshold_)
+        if self.large_segments_:
+            tail = ~np.isin(test["segment"].to_numpy(zero_copy_only=False), self.large_segments_)
+            measures["auc_tail_segments"] = Auc(label[tail], probability[tail])
+        return measures | shared.attacked_measures(attacked, self.predict)
+
+    def as_victim(self) -> Victim:
+        net = self.net_.requires_grad_(False)
+        return shared.LogitVictim(net, net.dim, self.prior_)
+
+    def tables(self) -> dict[str, tuple[list[str], np.ndarray]]:
+        return {}
+
+    def save(self, folder: Path) -> None:
+        settings = {"parameters": self._parameters(), "dim": self.net_.dim, "threshold": self.threshold_}
+        settings |= {"prior": self.prior_, "large_segments": self.large_segments_}
+        storage.save(folder, shared.state_arrays(self.net_), settings)
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> Sentiment:
+        arrays, settings = storage.load(folder)
+        model = cls(**settings["parameters"], device=device)
+        net = model._mlp(settings["dim"]) if model.model == "mlp" else _Flat(nn.Linear(settings["dim"], 1))
+        shared.load_arrays(net, arrays)
+        model.net_, model.threshold_ = net.to(device).eval(), settings["threshold"]
+        model.prior_, model.large_segments_ = settings["prior"], settings["large_segments"]
+        return model
+
+    def _parameters(self) -> dict[str, Any]:
+        names = ("model", "C", "balanced", "hidden", "epochs", "variants", "attacked_rows", "seed")
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def baselines(cls, seed: int, device: str) -> dict[str, Sentiment]:
+        """Strong regularisation is itself a defence (C = 0.3), so it competes too."""
+        return {
+            "logistic, tuned": cls(seed=seed, device=device),
+            "logistic, balanced, tuned": cls(balanced=True, seed=seed, device=device),
+            "logistic, C = 0.3": cls(C=0.3, seed=seed, device=device),
+            "MLP, tuned": cls(model="mlp", seed=seed, device=device),
+        }
+
+
+class _Flat(nn.Module):
+    """A body with one output, as a logit per row."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    @property
+    def dim(self) -> int:
+        first = self.body if isinstance(self.body, nn.Linear) else self.body[0]  # type: ignore[index]
+        return int(first.in_features)
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        return self.body(vectors)[:, 0]
+
+
+def embeddings(rows: pa.Table) -> np.ndarray:
+    """float32[n, D] of the `embedding` column, whether its lists are of fixed size or not."""
+    flat = pa.concat_arrays([chunk.flatten() for chunk in rows["embedding"].chunks])
+    return flat.to_numpy(zero_copy_only=False).reshape(len(rows), -1)
+
+
+@torch.no_grad()
+def _predict(net: nn.Module, vectors: np.ndarray) -> np.ndarray:
+    device = next(net.parameters()).device
+    return expit(net(torch.from_numpy(np.ascontiguousarray(vectors)).to(device)).cpu().numpy())

@@ -1,0 +1,26 @@
+"""A model on disk: `model.safetensors` and `model.json`. Nothing in either can run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from augment.errors import BadInput
+
+
+def save(folder: Path, arrays: dict[str, np.ndarray], settings: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "model.safetensors")
+    (folder / "model.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False))
+
+
+def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Raises BadInput when the folder holds no readable model."""
+    try:
+        return load_file(folder / "model.safetensors"), json.loads((folder / "model.json").read_text())
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{folder}: no model that can be read here ({error})") from None
