@@ -1,8 +1,9 @@
-"""Re-reads published rows and names the ones that break a promise: one SQL predicate per invariant."""
+"""Is a published version still what was committed? Recomputes every checksum and re-reads every row."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import duckdb
@@ -15,78 +16,108 @@ from augment.manifest import Manifest, Shard
 from augment.samples import sample_schema
 
 SHOWN = 3  # rows named per shard
-SLACK = 1e-5  # gates judged float64, the table holds float32
+SLACK = 1e-5  # gates judge float64, the table holds float32
 
-# What is wrong → what every row must satisfy; NULL counts as not satisfied, and NaN sorts above every number.
+# What is wrong → what every row must satisfy; NULL does not satisfy, and NaN sorts above every number.
 CHECKS = {
     "sample_id is not 24 hexadecimal digits": "regexp_full_match(sample_id, '[0-9a-f]{24}')",
-    "task, run or encoder is not the manifest's": "task = $task AND run = $run AND encoder = $encoder",
+    "task, run or encoder is not that of the manifest": "task = $task AND run = $run AND encoder = $encoder",
     "no strategy": "strategy <> ''",
     "label outside [0, 1]": "label BETWEEN 0 AND 1",
     "weight is not a positive number": "weight > 0 AND isfinite(weight)",
     "no anchor": "anchor_id <> ''",
     "no neighbours": "len(neighbour_ids) > 0 AND list_count(neighbour_ids) = len(neighbour_ids)",
-    "embedding is not as many finite numbers as the manifest's dim": (
+    "embedding is not as many finite numbers as dim says": (
         "len(embedding) = $dim AND list_count(embedding) = $dim AND isfinite(list_sum(embedding))"
     ),
     "not decoded": "decoded IS NOT NULL",
-    "hardness outside the gate's band": f"hardness BETWEEN $easiest - {SLACK} AND $hardest + {SLACK}",
+    "hardness outside the band": f"hardness BETWEEN $easiest - {SLACK} AND $hardest + {SLACK}",
     "plausibility outside [gate, 1]": f"plausibility BETWEEN $plausibility - {SLACK} AND 1 + {SLACK}",
     "label_agreement outside [gate, 1]": f"label_agreement BETWEEN $agreement - {SLACK} AND 1 + {SLACK}",
     "novelty outside [gate, 2]": f"novelty BETWEEN $novelty - {SLACK} AND 2 + {SLACK}",
 }
 
 
-def row_problems(shards: Sequence[tuple[Shard, Path]], manifest: Manifest) -> Iterator[str]:
-    """One line per broken row (the first few of each shard). Reads in batches, whatever a shard's size."""
-    readable = []
-    for shard, path in shards:
-        try:
-            found = pq.read_metadata(path)
-            schema = found.schema.to_arrow_schema()
-        except (OSError, pa.ArrowException):
-            yield f"{shard.name}: not a Parquet file"
-            continue
-        decoded = schema.field("decoded").type if "decoded" in schema.names else None
-        if not pa.types.is_struct(decoded) or schema != sample_schema(decoded):
-            yield f"{shard.name}: its columns are not those of a published table"
-            continue
-        if found.num_rows != shard.rows:
-            yield f"{shard.name}: {found.num_rows} rows where the manifest counts {shard.rows}"
-        readable.append(path)
-        yield from _broken(shard.name, path, manifest)
-    if readable:
-        yield from _repeated(readable)
+def problems(root: Path, manifest: Manifest, listed: Mapping[str, int | None]) -> Iterator[str]:
+    """One line per way in which files under `root` break their manifest's promises; broken rows by name.
+
+    `listed` is what a plain Delta reader sees: file → rows. Reads in batches, whatever a shard's size.
+    """
+    promised = {shard.path: shard.rows for shard in manifest.files}
+    for name in sorted({name for name, _ in promised.items() ^ listed.items()}):
+        yield f"{name}: the Delta log and the manifest disagree on this file"
+    sound = []
+    for shard in manifest.files:
+        path = root / shard.path
+        if not path.resolve().is_relative_to(root.resolve()):
+            yield f"{shard.path}: points outside the table"
+        elif not path.exists():
+            yield f"{shard.path}: missing"
+        elif _sha256(path) != shard.sha256:
+            yield f"{shard.path}: its content changed, sha256 differs from the manifest's"
+        elif problem := _unreadable(shard, path):
+            yield f"{shard.path}: {problem}"
+        else:
+            sound.append(path)
+            yield from _broken_rows(shard, path, manifest)
+    yield from _repeated_samples(sound)
 
 
-def _broken(name: str, path: Path, manifest: Manifest) -> Iterator[str]:
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _unreadable(shard: Shard, path: Path) -> str | None:
+    try:
+        metadata = pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return "not a Parquet file"
+    schema = metadata.schema.to_arrow_schema()
+    decoded = schema.field("decoded").type if "decoded" in schema.names else pa.null()
+    if not pa.types.is_struct(decoded) or schema != sample_schema(decoded):
+        return "its columns are not those of a published table"
+    if metadata.num_rows != shard.rows:
+        return f"{metadata.num_rows} rows where the manifest counts {shard.rows}"
+    return None
+
+
+def _broken_rows(shard: Shard, path: Path, manifest: Manifest) -> Iterator[str]:
     reasons = ", ".join(
-        f"CASE WHEN NOT coalesce({check}, false) THEN '{_quote(why)}' END" for why, check in CHECKS.items()
+        f"CASE WHEN NOT coalesce({good}, false) THEN '{why}' END" for why, good in CHECKS.items()
     )
+    # S608: the text is made of constants of this module; every value is bound.
     query = f"""
-        SELECT sample_id, list_filter([{reasons}], lambda why: why IS NOT NULL) AS reasons
-        FROM shard WHERE len(reasons) > 0 LIMIT {SHOWN}
-    """  # noqa: S608 - constants of this module; every value is bound
+        SELECT sample_id, [why FOR why IN [{reasons}] IF why IS NOT NULL] AS broken
+        FROM shard WHERE len(broken) > 0 LIMIT {SHOWN}
+    """  # noqa: S608
     with duckdb.connect() as connection:
         connection.register("shard", ds.dataset(path, format="parquet"))
-        for sample, broken in connection.execute(query, _parameters(manifest)).fetchall():
-            yield f"{name}: sample {sample!r}: {'; '.join(broken)}"
+        for sample, broken in connection.execute(query, _limits(manifest)).fetchall():
+            yield f"{shard.path}: sample {sample}: {'; '.join(broken)}"
 
 
-def _repeated(paths: Sequence[Path]) -> Iterator[str]:
+def _repeated_samples(paths: list[Path]) -> Iterator[str]:
+    if not paths:
+        return
     query = (
-        f"SELECT sample_id, count(*) FROM rows GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT {SHOWN}"  # noqa: S608
+        "SELECT sample_id, count(*) FROM shards GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT $shown"
     )
     with duckdb.connect() as connection:
-        connection.register("rows", ds.dataset([str(path) for path in paths], format="parquet"))
-        for sample, times in connection.execute(query).fetchall():
-            yield f"sample {sample!r} occurs {times} times: sample_id must be unique"
+        connection.register("shards", ds.dataset([str(path) for path in paths], format="parquet"))
+        for sample, times in connection.execute(query, {"shown": SHOWN}).fetchall():
+            yield f"sample {sample}: occurs {times} times"
 
 
-def _parameters(manifest: Manifest) -> dict[str, object]:
+def _limits(manifest: Manifest) -> dict[str, object]:
+    """What the checks compare with: the manifest's identity, and the gates that its run recorded."""
     gates = manifest.gates
-    margins = np.array(gates.get("band", (-np.inf, np.inf)), np.float64)
-    hardest, easiest = np.logaddexp(0, -margins).tolist()  # a margin's loss is softplus(-margin)
+    hardest, easiest = np.logaddexp(
+        0, -np.array(gates["band"])
+    ).tolist()  # a margin's loss is softplus(-margin)
     return {
         "task": manifest.task,
         "run": manifest.run,
@@ -94,11 +125,7 @@ def _parameters(manifest: Manifest) -> dict[str, object]:
         "dim": manifest.dim,
         "easiest": easiest,
         "hardest": hardest,
-        "plausibility": gates.get("min_plausibility", 0.0),
-        "agreement": gates.get("min_label_agreement", 0.0),
-        "novelty": gates.get("min_novelty", 0.0),
+        "plausibility": gates["min_plausibility"],
+        "agreement": gates["min_label_agreement"],
+        "novelty": gates["min_novelty"],
     }
-
-
-def _quote(text: str) -> str:
-    return text.replace("'", "''")

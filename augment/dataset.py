@@ -5,13 +5,15 @@
     <root>/_sparring/manifests/<run>.json   written before the commit, whose metadata holds its hash
     <root>/_sparring/rejected/<run>/        shards and manifest.json of a run that was refused
 
-A commit is one file of the log, created or not: killed at any instant, readers see the old version or the new one.
+A commit is one file of the log, created or not: killed at any instant, readers see
+the old version or the new one.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -19,19 +21,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable
+from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 from filelock import FileLock, Timeout
 
+from augment.audit import problems
 from augment.errors import BadInput, Locked, UsageError
 from augment.manifest import Manifest, Shard, sha256
 
 STATE = "_sparring"
+OURS = re.compile(r"\.?[0-9a-f]{64}\.parquet(\.[0-9]+\.tmp)?")  # a shard, or what a killed run left of one
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Stage:
     run: str
     files: list[Shard] = field(default_factory=list)
     schema: pa.Schema | None = None
+    committing: bool = False  # from here on the log may name the shards: no exception removes them any more
 
     @property
     def folder(self) -> Path:
@@ -81,17 +87,23 @@ class Dataset:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
 
-    # -- writing ------------------------------------------------------------------------------------------------
+    # -- writing -----------------------------------------------------------------------------------
 
     @contextmanager
     def stage(self, run: str) -> Iterator[Stage]:
-        """An empty stage; whatever an exception leaves in it is removed."""
+        """An empty stage; whatever an exception leaves in it is removed.
+
+        Raises UsageError for a run that is published: older versions still need its shards.
+        """
         stage = Stage(self.root, run)
+        if any(commit["run"] == run for commit in self._commits().values()):
+            raise UsageError(f"{self.root}: run {run} is published already; see `sparring ls {self.root}`")
         shutil.rmtree(stage.folder, ignore_errors=True)
         try:
             yield stage
         except BaseException:
-            shutil.rmtree(stage.folder, ignore_errors=True)
+            if not stage.committing:
+                shutil.rmtree(stage.folder, ignore_errors=True)
             raise
 
     def publish(self, stage: Stage, manifest: Manifest) -> int:
@@ -105,14 +117,21 @@ class Dataset:
             for s in stage.files
         ]
         properties = CommitProperties(custom_metadata={"run": stage.run, "manifest": sha256(content)})
+        stage.committing = True
         table = self._table()
         if table is None:
+            # Commits are the lineage of every version: Delta must not expire them after its 30 days.
+            keep_log = {"delta.enableExpiredLogCleanup": "false"}
             create_table_with_add_actions(
-                str(self.root.resolve()), _delta_schema(stage.schema), adds, commit_properties=properties
+                str(self.root.resolve()),
+                Schema.from_arrow(stage.schema),
+                adds,
+                configuration=keep_log,
+                commit_properties=properties,
             )
         else:
             table.create_write_transaction(
-                adds, "overwrite", _delta_schema(stage.schema), commit_properties=properties
+                [*adds], "overwrite", Schema.from_arrow(stage.schema), commit_properties=properties
             )
         return self._require().version()
 
@@ -124,9 +143,17 @@ class Dataset:
         target.parent.mkdir(parents=True, exist_ok=True)
         stage.folder.replace(target)
 
+    def keep_quarantine(self, run: str, rows: Path) -> None:
+        """Keep a run's bad rows, each with its reason, for inspection."""
+        _write(self._inside(f"{STATE}/quarantine/{run}.parquet"), rows.read_bytes())
+
     def rollback(self, version: int) -> int:
-        """A new commit with the content of an older version; its number."""
+        """A new commit with an older version's content; its number. Raises BadInput when it is damaged."""
         old = self._published(version)
+        if version == self.current():
+            raise UsageError(f"{self.root}: version {version} is current already")
+        if damage := self.verify(version):
+            raise BadInput(f"{self.root}: version {version} is damaged, the current one stays: {damage[0]}")
         properties = CommitProperties(
             custom_metadata={"run": old.run, "manifest": sha256(old.manifest.dump())}
         )
@@ -143,8 +170,11 @@ class Dataset:
 
         What the current version needs always stays. Call it under the lock: a running stage is an orphan too.
         """
-        kept = {path for version in self._numbers()[-max(1, keep_last) :] for path in self._paths(version)}
-        dead = [p for p in self.root.glob("*/*.parquet") if p.relative_to(self.root).as_posix() not in kept]
+        last = list(self._commits())[-max(1, keep_last) :]
+        kept = {path for version in last for path in self._paths(version)}
+        # By name: Delta keeps Parquet files too, its checkpoints, and so may the user.
+        ours = [path for path in self.root.glob("*/*") if OURS.fullmatch(path.name)]
+        dead = [path for path in ours if path.relative_to(self.root).as_posix() not in kept]
         rejected = sorted(self._rejected.glob("*"), key=lambda p: p.stat().st_mtime)
         dead += [p for folder in rejected[: max(0, len(rejected) - keep_last)] for p in folder.glob("*")]
         if not dry_run:
@@ -155,17 +185,16 @@ class Dataset:
                     folder.rmdir()
         return dead
 
-    # -- reading ------------------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------
 
     def current(self) -> int | None:
         """The current version's number, or None before the first one."""
-        table = self._table()
-        return None if table is None else table.version()
+        return max(self._commits(), default=None)
 
     def versions(self) -> list[Version]:
         """Published versions, oldest first, then rejected runs."""
         current = self.current()
-        published = [self._published(number) for number in self._numbers()]
+        published = [self._published(number) for number in self._commits()]
         published = [replace(v, status="current") if v.version == current else v for v in published]
         rejected = []
         for path in sorted(self._rejected.glob("*/manifest.json")):
@@ -184,8 +213,11 @@ class Dataset:
             if found is None or found.version is None:
                 raise UsageError(f"{self.root}: no published version has the run {number}")
             return found
-        current = self._require().version()
-        return self._published(current if number in (None, "", "current") else int(number))
+        if number is None or number in ("", "current"):
+            number = self.current()
+            if number is None:
+                raise UsageError(f"{self.root}: nothing is published here")
+        return self._published(int(number))
 
     def read(self, number: int | str | None = None) -> pads.Dataset:
         """An Arrow data set over one version's files, listed now: later commits do not change it."""
@@ -198,7 +230,22 @@ class Dataset:
             )
         return pads.dataset(paths, format="parquet")
 
-    # -- helpers ------------------------------------------------------------------------------------------------
+    def verify(self, number: int | str | None = None) -> list[str]:
+        """One line for each way in which a version is not what was committed; none when it is whole.
+
+        Recomputes every checksum and re-reads every row.
+        """
+        try:
+            version = self.version(number)
+        except BadInput as error:  # the manifest itself
+            return [str(error)]
+        # Readers of the head also see what others committed after us: OPTIMIZE, an append.
+        table = self._table(None if version.version == self.current() else version.version)
+        adds = pa.table(table.get_add_actions(flatten=True)).to_pylist() if table else []
+        listed = {add["path"]: add["num_records"] for add in adds}
+        return list(problems(self.root, version.manifest, listed))
+
+    # -- helpers -----------------------------------------------------------------------------------
 
     def _table(self, version: int | None = None) -> DeltaTable | None:
         try:
@@ -216,13 +263,15 @@ class Dataset:
             raise UsageError(f"{self.root}: nothing is published here")
         return table
 
-    def _numbers(self) -> list[int]:
+    def _commits(self) -> dict[int, dict[str, Any]]:
+        """Our commits by version, oldest first; those of others (VACUUM, OPTIMIZE) name no manifest."""
         table = self._table()
-        return [] if table is None else sorted(int(entry["version"]) for entry in table.history())
+        history = [] if table is None else reversed(table.history())
+        return {int(commit["version"]): commit for commit in history if "manifest" in commit}
 
     def _published(self, number: int) -> Version:
-        entry = next((e for e in self._require().history() if int(e["version"]) == number), None)
-        if entry is None or "run" not in entry:
+        entry = self._commits().get(number)
+        if entry is None:
             raise UsageError(f"{self.root}: no version {number}; see `sparring ls {self.root}`")
         path = self._manifest_path(entry["run"])
         try:
@@ -286,12 +335,6 @@ def _write(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def _delta_schema(schema: pa.Schema):  # type: ignore[no-untyped-def]
-    from deltalake import Schema
-
-    return Schema.from_arrow(schema)
 
 
 def _milliseconds() -> int:

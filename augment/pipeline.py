@@ -6,12 +6,14 @@ Each step is one function; read `_run_task` from top to bottom to follow a row f
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
-import shutil
+import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from augment import report, sources
+from augment import sources
 from augment.anchors import Anchors, build_bank
 from augment.dataset import Dataset, Stage, locked
 from augment.encoders import text_encoder
@@ -34,12 +36,13 @@ from augment.modalities import Modality
 from augment.modalities.behaviour import Behaviour
 from augment.modalities.fields import Fields
 from augment.modalities.text import Text
+from augment.neighbours import set_threads
 from augment.plugins import Consumer, consumer_class
 from augment.progress import say
 from augment.recipe import Recipe, Task
-from augment.samples import sample_schema
 from augment.strategies import Workshop, build
 from augment.study import Arena, check_metrics, fit_seeds, judge, strongest_baseline
+from augment.verdict import Verdict
 from augment.validity import LabelValidity, RankingValidity, Validity
 
 PACKAGES = ("sparring", "torch", "numpy", "scikit-learn", "scipy", "duckdb", "pyarrow", "deltalake", "pydantic")
@@ -63,6 +66,7 @@ def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> 
         result = {"run": digest, "status": status, "tasks": tasks, "report": str(output / f"report-{digest}.html")}
         result["seconds"] = round(time.monotonic() - started, 1)
         if status != "unchanged" or not Path(result["report"]).exists():
+            from augment import report
             report.write(result, Path(result["report"]))
     return result
 
@@ -110,26 +114,71 @@ class Material:
 
 def _run_task(job: Job) -> dict[str, Any]:
     if found := job.dataset.find(job.digest):
-        return {**found.manifest.result, "status": "unchanged", "path": str(job.folder), "version": found.version}
-    with _work_folder(job) as work:
+        return {**found.manifest.result, "status": "unchanged", "version": found.version}
+    with _work_folder(job) as work, job.dataset.stage(job.digest) as stage:
         material = read(job, work)
-        say(f"{job.name}: training {job.task.consumer} on {len(material.arena.train):,} real rows")
-        real = fit_seeds(job.make, job.seeds, material.arena, None)
-        with job.dataset.stage(job.digest) as stage:
-            generated = generate(job, material, real[0], stage, work)
-            mix_table = stage.read()
-            say(f"{job.name}: training on the mix, {len(mix_table):,} samples added")
-            mix = fit_seeds(job.make, job.seeds, material.arena, mix_table)
-            baseline = strongest_baseline(job.consumer, job.seeds, material.arena, job.device)
-            say(f"{job.name}: evaluating on {len(material.arena.test):,} test rows")
-            verdict = judge(real, mix, baseline, material.arena, job.task.verdict, job.recipe.seed)
-            return _conclude(job, material, generated, stage, verdict)
+        arena = material.arena
+        say(f"{job.name}: training {job.task.consumer} on {len(arena.train):,} real rows")
+        real = fit_seeds(job.make, job.seeds, arena, None)
+        generated = generate(job, material, real[0], stage, work)
+        samples = stage.read()
+        say(f"{job.name}: training on the mix, with {len(samples):,} samples")
+        mix = fit_seeds(job.make, job.seeds, arena, samples)
+        baseline = strongest_baseline(job.consumer, job.seeds, arena, job.device)
+        say(f"{job.name}: evaluating on {len(arena.test):,} test rows")
+        verdict = judge(real, mix, baseline, arena, job.task.verdict, job.recipe.seed)
+        return _conclude(job, material, generated, stage, verdict)
+
+
+def _conclude(job: Job, material: Material, generated: Generated, stage: Stage, verdict: Verdict) -> dict[str, Any]:
+    """Publish or reject the stage, and say why."""
+    splits, tallies = material.splits, generated.tallies
+    kept = sum(t.kept for t in tallies.values())
+    refused: Counter[str] = sum((t.refused for t in tallies.values()), Counter())
+    status = "published" if verdict.accepted else "rejected"
+    result = {
+        "status": status,
+        "reason": verdict.reason,
+        "path": str(job.folder),
+        "rows": kept,
+        "kept_share": round(kept / max(1, sum(t.proposed for t in tallies.values())), 4),
+        "real_rows": splits.counts,
+        "anchors": generated.anchors,
+        "quarantined": sum(splits.quarantined.values()),
+        "quarantine": splits.quarantined,
+        "verdict": {name: asdict(comparison) for name, comparison in verdict.comparisons.items()},
+        "seeds": len(job.seeds),
+        "strategies": {name: _summary(tally) for name, tally in tallies.items()},
+        "gates": dict(refused),
+        "histograms": {"hardness": _histogram(generated.real_hardness, tallies)},
+        "encoder": generated.modality.encoder,
+    }
+    manifest = Manifest(
+        run=job.digest,
+        task=job.name,
+        status=status,
+        settings=job.settings,
+        inputs=job.inputs,
+        encoder=generated.modality.encoder,
+        dim=generated.modality.dim,
+        seed=job.recipe.seed,
+        packages=job.versions,
+        gates=job.task.gates.model_dump(mode="json"),
+        result=result,
+        files=stage.files,
+        parent=job.dataset.current(),
+    )
+    job.dataset.keep_quarantine(job.digest, splits.quarantine)
+    if verdict.accepted:
+        return {**result, "version": job.dataset.publish(stage, manifest)}
+    job.dataset.reject(stage, manifest)
+    return {**result, "version": None}
 
 
 def read(job: Job, work: Path) -> Material:
     """Clean and split the source; give reviews their embeddings."""
     say(f"{job.name}: reading {job.task.source}")
-    splits = sources.prepare(job.task.source, job.source, job.task.consumer, work, job.recipe.seed)
+    splits = sources.prepare(job.task.source, job.source, job.consumer.modality, work, job.recipe.seed)
     text = None
     attach: Callable[[pa.Table], pa.Table] = lambda rows: rows  # noqa: E731
     if job.consumer.modality == "text":
@@ -164,12 +213,11 @@ def generate(job: Job, material: Material, victim: Consumer, stage: Stage, work:
         rows = rows.take(pa.array(np.sort(rng.choice(len(rows), task.generator.anchors, replace=False))))
     embedding = modality.encode(rows)
     validity = _validity(job, rows, embedding)
-    anchors = Anchors(rows, embedding, modality.describe(rows, validity.label, rng), job.device)
+    anchors = Anchors(rows, embedding, validity.label, modality.describe(rows, validity.label, rng), job.device)
     bank = build_bank(anchors, modality, task.generator.bank, task.generator.variants, rng)
     frozen = victim.as_victim()
     gatekeeper = Gatekeeper(anchors, bank, validity, frozen, task.gates)
     maker = Maker(job.name, job.digest, task.weight, modality, anchors, validity, gatekeeper)
-    stage.begin(sample_schema(modality.decoded))
     workshop = Workshop(modality, anchors, bank, frozen, task.gates.band, task.generator, work, seed)
     tallies: dict[str, Tally] = {}
     total = sum(task.strategies.values())
@@ -206,3 +254,85 @@ def _validity(job: Job, rows: pa.Table, embedding: np.ndarray) -> Validity:
         return RankingValidity(rows, job.task.gates.false_negative_share, job.recipe.seed)
     label = rows["label"].to_numpy().astype(np.float32)  # null becomes NaN
     return LabelValidity(embedding, label, job.recipe.seed)
+
+
+def train(recipe: Recipe, name: str, folder: Path, *, version: str = "current", device: str = "auto",
+          threads: int | None = None) -> dict[str, Any]:  # fmt: skip
+    """Train a task's consumer on its real rows and a published version of its mix, and save it to `folder`."""
+    job = _job(recipe, name, device, threads)
+    published = job.dataset.version(version)
+    samples = job.dataset.read(published.version).to_table()
+    with _work_folder(job) as work:
+        arena = read(job, work).arena
+        job.make(job.recipe.seed).fit(arena.train, arena.valid, samples).save(folder)
+    (folder / "mix.json").write_text(json.dumps({"path": str(job.folder), "version": published.version, "run": published.run}))
+    return {"model": str(folder), "mix_version": published.version, "rows": len(arena.train), "samples": len(samples)}
+
+
+def evaluate(recipe: Recipe, name: str, folder: Path, *, device: str = "auto", threads: int | None = None) -> dict[str, Any]:
+    """The metrics of a saved model on the task's test rows."""
+    job = _job(recipe, name, device, threads)
+    model = job.consumer.load(folder, job.device)
+    with _work_folder(job) as work:
+        arena = read(job, work).arena
+        measures = model.evaluate(arena.test, arena.attacked)
+    metrics = {metric: {"value": m.value(), "better_is": m.better_is} for metric, m in measures.items()}
+    return {"model": str(folder), "rows": len(arena.test), "metrics": metrics}
+
+
+def resolve_device(device: str, threads: int | None) -> str:
+    """"auto" is the GPU where there is one. Says what it chose; raises UsageError for a GPU that is not there."""
+    if threads:
+        torch.set_num_threads(threads)
+        set_threads(threads)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no GPU here; use --device cpu, or see `sparring doctor`")
+    chosen = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
+    say(f"device: {torch.cuda.get_device_name() if chosen == 'cuda' else f'cpu, {torch.get_num_threads()} threads'}")
+    return chosen
+
+
+def _job(recipe: Recipe, name: str, device: str, threads: int | None) -> Job:
+    if name not in recipe.tasks:
+        raise UsageError(f"recipe '{recipe.name}' has no task '{name}'{suggest(name, recipe.tasks)}")
+    return Job(recipe, name, resolve_device(device, threads))
+
+
+def _make(consumer: type[Consumer], task: Task, device: str, name: str, seed: int) -> Consumer:
+    known = list(inspect.signature(consumer).parameters)
+    for option in task.options:
+        if option not in known:
+            raise UsageError(f"tasks.{name}.options: unknown option '{option}'{suggest(option, known)}")
+    return consumer(**task.options, seed=seed, device=device)
+
+
+@contextmanager
+def _work_folder(job: Job) -> Iterator[Path]:
+    """Scratch space of one run, gone when it ends well or ill."""
+    output = Path(job.recipe.output)
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".work-", dir=output) as folder:
+        yield Path(folder)
+
+
+def _summary(tally: Tally) -> dict[str, Any]:
+    median = {n: float(np.median(v)) if v else None for n, v in (("hardness", tally.hardness), ("novelty", tally.novelty))}
+    return {
+        "proposed": tally.proposed,
+        "kept": tally.kept,
+        "false_negatives_dropped": tally.false_negatives,
+        "hardness_median": median["hardness"],
+        "novelty_median": median["novelty"],
+    }
+
+
+def _histogram(real: np.ndarray, tallies: dict[str, Tally]) -> dict[str, list[float]]:
+    """Shares of real anchors and of samples by the victim's loss."""
+    made = np.concatenate([t.hardness for t in tallies.values()])
+    edges = np.linspace(0, float(np.quantile(np.concatenate([real, made]), 0.99)) or 1.0, 25)
+    counts = {name: np.histogram(v, edges)[0] / max(1, len(v)) for name, v in (("real", real), ("mix", made))}
+    return {"edges": edges.tolist(), **{name: share.tolist() for name, share in counts.items()}}
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]

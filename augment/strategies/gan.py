@@ -1,0 +1,50 @@
+"""The learnt proposals: a generator trained against a critic and the victim moves anchors along real displacements."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from augment.gates import Candidates
+from augment.progress import bar
+from augment.strategies import Workshop
+from gan.trainer import Material, Settings, train
+
+
+class Gan:
+    def __init__(self, workshop: Workshop) -> None:
+        anchors, bank, wanted = workshop.anchors, workshop.bank, workshop.settings
+        device = anchors.device
+        self._workshop = workshop
+        self._nearby = bank.origins.search(anchors.embedding, wanted.neighbours)[1]
+        self._displacements = torch.from_numpy(bank.displacements).to(device)
+        material = Material(
+            torch.from_numpy(anchors.embedding).to(device),
+            anchors.condition(np.arange(len(anchors))),
+            torch.from_numpy(self._nearby).to(device),
+            torch.from_numpy(bank.origin).to(device),
+            self._displacements,
+            anchors.condition(bank.anchor),
+        )
+        settings = Settings(
+            steps=wanted.steps, batch=wanted.batch, band=workshop.band, sphere=workshop.modality.normalised, seed=workshop.seed
+        )  # fmt: skip
+        with bar(wanted.steps, "generator") as shown:
+            self.trained = train(
+                workshop.victim, material, settings, workshop.folder / "generator.safetensors", lambda _: shown.update()
+            )
+
+    def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:
+        work, draws = self._workshop, self._workshop.settings.draws
+        vectors = self.trained.propose(
+            torch.from_numpy(work.anchors.embedding[anchors]).to(work.anchors.device),
+            work.anchors.condition(anchors),
+            torch.from_numpy(self._nearby[anchors]).to(work.anchors.device),
+            self._displacements,
+            draws,
+            int(rng.integers(2**31)),
+        )
+        repeated = np.repeat(anchors, draws)
+        moved = vectors.reshape(len(repeated), -1).cpu().numpy()
+        rows, embedding = work.modality.decode(moved, work.anchors.rows.take(repeated), work.bank)
+        return Candidates(repeated, rows, embedding)

@@ -1,0 +1,436 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+
+from augment.dataset import Dataset, locked
+from augment.errors import BadInput, Locked, UsageError
+from augment.manifest import Manifest
+from augment.samples import sample_schema
+
+DIM = 4
+TEXT = pa.struct([("text", pa.string())])
+RUNS = [letter * 16 for letter in "abcdef"]
+GATES = {"band": [-0.5, 1.5], "min_plausibility": 0.05, "min_label_agreement": 0.5, "min_novelty": 1e-4}
+
+
+def samples(run, rows=5, decoded=TEXT, first=0, **columns):
+    """Valid rows of `run`; `columns` replace some of them."""
+    form = {"text": "nice"} if decoded == TEXT else {"item": "i1", "user": None}
+    values = {
+        "sample_id": [f"{first + i:024x}" for i in range(rows)],
+        "task": ["sentiment"] * rows,
+        "strategy": ["gan"] * rows,
+        "label": np.linspace(0, 1, rows, dtype=np.float32),
+        "weight": [1.0] * rows,
+        "anchor_id": [f"a{i}" for i in range(rows)],
+        "neighbour_ids": [["n1", "n2"]] * rows,
+        "encoder": ["e@1"] * rows,
+        "embedding": [[0.5] * DIM] * rows,
+        "decoded": [form] * rows,
+        "hardness": [0.6] * rows,
+        "plausibility": [0.3] * rows,
+        "label_agreement": [0.9] * rows,
+        "novelty": [0.1] * rows,
+        "run": [run] * rows,
+    }
+    return pa.table({**values, **columns}, schema=sample_schema(decoded))
+
+
+def manifest(dataset, stage, status="published"):
+    return Manifest(
+        run=stage.run,
+        task="sentiment",
+        status=status,
+        settings={"task": {"samples": 5}},
+        inputs={"reviews.csv": "0" * 64},
+        encoder="e@1",
+        dim=DIM,
+        seed=0,
+        packages={"torch": "2"},
+        gates=GATES,
+        result={"reason": "better"},
+        files=stage.files,
+        parent=dataset.current(),
+    )
+
+
+def publish(dataset, run, *tables):
+    with dataset.stage(run) as stage:
+        for table in tables or (samples(run),):
+            stage.write(table)
+        return dataset.publish(stage, manifest(dataset, stage))
+
+
+def reject(dataset, run):
+    with dataset.stage(run) as stage:
+        stage.write(samples(run))
+        dataset.reject(stage, manifest(dataset, stage, "rejected"))
+
+
+def seen(dataset):
+    """The runs that a plain Delta reader finds in the head."""
+    return set(DeltaTable(str(dataset.root)).to_pyarrow_table()["run"].to_pylist())
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return Dataset(tmp_path / "out put" / "[sentiment]")  # names that need care in URLs and globs
+
+
+def test_nothing_is_there_before_the_first_version(dataset):
+    assert dataset.current() is None
+    assert dataset.versions() == []
+    assert dataset.find(RUNS[0]) is None
+    with pytest.raises(UsageError, match="nothing is published"):
+        dataset.read()
+
+
+def test_each_publication_replaces_the_content_in_one_commit(dataset):
+    assert publish(dataset, RUNS[0], samples(RUNS[0]), samples(RUNS[0], 3, first=5)) == 0
+    assert dataset.read().count_rows() == 8
+    assert publish(dataset, RUNS[1]) == 1
+    assert dataset.current() == 1
+    assert seen(dataset) == {RUNS[1]}
+    assert len(list((dataset.root / "_delta_log").glob("*.json"))) == 2
+    assert [(v.version, v.run, v.status) for v in dataset.versions()] == [
+        (0, RUNS[0], "published"),
+        (1, RUNS[1], "current"),
+    ]
+    assert dataset.version(1).manifest.parent == 0
+    assert dataset.read(0).count_rows() == 8
+
+
+def test_what_is_read_is_what_was_written(dataset):
+    rows = samples(RUNS[0])
+    publish(dataset, RUNS[0], rows)
+    assert dataset.read().to_table().equals(rows)
+
+
+def test_the_decoded_form_may_change_between_versions(dataset):
+    fields = pa.struct([("item", pa.string()), ("user", pa.string())])
+    publish(dataset, RUNS[0])
+    publish(dataset, RUNS[1], samples(RUNS[1], decoded=fields))
+    for version, form in ((0, {"text": "nice"}), (1, {"item": "i1", "user": None})):
+        plain = DeltaTable(str(dataset.root), version=version).to_pyarrow_table()
+        assert plain["decoded"].to_pylist() == [form] * 5
+    dataset.rollback(0)
+    assert DeltaTable(str(dataset.root)).to_pyarrow_table()["decoded"].to_pylist() == [{"text": "nice"}] * 5
+
+
+def test_plain_readers_see_ordinary_columns(tmp_path):
+    dataset = Dataset(tmp_path)
+    publish(dataset, RUNS[0])
+    table = DeltaTable(str(dataset.root))
+    assert table.count() == 5
+    assert table.to_pyarrow_table().column_names == sample_schema(TEXT).names
+    row = duckdb.execute(
+        "SELECT count(*), max(decoded.text), max(len(embedding)) FROM read_parquet(?)",
+        [table.file_uris()],
+    ).fetchone()
+    assert row == (5, "nice", DIM)
+
+
+def test_an_empty_version_is_refused(dataset):
+    with dataset.stage(RUNS[0]) as stage, pytest.raises(BadInput, match="empty"):
+        dataset.publish(stage, manifest(dataset, stage))
+    assert dataset.current() is None
+
+
+def test_rejected_runs_are_kept_but_never_read(dataset):
+    publish(dataset, RUNS[0])
+    reject(dataset, RUNS[1])
+    assert dataset.current() == 0
+    assert seen(dataset) == {RUNS[0]}
+    found = dataset.find(RUNS[1])
+    assert (found.version, found.status, found.rows) == (None, "rejected", 5)
+    kept = dataset.root / "_sparring" / "rejected" / RUNS[1]
+    assert pq.ParquetFile(next(kept.glob("*.parquet"))).metadata.num_rows == 5
+    with pytest.raises(UsageError, match="no published version"):
+        dataset.read(RUNS[1])
+
+
+def test_a_run_is_found_by_its_digest(dataset):
+    publish(dataset, RUNS[0])
+    publish(dataset, RUNS[1])
+    assert dataset.find(RUNS[0]).version == 0
+    assert dataset.version(RUNS[1]).version == 1
+    assert dataset.find(RUNS[2]) is None
+
+
+def test_a_published_run_is_not_staged_again(dataset):
+    publish(dataset, RUNS[0])
+    with pytest.raises(UsageError, match="published already"), dataset.stage(RUNS[0]):
+        pass
+    assert seen(dataset) == {RUNS[0]}
+
+
+def test_rollback_restores_content_and_manifest(dataset):
+    publish(dataset, RUNS[0])
+    publish(dataset, RUNS[1])
+    assert dataset.rollback(0) == 2
+    assert seen(dataset) == {RUNS[0]}
+    assert dataset.version().run == RUNS[0]
+    assert dataset.verify() == []
+    assert publish(dataset, RUNS[2]) == 3
+    assert dataset.version().manifest.parent == 2
+
+
+def test_rollback_refuses_what_cannot_be_restored(dataset):
+    publish(dataset, RUNS[0])
+    publish(dataset, RUNS[1])
+    with pytest.raises(UsageError, match="no version 7"):
+        dataset.rollback(7)
+    with pytest.raises(UsageError, match="current already"):
+        dataset.rollback(1)
+    flip_a_byte(shard(dataset, 0))
+    with pytest.raises(BadInput, match="damaged"):
+        dataset.rollback(0)
+    assert seen(dataset) == {RUNS[1]}
+
+
+def test_an_exception_removes_the_stage(dataset):
+    def interrupted():
+        with dataset.stage(RUNS[0]) as stage:
+            stage.write(samples(RUNS[0]))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not list(dataset.root.rglob("*.parquet"))
+
+
+def test_an_exception_after_the_commit_leaves_the_version_whole(dataset):
+    def interrupted():
+        with dataset.stage(RUNS[0]) as stage:
+            stage.write(samples(RUNS[0]))
+            dataset.publish(stage, manifest(dataset, stage))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert dataset.verify() == []
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import augment.dataset
+from test_dataset import RUNS, Dataset, manifest, publish, samples
+def killed(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[3] == "while writing a shard":
+    augment.dataset.os.fsync = killed
+else:  # all is in place, but the commit
+    augment.dataset.create_table_with_add_actions = killed
+    augment.dataset.DeltaTable.create_write_transaction = killed
+publish(Dataset(sys.argv[2]), RUNS[1])
+"""
+
+
+@pytest.mark.parametrize("moment", ["while writing a shard", "before the commit"])
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_killed_run_leaves_the_last_version_intact(dataset, moment, earlier):
+    if earlier:
+        publish(dataset, RUNS[0])
+    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(dataset.root), moment]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    orphans = list((dataset.root / RUNS[1]).iterdir())
+    assert orphans
+    assert dataset.current() == (0 if earlier else None)
+    if earlier:
+        assert dataset.verify() == []
+        assert seen(dataset) == {RUNS[0]}
+    assert sorted(dataset.gc(1)) == sorted(orphans)
+    assert publish(dataset, RUNS[1]) == (1 if earlier else 0)  # running it again finishes the work
+    assert dataset.verify() == []
+
+
+def test_gc_keeps_what_the_last_versions_need(dataset):
+    for run in RUNS[:4]:
+        publish(dataset, run)
+    dataset.rollback(1)
+    reject(dataset, RUNS[4])
+    reject(dataset, RUNS[5])
+    listed = dataset.gc(2, dry_run=True)
+    assert {path.parent.name for path in listed} == {RUNS[0], RUNS[2]}
+    assert all(path.exists() for path in listed)
+    assert dataset.gc(2) == listed
+    assert not any(path.exists() for path in listed)
+    assert dataset.verify() == []
+    assert dataset.verify(3) == []
+    with pytest.raises(BadInput, match="removed by gc"):
+        dataset.read(2)
+    assert dataset.version(2).manifest.run == RUNS[2]  # lineage stays
+    dataset.gc(1)
+    assert [v.run for v in dataset.versions() if v.status == "rejected"] == [RUNS[5]]
+    assert dataset.verify() == []
+
+
+def test_gc_leaves_files_that_are_not_ours(dataset):
+    publish(dataset, RUNS[0])
+    DeltaTable(str(dataset.root)).create_checkpoint()
+    theirs = dataset.root / "exports" / "mine.parquet"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"")
+    assert dataset.gc(1) == []
+    assert theirs.exists()
+
+
+def test_commits_of_others_are_no_versions_of_ours(tmp_path):
+    dataset = Dataset(tmp_path)
+    publish(dataset, RUNS[0])
+    publish(dataset, RUNS[1])
+    plain = DeltaTable(str(dataset.root))
+    plain.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+    assert plain.version() > 1
+    assert dataset.current() == 1
+    assert [v.version for v in dataset.versions()] == [0, 1]
+    assert dataset.verify() == []
+    plain.delete()
+    assert any("disagree" in problem for problem in dataset.verify())
+
+
+def shard(dataset, version=None):
+    return dataset.root / dataset.version(version).manifest.files[0].path
+
+
+def flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_verify_names_a_changed_file(dataset):
+    publish(dataset, RUNS[0], samples(RUNS[0]), samples(RUNS[0], 3, first=5))
+    flip_a_byte(shard(dataset))
+    [problem] = dataset.verify()
+    assert shard(dataset).name in problem
+    assert "sha256" in problem
+
+
+def test_verify_names_a_missing_file(dataset):
+    publish(dataset, RUNS[0])
+    shard(dataset).unlink()
+    [problem] = dataset.verify()
+    assert problem == f"{RUNS[0]}/{shard(dataset).name}: missing"
+
+
+def test_verify_notices_a_changed_or_missing_manifest(dataset):
+    publish(dataset, RUNS[0])
+    path = dataset.root / "_sparring" / "manifests" / f"{RUNS[0]}.json"
+    changed = json.loads(path.read_text())
+    changed["gates"]["min_plausibility"] = 0.0
+    path.write_text(json.dumps(changed))
+    assert "changed since" in dataset.verify()[0]
+    path.unlink()
+    assert "missing" in dataset.verify()[0]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("sample_id", "../x", "24 hexadecimal"),
+        ("sample_id", None, "24 hexadecimal"),
+        ("sample_id", f"{0:024x}", "occurs 2 times"),
+        ("task", "ctr", "not that of the manifest"),
+        ("strategy", "", "no strategy"),
+        ("label", 1.5, "label"),
+        ("label", None, "label"),
+        ("weight", 0.0, "weight"),
+        ("anchor_id", None, "no anchor"),
+        ("neighbour_ids", [], "no neighbours"),
+        ("neighbour_ids", ["n1", None], "no neighbours"),
+        ("embedding", [0.5] * (DIM - 1), "embedding"),
+        ("embedding", [0.5] * (DIM - 1) + [float("nan")], "embedding"),
+        ("embedding", [0.5] * (DIM - 2) + [float("inf"), float("-inf")], "embedding"),
+        ("embedding", [0.5] * (DIM - 1) + [None], "embedding"),
+        ("decoded", None, "not decoded"),
+        ("hardness", 0.19, "hardness"),  # softplus(-1.5) = 0.2014: easier than the band
+        ("hardness", 0.98, "hardness"),  # softplus(0.5) = 0.9741: harder
+        ("hardness", float("nan"), "hardness"),
+        ("plausibility", 0.04, "plausibility"),
+        ("plausibility", 1.1, "plausibility"),
+        ("label_agreement", 0.4, "label_agreement"),
+        ("novelty", 0.0, "novelty"),
+    ],
+)
+def test_verify_names_a_row_that_breaks_a_promise(dataset, column, value, reason):
+    rows = samples(RUNS[0])
+    values = rows[column].to_pylist()
+    values[3] = value
+    rows = rows.set_column(
+        rows.column_names.index(column), rows.field(column), pa.array(values, rows[column].type)
+    )
+    publish(dataset, RUNS[0], rows)
+    [problem] = dataset.verify()
+    assert reason in problem
+    assert f"sample {rows['sample_id'][3].as_py()}" in problem
+
+
+def test_values_at_the_gates_pass(dataset):
+    """Gates judge float64; what they let through must not fail for being stored as float32."""
+    edges = np.log1p(np.exp(-np.array([-0.5, 1.5, 0.0, 0.0, 0.0]))).astype(np.float32)
+    at = {"hardness": edges, "plausibility": [0.05] * 5, "label_agreement": [0.5] * 5, "novelty": [1e-4] * 5}
+    publish(dataset, RUNS[0], samples(RUNS[0], **at))
+    assert dataset.verify() == []
+
+
+def test_a_sample_may_not_occur_in_two_shards(dataset):
+    publish(dataset, RUNS[0], samples(RUNS[0]), samples(RUNS[0], 1, first=4, label=[0.5]))
+    assert dataset.verify() == [f"sample {4:024x}: occurs 2 times"]
+
+
+def test_other_columns_are_no_published_table(dataset):
+    publish(dataset, RUNS[0], samples(RUNS[0]).drop_columns(["weight"]))
+    assert "columns" in dataset.verify()[0]
+
+
+def test_no_name_leads_out_of_the_table(dataset):
+    publish(dataset, RUNS[0])
+    for path in ("../outside.parquet", "/etc/passwd"):
+        with pytest.raises(BadInput, match="outside"):
+            dataset._inside(path)
+
+
+def test_a_manifest_survives_a_round_trip(dataset):
+    publish(dataset, RUNS[0])
+    made = dataset.version().manifest
+    assert Manifest.parse(made.dump(), "here") == made
+    for content in (b"{", b"{}", b"[]", made.dump().replace(b'"seed"', b'"sead"')):
+        with pytest.raises(BadInput, match="not a manifest"):
+            Manifest.parse(content, "here")
+
+
+def test_a_damaged_log_is_a_one_line_error(dataset):
+    publish(dataset, RUNS[0])
+    (dataset.root / "_delta_log" / f"{0:020d}.json").write_text("{")
+    with pytest.raises(BadInput) as caught:
+        dataset.current()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_second_run_is_told_at_once_who_holds_the_output(tmp_path):
+    holder = "import sys, time; from pathlib import Path; from augment.dataset import locked\n"
+    holder += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", holder, str(tmp_path)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(Locked, match=f"pid {process.pid} since"), locked(tmp_path):
+            pass
+        process.kill()
+        process.wait()
+    with locked(tmp_path):  # a killed holder holds no more
+        pass
