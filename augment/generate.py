@@ -1,4 +1,4 @@
-"""From anchors to publishable samples: propose, judge, keep each anchor's hardest that passes."""
+"""From anchors to publishable samples: propose, judge, keep one that passes per anchor."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Maker:
                 batch = order[start : start + min(BATCH, max(8, wanted - tally.kept))]
                 judged = self.gatekeeper.judge(strategy.propose(batch, rng))
                 self._count(judged, tally)
-                table = self._table(name, _hardest_per_anchor(judged), seen, tally)
+                table = self._table(name, _one_per_anchor(judged), seen, tally)
                 table = table.slice(0, wanted - tally.kept)
                 if len(table):
                     tally.kept += len(table)
@@ -109,11 +109,15 @@ class Maker:
         return digest.hexdigest()
 
 
-def _hardest_per_anchor(judged: Judged) -> Judged:
+def _one_per_anchor(judged: Judged) -> Judged:
+    """The first candidate of each anchor that passed; they come in random order.
+
+    Not the hardest: where labels are noisy, the hardest copies are those whose label is wrong. On click data that
+    choice alone cost .08 AUC under masking. Hardness is what the generator aims for and the band bounds.
+    """
     passed = np.flatnonzero(judged.refused < 0)
-    order = passed[np.argsort(-judged.hardness[passed], kind="stable")]
-    _, first = np.unique(judged.candidates.anchor[order], return_index=True)
-    return judged.take(np.sort(order[first]))
+    _, first = np.unique(judged.candidates.anchor[passed], return_index=True)
+    return judged.take(passed[np.sort(first)])
 
 
 def _lists(flat: pa.Array, width: int) -> pa.ListArray:

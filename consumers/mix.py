@@ -58,7 +58,7 @@ class Mix:
         return f"Mix(task={self.manifest.task!r}, version={self.version}, rows={len(self)})"
 
     def batches(self, columns: list[str] | None = None, batch_size: int = 4096) -> Iterator[pa.RecordBatch]:
-        """Rows in published order, at most `batch_size` at a time; memory is bounded by a few batches.
+        """Rows in a fixed order, at most `batch_size` at a time; memory is bounded by a few batches.
 
         Raises UsageError for an unknown column.
         """

@@ -43,8 +43,8 @@ def publish(root, run, shards):
         for first, rows in zip(np.cumsum([0, *shards]).tolist(), shards, strict=False):
             stage.write(samples(run, first, rows))
         manifest = Manifest(
-            run=run, task="t", status="published", settings={}, inputs={}, encoder="e@1", dim=DIM, seed=0, packages={},
-            gates={}, result={}, files=stage.files, parent=dataset.current(),
+            run=run, task="t", status="published", settings={}, inputs={}, encoder="e@1", dim=DIM, seed=0,
+            packages={}, gates={}, result={}, files=stage.files, parent=dataset.current(),
         )  # fmt: skip
         return dataset.publish(stage, manifest)
 
@@ -108,10 +108,10 @@ def test_what_is_open_does_not_change_when_another_run_publishes(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(task=None), "choose one with task=, of ctr, sentiment"),
-        (dict(task="sentimant"), "did you mean 'sentiment'"),
-        (dict(task="ctr", version=4), "no version 4"),
-        (dict(task="ctr", version="d" * 16), "no published version"),
+        ({"task": None}, "choose one with task=, of ctr, sentiment"),
+        ({"task": "sentimant"}, "did you mean 'sentiment'"),
+        ({"task": "ctr", "version": 4}, "no version 4"),
+        ({"task": "ctr", "version": "d" * 16}, "no published version"),
     ],
 )
 def test_what_is_not_there_is_said_in_one_line(output, arguments, message):
@@ -128,7 +128,8 @@ def test_a_missing_shard_is_said_when_opening(tmp_path):
 
 
 def test_importing_consumers_and_opening_a_mix_do_not_import_torch(output):
-    script = "import sys, consumers; m = consumers.open_mix(sys.argv[1], 'ctr'); print(len(m), 'torch' in sys.modules)"
+    script = "import sys, consumers; mix = consumers.open_mix(sys.argv[1], 'ctr')\n"
+    script += "print(len(mix), 'torch' in sys.modules)"
     ended = subprocess.run(
         [sys.executable, "-c", script, str(output)], capture_output=True, text=True, check=True
     )
@@ -142,7 +143,9 @@ def test_batches_are_small_and_complete(mix):
     batches = list(mix.batches(["sample_id"], batch_size=16))
     assert max(map(len, batches)) <= 16
     assert batches[0].schema.names == ["sample_id"]
-    assert [i for b in batches for i in b["sample_id"].to_pylist()] == [f"{i:024x}" for i in range(ROWS)]
+    found = [i for batch in batches for i in batch["sample_id"].to_pylist()]
+    assert found == mix.to_table()["sample_id"].to_pylist()
+    assert sorted(found) == [f"{i:024x}" for i in range(ROWS)]
     with pytest.raises(UsageError, match="did you mean 'label'"):
         mix.batches(["lable"])
 
@@ -151,7 +154,7 @@ def test_tables_and_frames_hold_every_row(mix):
     assert mix.to_table().num_rows == ROWS
     frame = mix.to_pandas()
     assert frame["decoded"][3] == {"text": "nice"}
-    assert list(frame["embedding"][3]) == [3, 0, 0]
+    assert sorted(embedding[0] for embedding in frame["embedding"]) == list(range(ROWS))
 
 
 # -- torch ----------------------------------------------------------------------------------------------
@@ -200,7 +203,7 @@ def test_the_order_does_not_depend_on_the_number_of_workers(mix):
             DataLoader(mix.to_torch(real_rows(), batch_size=16), batch_size=None, num_workers=workers)
         )
 
-    assert read(0) == read(1) == read(3)
+    assert read(0) == read(1) == read(2)
 
 
 @pytest.mark.parametrize("stop", [0, 1, 7, 26, 27])
@@ -301,14 +304,14 @@ def test_a_window_bounds_what_is_held_in_memory(mix, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (dict(ratio=1.0), UsageError, "needs real rows"),
-        (dict(real=real_rows(), ratio=0.0), UsageError, "must be positive"),
-        (dict(real=real_rows(0)), UsageError, "no real rows"),
-        (dict(real=real_rows().drop_columns(["label"])), UsageError, "no column 'label'"),
-        (dict(real=real_rows().set_column(2, "label", pa.nulls(REAL, pa.float32()))), BadInput, "no label"),
-        (dict(real=real_rows().set_column(1, "embedding", pa.array([[1.0]] * REAL))), BadInput, "3 numbers"),
-        (dict(batch_size=0), UsageError, "batch_size=0"),
-        (dict(rank=2, world_size=2), UsageError, "rank=2"),
+        ({"ratio": 1.0}, UsageError, "needs real rows"),
+        ({"real": real_rows(), "ratio": 0.0}, UsageError, "must be positive"),
+        ({"real": real_rows(0)}, UsageError, "no real rows"),
+        ({"real": real_rows().drop_columns(["label"])}, UsageError, "no column 'label'"),
+        ({"real": real_rows().set_column(2, "label", pa.nulls(REAL, pa.float32()))}, BadInput, "no label"),
+        ({"real": real_rows().set_column(1, "embedding", pa.array([[1.0]] * REAL))}, BadInput, "3 numbers"),
+        ({"batch_size": 0}, UsageError, "batch_size=0"),
+        ({"rank": 2, "world_size": 2}, UsageError, "rank=2"),
     ],
 )
 def test_what_cannot_be_streamed_is_said_in_one_line(mix, arguments, error, message):

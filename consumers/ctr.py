@@ -1,0 +1,231 @@
+"""Click-through rate on categorical fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from scipy.special import expit
+from torch import Tensor
+from torch.nn import functional as F
+
+from augment.errors import UsageError, suggest
+from augment.measures import Auc, Measure
+from consumers import classification as shared
+from consumers import storage, training
+from consumers.ctr_nets import HEADS, OnFields
+from gan.victim import Victim
+
+RESERVED = {"row_id", "timestamp", "label", "text", "segment", "embedding", "weight"}
+GRID = (1e-3, 3e-2, 3e-1)  # weight decay
+RARE = 0.2  # share of rows that count as rare
+MASKED = 0.3  # share of fields hidden by the masking attack
+SWAPS = 16  # variants per row of the swapping attack
+PGD_RADIUS, PGD_STEPS = 0.1, 8  # L2, in lengths of the row's embedding
+BATCH = 1024
+PREDICT_BATCH = 65_536
+
+
+class ClickModel:
+    """Tables have one string column per field, and `label`; see `Consumer`.
+
+    model: "logistic", "deepfm" or "dcnv2". dim: numbers per field value. weight_decay: 0 tunes it on validation log loss.
+    min_count: rarer values, and null, are the unknown value, which is therefore trained.
+    """
+
+    modality: ClassVar[str] = "fields"
+    metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "clean": ("auc", "logloss", "ece"),
+        "slices": ("auc_rare",),
+        "robust": ("auc_masked", "auc_swapped", "auc_pgd"),
+    }
+
+    def __init__(
+        self,
+        *,
+        model: str = "dcnv2",
+        dim: int = 8,
+        lr: float = 2e-3,
+        weight_decay: float = 0.0,
+        epochs: int = 12,
+        min_count: int = 2,
+        attacked_rows: int = 3000,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        if model not in HEADS:
+            raise UsageError(f"ctr: unknown model '{model}'{suggest(model, HEADS)}")
+        self.model, self.dim, self.lr, self.weight_decay, self.epochs = model, dim, lr, weight_decay, epochs
+        self.min_count, self.attacked_rows, self.seed, self.device = min_count, attacked_rows, seed, device
+
+    def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> ClickModel:
+        self.values_ = {name: _vocabulary(train[name], self.min_count) for name in train.column_names if name not in RESERVED}
+        codes, label = self._codes(train), shared.labels(train)
+        self.prior_ = shared.log_odds(label)
+        self._remember_rare(train, codes)
+        weight = np.ones(len(label), np.float32)
+        if mix is not None:
+            decoded = pa.table(dict(zip(self.values_, mix["decoded"].combine_chunks().flatten(), strict=True)))
+            codes = np.concatenate([codes, self._codes(decoded)])
+            label = np.concatenate([label, shared.labels(mix)])
+            weight = np.concatenate([weight, mix["weight"].to_numpy()])
+        tensors = [torch.from_numpy(x).to(self.device) for x in (codes, label, weight)]
+        valid_codes, valid_label = torch.from_numpy(self._codes(valid)).to(self.device), shared.labels(valid)
+
+        def valid_loss(net: torch.nn.Module) -> float:
+            return float(shared.log_loss(valid_label, _predict(net, valid_codes)).mean())
+
+        tried = []
+        for decay in (self.weight_decay,) if self.weight_decay else GRID:
+            net = self._net()
+            loss = training.fit(
+                net, *tensors, valid_loss,
+                epochs=self.epochs, batch=BATCH, lr=self.lr, weight_decay=decay, seed=self.seed,
+            )  # fmt: skip
+            tried.append((loss, net))
+        self.net_ = min(tried, key=lambda pair: pair[0])[1]
+        return self
+
+    def _net(self) -> OnFields:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return OnFields([1 + len(v) for v in self.values_.values()], self.dim, HEADS[self.model]).to(self.device)
+
+    def _codes(self, rows: pa.Table) -> np.ndarray:
+        """int64[n, F]: 0 for null and unknown values."""
+        columns = [pc.index_in(_whole(rows[name]), values) for name, values in self.values_.items()]
+        return np.stack([pc.fill_null(c, -1).to_numpy(zero_copy_only=False).astype(np.int64) + 1 for c in columns], axis=1)
+
+    def _remember_rare(self, train: pa.Table, codes: np.ndarray) -> None:
+        """How often training rows hold each id, and the count below which a row is rare."""
+        names = list(self.values_)
+        self.ids_ = [i for i, name in enumerate(names) if name in ("user_id", "item_id")] or list(range(len(names)))
+        self.counts_ = [np.bincount(codes[:, i], minlength=1 + len(v)) for i, v in enumerate(self.values_.values())]
+        for counts in self.counts_:
+            counts[0] = 0  # an unknown value is as rare as can be
+        self.rare_ = float(np.quantile(self._rarity(codes), RARE))
+
+    def _rarity(self, codes: np.ndarray) -> np.ndarray:
+        """Training count of each row's rarest id."""
+        return np.min([self.counts_[i][codes[:, i]] for i in self.ids_], axis=0)
+
+    def predict(self, rows: pa.Table) -> np.ndarray:
+        return _predict(self.net_, torch.from_numpy(self._codes(rows)).to(self.device))
+
+    def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
+        """Fields hidden, and one or two fields swapped for values drawn from the test rows' own marginals."""
+        rng = np.random.default_rng(seed)
+        chosen = np.sort(rng.choice(len(test), size=min(self.attacked_rows, len(test)), replace=False))
+        names = [name for name in test.column_names if name not in RESERVED]
+        masked = test.take(pa.array(chosen))
+        swapped = test.take(pa.array(chosen.repeat(SWAPS)))
+        hidden = _choose(len(masked), len(names), np.full(len(masked), max(1, round(MASKED * len(names)))), rng)
+        moved = _choose(len(swapped), len(names), rng.integers(1, 3, len(swapped)), rng)
+        for i, name in enumerate(names):
+            nothing = pa.nulls(len(masked), test[name].type)
+            other = _whole(test[name]).take(pa.array(rng.integers(len(test), size=len(swapped))))
+            masked = _where(masked, name, hidden[:, i], nothing)
+            swapped = _where(swapped, name, moved[:, i], other)
+        return {"masked": masked, "swapped": swapped}
+
+    def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
+        codes, label = self._codes(test), shared.labels(test)
+        probability = self.predict(test)
+        measures = shared.clean_measures(label, probability)
+        rare = self._rarity(codes) <= self.rare_
+        measures["auc_rare"] = Auc(label[rare], probability[rare])
+        if attacked:
+            chosen = slice(0, self.attacked_rows)
+            measures["auc_pgd"] = Auc(label[chosen], self._under_pgd(codes[chosen], label[chosen]))
+        return measures | shared.attacked_measures(attacked, self.predict)
+
+    def _under_pgd(self, codes: np.ndarray, label: np.ndarray) -> np.ndarray:
+        """Probabilities after projected gradient ascent on the embeddings (Madry et al., 2018)."""
+        target = torch.from_numpy(label).to(self.device)
+        start = self.net_.embed(torch.from_numpy(codes).to(self.device)).detach()
+        radius = PGD_RADIUS * start.norm(dim=1, keepdim=True)
+        delta = torch.zeros_like(start)
+        for _ in range(PGD_STEPS):
+            delta.requires_grad_(True)
+            loss = F.binary_cross_entropy_with_logits(self.net_.head(start + delta), target, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, delta)
+            step = F.normalize(gradient, dim=1) * radius * 2.5 / PGD_STEPS
+            delta = (delta + step).detach()
+            delta = delta * (radius / delta.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
+        with torch.no_grad():
+            return expit(self.net_.head(start + delta).cpu().numpy())
+
+    def as_victim(self) -> Victim:
+        self.net_.requires_grad_(False)
+        return shared.LogitVictim(self.net_.head, self.dim * len(self.values_), self.prior_)
+
+    def tables(self) -> dict[str, tuple[list[str], np.ndarray]]:
+        """Field → ("" for unknown and then its values, float32[1 + n, dim])."""
+        table = self.net_.table.weight.detach().cpu().numpy()
+        out, start = {}, 0
+        for name, values in self.values_.items():
+            stop = start + 1 + len(values)
+            out[name] = (["", *values.to_pylist()], table[start:stop])
+            start = stop
+        return out
+
+    def save(self, folder: Path) -> None:
+        settings = {"parameters": self._parameters(), "prior": self.prior_, "rare": self.rare_, "ids": self.ids_}
+        settings["values"] = {name: values.to_pylist() for name, values in self.values_.items()}
+        counts = {f"counts.{i}": c for i, c in enumerate(self.counts_)}
+        storage.save(folder, shared.state_arrays(self.net_) | counts, settings)
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> ClickModel:
+        arrays, settings = storage.load(folder)
+        model = cls(**settings["parameters"], device=device)
+        model.values_ = {name: pa.array(values, pa.string()) for name, values in settings["values"].items()}
+        model.prior_, model.rare_, model.ids_ = settings["prior"], settings["rare"], settings["ids"]
+        model.counts_ = [arrays[f"counts.{i}"] for i in range(len(model.values_))]
+        model.net_ = model._net()
+        shared.load_arrays(model.net_, arrays)
+        model.net_.eval()
+        return model
+
+    def _parameters(self) -> dict[str, Any]:
+        names = ("model", "dim", "lr", "weight_decay", "epochs", "min_count", "attacked_rows", "seed")
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def baselines(cls, seed: int, device: str) -> dict[str, ClickModel]:
+        return {
+            "logistic regression": cls(model="logistic", lr=2e-2, seed=seed, device=device),
+            "DeepFM": cls(model="deepfm", seed=seed, device=device),
+            "DCNv2": cls(model="dcnv2", seed=seed, device=device),
+        }
+
+
+def _vocabulary(column: pa.ChunkedArray, min_count: int) -> pa.Array:
+    """Values that occur at least `min_count` times, in alphabetical order."""
+    counts = pc.value_counts(_whole(column).drop_null())
+    kept = counts.field("values").filter(pc.greater_equal(counts.field("counts"), min_count))
+    return kept.take(pc.sort_indices(kept))
+
+
+def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _choose(rows: int, fields: int, count: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """bool[rows, fields] with count[i] fields chosen at random in row i."""
+    return rng.random((rows, fields)).argsort(axis=1).argsort(axis=1) < count[:, None]
+
+
+def _where(rows: pa.Table, name: str, chosen: np.ndarray, new: pa.Array) -> pa.Table:
+    column = pc.if_else(pa.array(chosen), new, _whole(rows[name]))
+    return rows.set_column(rows.column_names.index(name), name, column)
+
+
+@torch.no_grad()
+def _predict(net: torch.nn.Module, codes: Tensor) -> np.ndarray:
+    return expit(torch.cat([net(part) for part in codes.split(PREDICT_BATCH)]).cpu().numpy())
