@@ -1,0 +1,54 @@
+"""Full-ranking metrics, one value per user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Share of the catalogue that appears in some drawn user's list."""
+
+    lists: np.ndarray  # int64[users, k]
+    items: int
+    better_is: str = "higher"
+
+    @property
+    def size(self) -> int:
+        return len(self.lists)
+
+    def value(self, weights: np.ndarray | None = None) -> float:
+        drawn = self.lists if weights is None else self.lists[weights > 0]
+        return len(np.unique(drawn)) / self.items
+
+
+def top(scores: np.ndarray, seen: csr_matrix, k: int) -> np.ndarray:
+    """int64[users, k]: the best unseen items of each user, best first. `scores` float32[users, items] is overwritten."""
+    rows, columns = seen.nonzero()
+    scores[rows, columns] = -np.inf
+    k = min(k, scores.shape[1])
+    best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(best, order, axis=1)
+
+
+def hits(lists: np.ndarray, relevant: csr_matrix) -> np.ndarray:
+    """bool[users, k]: whether each recommended item is relevant to its user."""
+    users = np.repeat(np.arange(len(lists)), lists.shape[1])
+    return np.asarray(relevant[users, lists.ravel()]).reshape(lists.shape) > 0
+
+
+def ndcg(hit: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """float64[users] with binary gains; `relevant` int64[users] counts each user's relevant items."""
+    k = hit.shape[1]
+    discount = 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.concatenate([[0], np.cumsum(discount)])[np.minimum(relevant, k)]
+    return (hit * discount).sum(axis=1) / np.maximum(ideal, 1e-12)
+
+
+def recall(hit: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """float64[users]: share of min(relevant, k) that was found."""
+    return hit.sum(axis=1) / np.maximum(np.minimum(relevant, hit.shape[1]), 1)
