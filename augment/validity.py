@@ -14,12 +14,14 @@ import pyarrow.compute as pc
 from scipy.sparse import csr_matrix
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 
 from augment.ease import ease
 from augment.errors import BadInput
 
-FOLDS = 3
+FOLDS = 5
 FIT_ROWS = 20_000  # rows per fold's logistic regression: enough for a few hundred dimensions
+STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)  # inverse L2 strengths tried; soft labels are only as good as their model
 EASE_L2 = 200.0
 
 
@@ -44,16 +46,19 @@ class LabelValidity:
 
     def __init__(self, embedding: np.ndarray, label: np.ndarray, seed: int) -> None:
         known = np.flatnonzero(np.isfinite(label))
-        if len(np.unique(label[known])) < 2:
-            raise BadInput("training rows of one class only: label agreement needs both; widen the training period")
+        if min(np.bincount(label[known] > 0.5, minlength=2)) < FOLDS:
+            raise BadInput(f"label agreement needs {FOLDS} training rows of each class; widen the training period")
         rng = np.random.default_rng(seed)
         self._fold = np.full(len(label), -1)
         self._fold[known] = rng.permutation(len(known)) % FOLDS
+        sampled = rng.choice(known, size=min(len(known), FIT_ROWS), replace=False)
+        classes = label > 0.5
+        search = GridSearchCV(LogisticRegression(max_iter=300), {"C": STRENGTHS}, scoring="roc_auc", cv=FOLDS)
+        strength = search.fit(embedding[sampled], classes[sampled]).best_params_["C"]
         models = []
         for fold in range(FOLDS):
-            rows = known[self._fold[known] != fold]
-            rows = rng.choice(rows, size=min(len(rows), FIT_ROWS), replace=False)
-            models.append(LogisticRegression(max_iter=300).fit(embedding[rows], label[rows] > 0.5))
+            rows = sampled[self._fold[sampled] != fold]
+            models.append(LogisticRegression(C=strength, max_iter=300).fit(embedding[rows], classes[rows]))
         self._weight = np.concatenate([m.coef_ for m in models]).T.astype(np.float32)
         self._bias = np.concatenate([m.intercept_ for m in models]).astype(np.float32)
         self._anchor = self._probability(np.arange(len(label)), embedding)

