@@ -86,14 +86,12 @@ def _unreadable(shard: Shard, path: Path) -> str | None:
 
 
 def _broken_rows(shard: Shard, path: Path, manifest: Manifest) -> Iterator[str]:
-    reasons = ", ".join(
-        f"CASE WHEN NOT coalesce({good}, false) THEN '{why}' END" for why, good in CHECKS.items()
-    )
+    reasons = ", ".join(f"CASE WHEN NOT coalesce({good}, false) THEN '{why}' END" for why, good in CHECKS.items())
     # S608: the text is made of constants of this module; every value is bound.
     query = f"""
         SELECT sample_id, [why FOR why IN [{reasons}] IF why IS NOT NULL] AS broken
         FROM shard WHERE len(broken) > 0 LIMIT {SHOWN}
-    """  # noqa: S608
+    """
     with duckdb.connect() as connection:
         connection.register("shard", ds.dataset(path, format="parquet"))
         for sample, broken in connection.execute(query, _limits(manifest)).fetchall():
@@ -103,9 +101,7 @@ def _broken_rows(shard: Shard, path: Path, manifest: Manifest) -> Iterator[str]:
 def _repeated_samples(paths: list[Path]) -> Iterator[str]:
     if not paths:
         return
-    query = (
-        "SELECT sample_id, count(*) FROM shards GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT $shown"
-    )
+    query = "SELECT sample_id, count(*) FROM shards GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT $shown"
     with duckdb.connect() as connection:
         connection.register("shards", ds.dataset([str(path) for path in paths], format="parquet"))
         for sample, times in connection.execute(query, {"shown": SHOWN}).fetchall():
@@ -115,9 +111,7 @@ def _repeated_samples(paths: list[Path]) -> Iterator[str]:
 def _limits(manifest: Manifest) -> dict[str, object]:
     """What the checks compare with: the manifest's identity, and the gates that its run recorded."""
     gates = manifest.gates
-    hardest, easiest = np.logaddexp(
-        0, -np.array(gates["band"])
-    ).tolist()  # a margin's loss is softplus(-margin)
+    hardest, easiest = np.logaddexp(0, -np.array(gates["band"])).tolist()  # a margin's loss is softplus(-margin)
     return {
         "task": manifest.task,
         "run": manifest.run,

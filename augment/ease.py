@@ -7,9 +7,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_matrix, diags
 
 
-def ease(
-    inputs: csr_matrix, targets: csr_matrix | None, l2: float, weights: np.ndarray | None = None
-) -> np.ndarray:
+def ease(inputs: csr_matrix, targets: csr_matrix | None, l2: float, weights: np.ndarray | None = None) -> np.ndarray:
     """Item-to-item weights B float32[I, I]; the scores of a user with items x are x @ B.
 
     inputs: float32[U, I], what each user shows; targets: what its scores should be, by default the inputs. Rows whose

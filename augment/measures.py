@@ -13,7 +13,10 @@ import numpy as np
 
 
 class Measure(Protocol):
-    better_is: str  # "higher" or "lower"
+    @property
+    def better_is(self) -> str:
+        """ "higher" or "lower"."""
+        ...
 
     @property
     def size(self) -> int:

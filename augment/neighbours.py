@@ -49,7 +49,11 @@ class Neighbours:
 def build_info() -> dict[str, str | int]:
     """FAISS version, its CPU instruction set and the number of GPUs it sees."""
     gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
-    return {"version": faiss.__version__, "compile_options": faiss.get_compile_options().strip(), "gpus": gpus}
+    return {
+        "version": faiss.__version__,
+        "compile_options": faiss.get_compile_options().strip(),
+        "gpus": gpus,
+    }
 
 
 def set_threads(threads: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import shutil
 import tempfile
 import time
 from collections import Counter
@@ -24,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from augment import sources
+from augment import report, sources
 from augment.anchors import Anchors, build_bank
 from augment.dataset import Dataset, Stage, locked
 from augment.encoders import text_encoder
@@ -42,10 +43,20 @@ from augment.progress import say
 from augment.recipe import Recipe, Task
 from augment.strategies import Workshop, build
 from augment.study import Arena, check_metrics, fit_seeds, judge, strongest_baseline
-from augment.verdict import Verdict
 from augment.validity import LabelValidity, RankingValidity, Validity
+from augment.verdict import Verdict
 
-PACKAGES = ("sparring", "torch", "numpy", "scikit-learn", "scipy", "duckdb", "pyarrow", "deltalake", "pydantic")
+PACKAGES = (
+    "sparring",
+    "torch",
+    "numpy",
+    "scikit-learn",
+    "scipy",
+    "duckdb",
+    "pyarrow",
+    "deltalake",
+    "pydantic",
+)
 
 
 def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> dict[str, Any]:
@@ -63,11 +74,11 @@ def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> 
         statuses = {task["status"] for task in tasks.values()}
         status = next(s for s in ("published", "rejected", "unchanged") if s in statuses)
         digest = _digest({name: job.digest for name, job in jobs.items()})
-        result = {"run": digest, "status": status, "tasks": tasks, "report": str(output / f"report-{digest}.html")}
+        page = output / f"report-{digest}.html"
+        result: dict[str, Any] = {"run": digest, "status": status, "tasks": tasks, "report": str(page)}
         result["seconds"] = round(time.monotonic() - started, 1)
-        if status != "unchanged" or not Path(result["report"]).exists():
-            from augment import report
-            report.write(result, Path(result["report"]))
+        if status != "unchanged" or not page.exists():
+            report.write(result, page)
     return result
 
 
@@ -256,6 +267,26 @@ def _validity(job: Job, rows: pa.Table, embedding: np.ndarray) -> Validity:
     return LabelValidity(embedding, label, job.recipe.seed)
 
 
+def generate_only(
+    recipe: Recipe, name: str, folder: Path, *, device: str = "auto", threads: int | None = None
+) -> dict[str, Any]:
+    """Write gated samples of one task as Parquet shards into `folder`: no verdict, nothing published."""
+    job = _job(recipe, name, device, threads)
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty; choose a new folder")
+    with _work_folder(job) as work, Dataset(work / "stage").stage(job.digest) as stage:
+        material = read(job, work)
+        victim = job.make(job.seeds[0]).fit(material.arena.train, material.arena.valid)
+        generated = generate(job, material, victim, stage, work)
+        shutil.copytree(stage.folder, folder, dirs_exist_ok=True)
+    strategies = {name: _summary(tally) for name, tally in generated.tallies.items()}
+    return {
+        "path": str(folder),
+        "rows": sum(t.kept for t in generated.tallies.values()),
+        "strategies": strategies,
+    }
+
+
 def train(recipe: Recipe, name: str, folder: Path, *, version: str = "current", device: str = "auto",
           threads: int | None = None) -> dict[str, Any]:  # fmt: skip
     """Train a task's consumer on its real rows and a published version of its mix, and save it to `folder`."""
@@ -265,11 +296,20 @@ def train(recipe: Recipe, name: str, folder: Path, *, version: str = "current", 
     with _work_folder(job) as work:
         arena = read(job, work).arena
         job.make(job.recipe.seed).fit(arena.train, arena.valid, samples).save(folder)
-    (folder / "mix.json").write_text(json.dumps({"path": str(job.folder), "version": published.version, "run": published.run}))
-    return {"model": str(folder), "mix_version": published.version, "rows": len(arena.train), "samples": len(samples)}
+    (folder / "mix.json").write_text(
+        json.dumps({"path": str(job.folder), "version": published.version, "run": published.run})
+    )
+    return {
+        "model": str(folder),
+        "mix_version": published.version,
+        "rows": len(arena.train),
+        "samples": len(samples),
+    }
 
 
-def evaluate(recipe: Recipe, name: str, folder: Path, *, device: str = "auto", threads: int | None = None) -> dict[str, Any]:
+def evaluate(
+    recipe: Recipe, name: str, folder: Path, *, device: str = "auto", threads: int | None = None
+) -> dict[str, Any]:
     """The metrics of a saved model on the task's test rows."""
     job = _job(recipe, name, device, threads)
     model = job.consumer.load(folder, job.device)
@@ -281,7 +321,7 @@ def evaluate(recipe: Recipe, name: str, folder: Path, *, device: str = "auto", t
 
 
 def resolve_device(device: str, threads: int | None) -> str:
-    """"auto" is the GPU where there is one. Says what it chose; raises UsageError for a GPU that is not there."""
+    """ "auto" is the GPU where there is one. Says what it chose; raises UsageError for a GPU that is not there."""
     if threads:
         torch.set_num_threads(threads)
         set_threads(threads)
@@ -316,7 +356,9 @@ def _work_folder(job: Job) -> Iterator[Path]:
 
 
 def _summary(tally: Tally) -> dict[str, Any]:
-    median = {n: float(np.median(v)) if v else None for n, v in (("hardness", tally.hardness), ("novelty", tally.novelty))}
+    median = {
+        n: float(np.median(v)) if v else None for n, v in (("hardness", tally.hardness), ("novelty", tally.novelty))
+    }
     return {
         "proposed": tally.proposed,
         "kept": tally.kept,

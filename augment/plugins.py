@@ -29,6 +29,8 @@ class Consumer(Protocol):
     modality: ClassVar[str]  # "text", "fields" or "behaviour"
     metrics: ClassVar[Mapping[str, tuple[str, ...]]]  # keys "clean", "slices", "robust"; first clean is primary
 
+    def __init__(self, *, seed: int = 0, device: str = "cpu") -> None: ...
+
     def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> Consumer:
         """Train on real rows, plus `mix` (published samples); choose its settings on `valid` alone.
 

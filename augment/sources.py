@@ -21,6 +21,15 @@ MEMORY = "2GB"  # beyond it DuckDB spills to the work folder
 BINS = 16  # of a numeric field, by quantiles of training rows
 EARLIEST = 631_152_000_000_000  # 1990 in microseconds: earlier timestamps are no shop's
 HARMLESS = "duplicate"  # quarantined, but no sign of a broken source
+_CSV = "header = true, all_varchar = true, store_rejects = true, union_by_name = true"
+_JSON = "read_json(?, format = 'newline_delimited', ignore_errors = true, union_by_name = true)"
+_READERS = {
+    ".parquet": "read_parquet(?, union_by_name = true)",
+    ".csv": f"read_csv(?, {_CSV})",
+    ".tsv": f"read_csv(?, delim = '\t', {_CSV})",
+    ".jsonl": _JSON,
+    ".ndjson": _JSON,
+}
 
 
 @dataclass(frozen=True)
@@ -64,9 +73,21 @@ class _Reader:
     def __init__(
         self, db: duckdb.DuckDBPyConnection, name: str, source: Source, modality: str, folder: Path, seed: int
     ) -> None:
-        self.db, self.name, self.source, self.modality, self.folder, self.seed = db, name, source, modality, folder, seed
+        self.db, self.name, self.source, self.modality, self.folder, self.seed = (
+            db,
+            name,
+            source,
+            modality,
+            folder,
+            seed,
+        )
         columns = source.columns
-        roles = {"id": columns.id, "user_id": columns.user, "item_id": columns.item, "timestamp": columns.timestamp}
+        roles = {
+            "id": columns.id,
+            "user_id": columns.user,
+            "item_id": columns.item,
+            "timestamp": columns.timestamp,
+        }
         roles |= {"label": columns.label, "text": columns.text, "segment": columns.segment}
         self.roles = {role: column for role, column in roles.items() if column}
         self.fields = {field: field for field in columns.fields}
@@ -102,21 +123,15 @@ class _Reader:
             self.db.unregister("incoming")
 
     def _load_files(self, paths: list[str]) -> None:
-        suffixes = [s for s in Path(paths[0]).suffixes if s not in (".gz", ".zst")]
-        kind = suffixes[-1].lower() if suffixes else ""
-        options = {
-            ".parquet": "read_parquet(?, union_by_name = true)",
-            ".csv": "read_csv(?, header = true, all_varchar = true, store_rejects = true, union_by_name = true)",
-            ".tsv": "read_csv(?, delim = '\t', header = true, all_varchar = true, store_rejects = true)",
-            ".jsonl": "read_json(?, format = 'newline_delimited', ignore_errors = true, union_by_name = true)",
-        }
-        options[".ndjson"] = options[".jsonl"]
-        if kind not in options:
-            raise BadInput(f"{paths[0]}: format '{kind}' is not one of {', '.join(sorted(options))} (also .gz, .zst)")
         try:
-            self.db.execute(f"CREATE TABLE raw AS SELECT row_number() OVER () AS __row, * FROM {options[kind]}", [paths])
+            self.db.execute(
+                f"CREATE TABLE raw AS SELECT row_number() OVER () AS __row, * FROM {reader(Path(paths[0]))}",
+                [paths],
+            )
         except duckdb.Error as error:
-            raise BadInput(f"sources.{self.name}: cannot read {self.source.path}: {str(error).splitlines()[0]}") from None
+            raise BadInput(
+                f"sources.{self.name}: cannot read {self.source.path}: {str(error).splitlines()[0]}"
+            ) from None
 
     def _check_columns(self) -> None:
         present = [row[0] for row in self.db.execute("DESCRIBE raw").fetchall()]
@@ -134,7 +149,9 @@ class _Reader:
         if column := self.roles.get("timestamp"):
             select.append(f"{self._microseconds(column)} AS timestamp")
         tests = self._tests()
-        reason = f"CASE {' '.join(f'WHEN {test} THEN {_text(why)}' for why, test in tests.items())} END" if tests else "NULL"
+        reason = (
+            f"CASE {' '.join(f'WHEN {test} THEN {_text(why)}' for why, test in tests.items())} END" if tests else "NULL"
+        )
         self.db.execute(
             f"CREATE TABLE typed AS SELECT t.*, {reason} AS reason FROM "
             f"(SELECT __row, {', '.join(select)} FROM raw) t JOIN raw r USING (__row) ORDER BY __row"
@@ -146,7 +163,9 @@ class _Reader:
     def _microseconds(self, column: str) -> str:
         """SQL for epoch microseconds of seconds, milliseconds, microseconds, nanoseconds, ISO text or timestamps."""
         number = f"TRY_CAST(CAST({_q(column)} AS VARCHAR) AS DOUBLE)"
-        scale = f"CASE WHEN abs({number}) < 1e11 THEN 1e6 WHEN abs({number}) < 1e14 THEN 1e3 WHEN abs({number}) < 1e17 THEN 1 ELSE 1e-3 END"
+        limits = {"1e11": "1e6", "1e14": "1e3", "1e17": "1"}  # by their size: seconds, milli-, micro-, else nanoseconds
+        scale = " ".join(f"WHEN abs({number}) < {limit} THEN {factor}" for limit, factor in limits.items())
+        scale = f"CASE {scale} ELSE 1e-3 END"
         moment = f"epoch_us(TRY_CAST(CAST({_q(column)} AS VARCHAR) AS TIMESTAMPTZ))"
         return f"CASE WHEN {number} IS NOT NULL THEN TRY_CAST({number} * {scale} AS BIGINT) ELSE {moment} END"
 
@@ -180,14 +199,14 @@ class _Reader:
     def _clean(self) -> None:
         """Give duplicates and bots their reason, check the share of bad rows, then drop sparse users and items."""
         content = ", ".join(_q(c) for c in self._content())
-        # Without an id or a time, equal impressions are different events; equal texts are always copies.
-        if "id" in self.roles or "timestamp" in self.roles or self.modality == "text":
+        # Without a time, equal impressions are different events; equal texts are always copies.
+        if "timestamp" in self.roles or self.modality == "text":
             self._mark(HARMLESS, f"row_number() OVER (PARTITION BY {content} ORDER BY __row) > 1")
         if "id" in self.roles:
             self._mark("duplicate id", "row_number() OVER (PARTITION BY id ORDER BY __row) > 1")
         if {"user_id", "timestamp"} <= set(self.roles):
             burst = f"count(*) OVER (PARTITION BY user_id, timestamp // 60000000) > {self.source.max_per_minute}"
-            self._mark("bot", f"bool_or(burst) OVER (PARTITION BY user_id)", f", {burst} AS burst")
+            self._mark("bot", "bool_or(burst) OVER (PARTITION BY user_id)", f", {burst} AS burst")
         self._check_share()
         if self.source.keep is not None:
             self.db.execute("DELETE FROM typed WHERE reason IS NULL AND label < ?", [self.source.keep])
@@ -196,7 +215,8 @@ class _Reader:
         # Copies without an id share their content's hash: number them.
         self.db.execute(
             "UPDATE typed SET row_id = typed.row_id || '-' || n FROM (SELECT __row, row_number() OVER "
-            "(PARTITION BY row_id ORDER BY __row) AS n FROM typed WHERE reason IS NULL) c WHERE c.__row = typed.__row AND n > 1"
+            "(PARTITION BY row_id ORDER BY __row) AS n FROM typed WHERE reason IS NULL) c "
+            "WHERE c.__row = typed.__row AND n > 1"
         )
         while self.source.split.core > 1 and self._drop_sparse():
             pass
@@ -213,14 +233,20 @@ class _Reader:
         reasons = self._reasons()
         bad = sum(count for reason, count in reasons.items() if reason != HARMLESS)
         if bad > self.source.max_bad_share * total:
-            worst = ", ".join(f"{reason} ({count:,})" for reason, count in sorted(reasons.items(), key=lambda x: -x[1])[:3])
+            worst = ", ".join(
+                f"{reason} ({count:,})" for reason, count in sorted(reasons.items(), key=lambda x: -x[1])[:3]
+            )
             raise BadInput(
                 f"sources.{self.name}: {bad:,} of {total:,} rows are bad, over max_bad_share = "
                 f"{self.source.max_bad_share:g}: {worst}; mend the source or raise the limit"
             )
 
     def _reasons(self) -> dict[str, int]:
-        found = dict(self.db.execute("SELECT reason, count(*) FROM typed WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1").fetchall())
+        found = dict(
+            self.db.execute(
+                "SELECT reason, count(*) FROM typed WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1"
+            ).fetchall()
+        )
         if rejected := self._rejected():
             found["malformed line"] = rejected
         return found
@@ -246,7 +272,9 @@ class _Reader:
         cuts = {"valid": 1 - split.test - split.valid, "test": 1 - split.test}
         good = "FROM typed WHERE reason IS NULL"
         if split.by == "time":
-            first, last = self.db.execute(f"SELECT quantile_disc(timestamp, [{cuts['valid']}, {cuts['test']}]) {good}").fetchall()[0][0]
+            first, last = self.db.execute(
+                f"SELECT quantile_disc(timestamp, [{cuts['valid']}, {cuts['test']}]) {good}"
+            ).fetchall()[0][0]
             place = f"CASE WHEN timestamp > {last} THEN 1.0 WHEN timestamp > {first} THEN {cuts['test']} ELSE 0 END"
         elif split.by == "user_time":
             place = (
@@ -258,7 +286,8 @@ class _Reader:
             place = f"CAST(('0x' || substr(md5(row_id || ':{self.seed}'), 1, 8)) AS BIGINT) / 4294967296.0"
         self.db.execute(
             f"CREATE TABLE clean AS SELECT *, CASE WHEN place >= {cuts['test']} + 1e-9 OR place = 1 THEN 'test' "
-            f"WHEN place >= {cuts['valid']} THEN 'valid' ELSE 'train' END AS split FROM (SELECT *, {place} AS place {good})"
+            f"WHEN place >= {cuts['valid']} THEN 'valid' ELSE 'train' END AS split "
+            f"FROM (SELECT *, {place} AS place {good})"
         )
         self._cap("valid", self.source.valid_rows)
         self._cap("test", self.source.test_rows)
@@ -275,7 +304,9 @@ class _Reader:
     def _unlabel(self, labelled: int, unlabelled: int | None) -> None:
         """Beyond the first `labelled` training rows of a seeded order, rows lose their label or go."""
         if unlabelled is not None:
-            self.db.execute(f"DELETE FROM clean WHERE __row IN ({self._shuffled('train')} OFFSET {labelled + unlabelled})")
+            self.db.execute(
+                f"DELETE FROM clean WHERE __row IN ({self._shuffled('train')} OFFSET {labelled + unlabelled})"
+            )
         self.db.execute(f"UPDATE clean SET label = NULL WHERE __row IN ({self._shuffled('train')} OFFSET {labelled})")
 
     def _shuffled(self, split: str) -> str:
@@ -298,16 +329,38 @@ class _Reader:
                 query = f"SELECT {', '.join(select)} FROM clean WHERE split = '{split}' ORDER BY __row"
                 self.db.execute(f"COPY ({query}) TO {_text(str(paths[split]))} (FORMAT parquet)")
             elif split != "unlabelled":
-                raise BadInput(f"sources.{self.name}: no rows left for the {split} split; widen `split` or give more data")
+                raise BadInput(
+                    f"sources.{self.name}: no rows left for the {split} split; widen `split` or give more data"
+                )
         quarantine = self.folder / "quarantine.parquet"
-        bad = "SELECT t.__row, t.reason, CAST(to_json(r) AS VARCHAR) AS row FROM typed t JOIN raw r USING (__row) WHERE t.reason IS NOT NULL"
+        bad = (
+            "SELECT t.__row, t.reason, CAST(to_json(r) AS VARCHAR) AS row "
+            "FROM typed t JOIN raw r USING (__row) WHERE t.reason IS NOT NULL"
+        )
         if self._rejected():
             bad += " UNION ALL SELECT line, 'malformed line', csv_line FROM reject_errors"
         self.db.execute(f"COPY ({bad} ORDER BY 1) TO {_text(str(quarantine))} (FORMAT parquet)")
-        return Splits(paths["train"], paths["valid"], paths["test"], paths.get("unlabelled"), quarantine, counts, self._reasons())
+        return Splits(
+            paths["train"],
+            paths["valid"],
+            paths["test"],
+            paths.get("unlabelled"),
+            quarantine,
+            counts,
+            self._reasons(),
+        )
 
     def _count(self, query: str) -> int:
         return int(self.db.execute(query).fetchall()[0][0])
+
+
+def reader(path: Path) -> str:
+    """The DuckDB table function that reads files like `path`; its one parameter is the list of files."""
+    suffixes = [s for s in path.suffixes if s not in (".gz", ".zst")]
+    kind = suffixes[-1].lower() if suffixes else ""
+    if kind not in _READERS:
+        raise BadInput(f"{path}: format '{kind}' is not one of {', '.join(sorted(_READERS))} (also .gz, .zst)")
+    return _READERS[kind]
 
 
 def _files(pattern: str) -> list[str]:

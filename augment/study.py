@@ -36,7 +36,9 @@ def fit_seeds(make: Callable[[int], Consumer], seeds: list[int], arena: Arena, m
     return [make(seed).fit(arena.train, arena.valid, mix) for seed in seeds]
 
 
-def strongest_baseline(consumer: type[Consumer], seeds: list[int], arena: Arena, device: str) -> tuple[str, list[Consumer]]:
+def strongest_baseline(
+    consumer: type[Consumer], seeds: list[int], arena: Arena, device: str
+) -> tuple[str, list[Consumer]]:
     """The plain model with the best primary clean metric on validation rows, trained once per seed.
 
     All candidates are tried with the first seed; the choice never sees a test row.
@@ -77,5 +79,9 @@ def judge(
         seed=seed,
     )
     return decide(
-        comparisons, settings.clean, settings.improve, tolerance=settings.tolerance, confidence=settings.confidence
+        comparisons,
+        settings.clean,
+        settings.improve,
+        tolerance=settings.tolerance,
+        confidence=settings.confidence,
     )

@@ -21,7 +21,13 @@ from augment.errors import BadInput
 
 FOLDS = 5
 FIT_ROWS = 20_000  # rows per fold's logistic regression: enough for a few hundred dimensions
-STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0)  # inverse L2 strengths tried; soft labels are only as good as their model
+STRENGTHS = (
+    0.1,
+    0.3,
+    1.0,
+    3.0,
+    10.0,
+)  # inverse L2 strengths tried; soft labels are only as good as their model
 EASE_L2 = 200.0
 
 

@@ -72,7 +72,15 @@ def compare(
         # +1: a finite number of draws cannot prove an impossible difference.
         p = 2 * (1 + min((diffs <= 0).sum(), (diffs >= 0).sum())) / (diffs.size + 1)
         out[name] = Comparison(
-            before, after, plain, baseline_name, after - before, float(low), float(high), min(1.0, float(p)), first.better_is
+            before,
+            after,
+            plain,
+            baseline_name,
+            after - before,
+            float(low),
+            float(high),
+            min(1.0, float(p)),
+            first.better_is,
         )
     return out
 

@@ -34,8 +34,8 @@ PREDICT_BATCH = 65_536
 class ClickModel:
     """Tables have one string column per field, and `label`; see `Consumer`.
 
-    model: "logistic", "deepfm" or "dcnv2". dim: numbers per field value. weight_decay: 0 tunes it on validation log loss.
-    min_count: rarer values, and null, are the unknown value, which is therefore trained.
+    model: "logistic", "deepfm" or "dcnv2". dim: numbers per field value. weight_decay: 0 tunes it on
+    validation log loss. min_count: rarer values, and null, are the unknown value, which is therefore trained.
     """
 
     modality: ClassVar[str] = "fields"
@@ -64,7 +64,9 @@ class ClickModel:
         self.min_count, self.attacked_rows, self.seed, self.device = min_count, attacked_rows, seed, device
 
     def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> ClickModel:
-        self.values_ = {name: _vocabulary(train[name], self.min_count) for name in train.column_names if name not in RESERVED}
+        self.values_ = {
+            name: _vocabulary(train[name], self.min_count) for name in train.column_names if name not in RESERVED
+        }
         codes, label = self._codes(train), shared.labels(train)
         self.prior_ = shared.log_odds(label)
         self._remember_rare(train, codes)
@@ -84,7 +86,7 @@ class ClickModel:
         for decay in (self.weight_decay,) if self.weight_decay else GRID:
             net = self._net()
             loss = training.fit(
-                net, *tensors, valid_loss,
+                net, tensors, valid_loss,
                 epochs=self.epochs, batch=BATCH, lr=self.lr, weight_decay=decay, seed=self.seed,
             )  # fmt: skip
             tried.append((loss, net))
@@ -99,7 +101,9 @@ class ClickModel:
     def _codes(self, rows: pa.Table) -> np.ndarray:
         """int64[n, F]: 0 for null and unknown values."""
         columns = [pc.index_in(_whole(rows[name]), values) for name, values in self.values_.items()]
-        return np.stack([pc.fill_null(c, -1).to_numpy(zero_copy_only=False).astype(np.int64) + 1 for c in columns], axis=1)
+        return np.stack(
+            [pc.fill_null(c, -1).to_numpy(zero_copy_only=False).astype(np.int64) + 1 for c in columns], axis=1
+        )
 
     def _remember_rare(self, train: pa.Table, codes: np.ndarray) -> None:
         """How often training rows hold each id, and the count below which a row is rare."""
@@ -175,7 +179,12 @@ class ClickModel:
         return out
 
     def save(self, folder: Path) -> None:
-        settings = {"parameters": self._parameters(), "prior": self.prior_, "rare": self.rare_, "ids": self.ids_}
+        settings = {
+            "parameters": self._parameters(),
+            "prior": self.prior_,
+            "rare": self.rare_,
+            "ids": self.ids_,
+        }
         settings["values"] = {name: values.to_pylist() for name, values in self.values_.items()}
         counts = {f"counts.{i}": c for i, c in enumerate(self.counts_)}
         storage.save(folder, shared.state_arrays(self.net_) | counts, settings)

@@ -1,7 +1,7 @@
 """Click models over categorical fields: logistic regression, DeepFM and DCNv2.
 
-Each takes the concatenated field embeddings float32[B, F * dim] and, for the linear part, nothing else: a field's bias is
-one more number of its embedding, so that a vector says all there is to say of a row.
+Each takes the concatenated field embeddings float32[B, F * dim] and, for the linear part, nothing else: a field's
+bias is one more number of its embedding, so that a vector says all there is to say of a row.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Matrix factorisation and LightGCN, trained full-batch with softmax or BPR loss: small catalogues fit in one product."""
+"""Matrix factorisation and LightGCN, with softmax or BPR loss over the whole catalogue at once."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _softmax(user: Tensor, item: Tensor, wanted: Tensor, avoided: Tensor | None,
 
 
 def _bpr(user: Tensor, item: Tensor, wanted: Tensor, avoided: Tensor | None, random: torch.Generator) -> Tensor:
-    """float[B]: Bayesian personalised ranking (Rendle et al., 2009) against uniformly drawn items, never own positives."""
+    """float[B]: Bayesian personalised ranking (Rendle et al., 2009) against uniform draws, never own positives."""
     scores = user @ item.T
     drawn = torch.randint(item.shape[0], (NEGATIVES,), generator=random).to(scores.device)
     allowed = 1 - wanted[:, drawn]

@@ -26,7 +26,7 @@ class Coverage:
 
 
 def top(scores: np.ndarray, seen: csr_matrix, k: int) -> np.ndarray:
-    """int64[users, k]: the best unseen items of each user, best first. `scores` float32[users, items] is overwritten."""
+    """int64[users, k]: the unseen items of each user, best first; `scores` float32[users, items] is overwritten."""
     rows, columns = seen.nonzero()
     scores[rows, columns] = -np.inf
     k = min(k, scores.shape[1])

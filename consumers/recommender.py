@@ -26,7 +26,12 @@ K = 20
 HIT_K = 50  # of the shilling attack
 TAIL = 0.8  # share of items, by least interactions
 COLD = 0.25  # share of users, by shortest history
-GRID = {"ease": (100.0, 200.0, 400.0, 800.0), "mf": (0.0, 0.1, 1.0, 10.0), "lightgcn": (0.0, 0.1, 1.0, 10.0), "popular": (0.0,)}
+GRID = {
+    "ease": (100.0, 200.0, 400.0, 800.0),
+    "mf": (0.0, 0.1, 1.0, 10.0),
+    "lightgcn": (0.0, 0.1, 1.0, 10.0),
+    "popular": (0.0,),
+}
 DIM = 64  # of the behaviour encoder
 FAKE_SHARE, FAKE_TARGETS = 0.01, 5
 
@@ -61,6 +66,7 @@ class Recommender:
             raise UsageError(f"recommender: unknown model '{model}'{suggest(model, GRID)}")
         self.model, self.loss, self.l2, self.dim, self.epochs, self.lr = model, loss, l2, dim, epochs, lr
         self.seed, self.device = seed, device
+        self.state_: dict[str, np.ndarray] = {}
 
     def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> Recommender:
         self.items_ = pc.unique(_whole(train["item_id"])).sort()
@@ -144,7 +150,7 @@ class Recommender:
         return {"shilling": pa.table(rows)}
 
     def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
-        # To be found: the rows asked about, but for repeats of training rows. Known: all else, validation rows included.
+        # To be found: the rows asked about, but for repeats of training rows. Known: all else, validation included.
         # Full ranking over the items not known, as a shop would recommend.
         wanted = _minus(self._matrix(test), self.history_)
         known = _minus(self.seen_, wanted)
@@ -197,7 +203,9 @@ class Recommender:
         scores = self._scores(self.history_, np.arange(len(self.users_)))
         # The scores as a linear function of the user's vector: exact for no model here, near for all.
         gram = shown.T @ shown + 0.1 * np.eye(shown.shape[1], dtype=np.float32)
-        return _RankingVictim(torch.from_numpy(np.linalg.solve(gram, shown.T @ scores).astype(np.float32)).to(self.device))
+        return _RankingVictim(
+            torch.from_numpy(np.linalg.solve(gram, shown.T @ scores).astype(np.float32)).to(self.device)
+        )
 
     def tables(self) -> dict[str, tuple[list[str], np.ndarray]]:
         """Item vectors: the model's own, or for EASE the singular vectors of the training matrix."""
@@ -216,7 +224,10 @@ class Recommender:
     def _matrix(self, rows: pa.Table, users: pa.Array | None = None) -> csr_matrix:
         """Binary float32[U, I]; rows of unknown users or items are left out."""
         users = self.users_ if users is None else users
-        row, column = pc.index_in(_whole(rows["user_id"]), users), pc.index_in(_whole(rows["item_id"]), self.items_)
+        row, column = (
+            pc.index_in(_whole(rows["user_id"]), users),
+            pc.index_in(_whole(rows["item_id"]), self.items_),
+        )
         known = pc.and_(row.is_valid(), column.is_valid())
         row, column = row.filter(known).to_numpy(), column.filter(known).to_numpy()
         matrix = csr_matrix((np.ones(len(row), np.float32), (row, column)), shape=(len(users), len(self.items_)))
@@ -243,7 +254,11 @@ class Recommender:
         shape = (len(model.users_), len(model.items_))
         for name in ("history", "seen"):
             indices, indptr = arrays.pop(f"{name}.indices"), arrays.pop(f"{name}.indptr")
-            setattr(model, f"{name}_", csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=shape))
+            setattr(
+                model,
+                f"{name}_",
+                csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=shape),
+            )
         model.state_, model.l2_, model.mix_ = arrays, settings["l2"], None
         return model
 
@@ -264,7 +279,7 @@ class Recommender:
 
 
 class _RankingVictim:
-    """softplus(−margin): the target's score over the score that makes the top 20, in the spread of the user's scores."""
+    """softplus(−margin): the target's score over the bar to the top 20, in the spread of the user's scores."""
 
     def __init__(self, head: Tensor) -> None:
         self._head, self.dim = head, head.shape[0]

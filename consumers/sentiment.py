@@ -72,14 +72,16 @@ class Sentiment:
         self.threshold_ = shared.best_threshold(valid_label, _predict(self.net_, valid_vectors))
         return self
 
-    def _fit_net(self, vectors: np.ndarray, label: np.ndarray, weight: np.ndarray, valid: pa.Table, c: float) -> nn.Module:
+    def _fit_net(
+        self, vectors: np.ndarray, label: np.ndarray, weight: np.ndarray, valid: pa.Table, c: float
+    ) -> nn.Module:
         if self.model == "logistic":
             return self._fit_logistic(vectors, label, weight, c)
         net = self._mlp(vectors.shape[1])
         tensors = [torch.from_numpy(x).to(self.device) for x in (vectors, label, weight)]
         valid_label, valid_vectors = shared.labels(valid), embeddings(valid)
         training.fit(
-            net, *tensors,
+            net, tensors,
             lambda net: float(shared.log_loss(valid_label, _predict(net, valid_vectors)).mean()),
             epochs=self.epochs, batch=128, lr=2e-3, weight_decay=0.03 / c, seed=self.seed,
         )  # fmt: skip
@@ -101,7 +103,9 @@ class Sentiment:
     def _mlp(self, dim: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return _Flat(nn.Sequential(nn.Linear(dim, self.hidden), nn.ReLU(), nn.Linear(self.hidden, 1))).to(self.device)
+            return _Flat(nn.Sequential(nn.Linear(dim, self.hidden), nn.ReLU(), nn.Linear(self.hidden, 1))).to(
+                self.device
+            )
 
     def predict(self, rows: pa.Table) -> np.ndarray:
         return _predict(self.net_, embeddings(rows))

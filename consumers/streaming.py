@@ -82,9 +82,7 @@ class Shuffled:
         if rows["label"].null_count:
             raise BadInput(f"a {self._name} row has no label; drop unlabelled rows, or give them soft labels")
         if embedding.null_count or pc.any(pc.not_equal(pc.list_value_length(embedding), self._dim)).as_py():
-            raise BadInput(
-                f"a {self._name} row's embedding does not have {self._dim} numbers, as samples have"
-            )
+            raise BadInput(f"a {self._name} row's embedding does not have {self._dim} numbers, as samples have")
         flat = pc.list_flatten(embedding).to_numpy().astype(np.float32, copy=False)
         label = rows["label"].to_numpy().astype(np.float32)
         weighted = "weight" in self._columns
@@ -176,9 +174,7 @@ class MixStream(IterableDataset):
         """
         epoch, _, workers = self._position.tolist()
         if batch is None and workers:
-            raise UsageError(
-                "DataLoader workers read ahead: call state_dict(batch=how many of this epoch you used)"
-            )
+            raise UsageError("DataLoader workers read ahead: call state_dict(batch=how many of this epoch you used)")
         epochs, batch = divmod(self._done if batch is None else batch, len(self))
         return {**self._identity, "epoch": epoch + epochs, "batch": batch}
 
@@ -189,9 +185,7 @@ class MixStream(IterableDataset):
         """
         for key, value in self._identity.items():
             if state.get(key) != value:
-                raise UsageError(
-                    f"this state is of another stream: its {key} is {state.get(key)}, here {value}"
-                )
+                raise UsageError(f"this state is of another stream: its {key} is {state.get(key)}, here {value}")
         self.set_epoch(state["epoch"])
         self._position[1] = self._done = state["batch"]
 
@@ -211,9 +205,7 @@ class MixStream(IterableDataset):
             source.take(start + cut[0], start + cut[1])
             for source, (start, _), cut in zip(self._sources, spans, cuts[: len(spans)], strict=True)
         ]
-        embedding, label, weight = (
-            torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True)
-        )
+        embedding, label, weight = (torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True))
         is_synthetic = torch.arange(high - low) < synthetic[1] - synthetic[0]
         return {"embedding": embedding, "label": label, "weight": weight, "is_synthetic": is_synthetic}
 
@@ -231,8 +223,4 @@ def _size(block: pa.Table | ds.Fragment) -> int:
 
 
 def _table(block: pa.Table | ds.Fragment, columns: list[str]) -> pa.Table:
-    return (
-        block.select(columns)
-        if isinstance(block, pa.Table)
-        else block.to_table(columns=columns, use_threads=False)
-    )
+    return block.select(columns) if isinstance(block, pa.Table) else block.to_table(columns=columns, use_threads=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,7 @@ from torch.nn import functional as F
 
 def fit(
     net: nn.Module,
-    inputs: Tensor,
-    label: Tensor,
-    weight: Tensor,
+    rows: Sequence[Tensor],
     valid_loss: Callable[[nn.Module], float],
     *,
     epochs: int,
@@ -24,19 +22,22 @@ def fit(
     seed: int,
     patience: int = 1,
 ) -> float:
-    """Train `net` (inputs[B, …] → logit float[B]) on soft labels float[n]; return the best validation loss.
+    """Train `net` (inputs[B, …] → logit float[B]) on rows = (inputs[n, …], soft labels float[n], weights float[n]).
+
+    Returns the best validation loss.
 
     Stops when `patience` epochs in a row brought no better validation loss; the best epoch's weights stay.
     All tensors live on the network's device: no batch is copied.
     """
     optimiser = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=weight_decay)
     random = torch.Generator().manual_seed(seed)
+    inputs, label, weight = rows
     best, best_state, since = float("inf"), copy.deepcopy(net.state_dict()), 0
     for _ in range(epochs):
         net.train()
-        for rows in torch.randperm(len(inputs), generator=random).to(inputs.device).split(batch):
-            losses = F.binary_cross_entropy_with_logits(net(inputs[rows]), label[rows], reduction="none")
-            loss = (losses * weight[rows]).sum() / weight[rows].sum()
+        for batch_rows in torch.randperm(len(inputs), generator=random).to(inputs.device).split(batch):
+            losses = F.binary_cross_entropy_with_logits(net(inputs[batch_rows]), label[batch_rows], reduction="none")
+            loss = (losses * weight[batch_rows]).sum() / weight[batch_rows].sum()
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()

@@ -16,7 +16,11 @@ def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> No
     """Replace `path` in one step: a reader sees the old file or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, temporary, {"json": json.dumps(metadata)})
+    save_file(
+        {k: v.detach().contiguous().clone() for k, v in tensors.items()},
+        temporary,
+        {"json": json.dumps(metadata)},
+    )
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -35,12 +35,12 @@ class Settings:
     batch: int = 256
     hidden: int = 128
     noise: int = 16
-    displacements: int = 16  # offered to the generator for each anchor
+    displacements: int = 8  # offered to the generator for each anchor
     residual: float = 0.3  # longest residual, in displacement lengths
     band: tuple[float, float] = (-0.5, 1.5)  # margins of the victim
     victim_weight: float = 1.0
     diversity_weight: float = 0.5
-    penalty: float = 1.0  # R1 and R2
+    penalty: float = 0.02  # R1 and R2; stronger ones leave the critic too weak to hold steps to real lengths
     lr: float = 1e-3
     ema: float = 0.99
     sphere: bool = True
@@ -115,12 +115,16 @@ def train(
         critic = Critic(dim, segments, context, settings.hidden).to(device)
     smooth = copy.deepcopy(generator).requires_grad_(False)
     random = torch.Generator(device).manual_seed(settings.seed)
-    optimisers = [torch.optim.Adam(net.parameters(), settings.lr, (0.5, 0.99)) for net in (generator, critic)]
+    optimisers: list[torch.optim.Optimizer] = [
+        torch.optim.Adam(net.parameters(), settings.lr, (0.5, 0.99)) for net in (generator, critic)
+    ]
     run = _Run([generator, critic, smooth], optimisers, random, path, asdict(settings))
     start = run.resume()
     for step in range(start, settings.steps):
         critic_loss = _critic_step(step, generator, critic, optimisers[1], material, settings, random)
-        generator_loss, hard, spread = _generator_step(generator, critic, optimisers[0], victim, material, settings, random)
+        generator_loss, hard, spread = _generator_step(
+            generator, critic, optimisers[0], victim, material, settings, random
+        )
         with torch.no_grad():
             for kept, live in zip(smooth.parameters(), generator.parameters(), strict=True):
                 kept.lerp_(live, 1 - settings.ema)

@@ -7,6 +7,7 @@ A sample is a synthetic user: `items` are what the recommender is shown, `target
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +39,7 @@ class Behaviour:
         self._near = Neighbours(_unit(self._vectors))
 
     def anchors(self, train: pa.Table) -> pa.Table:
-        """One row per user with at least four distinct items (fewer leave nothing to hide): its items, as targets too."""
+        """One row per user with at least four distinct items (fewer leave nothing to hide)."""
         pairs = train.select(["user_id", "item_id"]).group_by(["user_id", "item_id"], use_threads=False).aggregate([])
         users = pairs.group_by("user_id", use_threads=False).aggregate([("item_id", "list")])
         users = users.filter(pc.greater_equal(pc.list_value_length(users["item_id_list"]), 4)).sort_by("user_id")
@@ -79,7 +80,7 @@ class Behaviour:
         items, offsets = self._flat(anchors["items"])
         kept, negatives = [], []
         _, near = self._near.search(embedding, NEGATIVES * 4)
-        for row, (start, stop) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+        for row, (start, stop) in enumerate(pairwise(offsets)):
             history = items[start:stop]
             vectors = self._vectors[history]
             direction = embedding[row] - _unit(vectors.sum(axis=0))

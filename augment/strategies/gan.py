@@ -27,11 +27,19 @@ class Gan:
             anchors.condition(bank.anchor),
         )
         settings = Settings(
-            steps=wanted.steps, batch=wanted.batch, band=workshop.band, sphere=workshop.modality.normalised, seed=workshop.seed
-        )  # fmt: skip
+            steps=wanted.steps,
+            batch=wanted.batch,
+            band=workshop.band,
+            sphere=workshop.modality.normalised,
+            seed=workshop.seed,
+        )
         with bar(wanted.steps, "generator") as shown:
             self.trained = train(
-                workshop.victim, material, settings, workshop.folder / "generator.safetensors", lambda _: shown.update()
+                workshop.victim,
+                material,
+                settings,
+                workshop.folder / "generator.safetensors",
+                lambda _: shown.update(),
             )
 
     def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:

@@ -370,9 +370,7 @@ def test_verify_names_a_row_that_breaks_a_promise(dataset, column, value, reason
     rows = samples(RUNS[0])
     values = rows[column].to_pylist()
     values[3] = value
-    rows = rows.set_column(
-        rows.column_names.index(column), rows.field(column), pa.array(values, rows[column].type)
-    )
+    rows = rows.set_column(rows.column_names.index(column), rows.field(column), pa.array(values, rows[column].type))
     publish(dataset, RUNS[0], rows)
     [problem] = dataset.verify()
     assert reason in problem

