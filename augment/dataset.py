@@ -36,6 +36,7 @@ from augment.errors import BadInput, Locked, UsageError
 from augment.manifest import Manifest, Shard, sha256
 
 STATE = "_sparring"
+SHARD_ROWS = 16_384  # 25 MB of 384 numbers each: what a stage holds in memory
 OURS = re.compile(r"\.?[0-9a-f]{64}\.parquet(\.[0-9]+\.tmp)?")  # a shard, or what a killed run left of one
 
 
@@ -60,7 +61,8 @@ class Stage:
 
     root: Path
     run: str
-    files: list[Shard] = field(default_factory=list)
+    written: list[Shard] = field(default_factory=list)
+    waiting: list[pa.Table] = field(default_factory=list)
     schema: pa.Schema | None = None
     committing: bool = False  # from here on the log may name the shards: no exception removes them any more
 
@@ -69,18 +71,35 @@ class Stage:
         return self.root / self.run
 
     def write(self, table: pa.Table) -> None:
-        """One shard, named by its content: whole and on disk when this returns."""
+        """Add rows: they go to disk in shards of `SHARD_ROWS`, so that a version is a few files."""
         self.schema = table.schema
+        self.waiting.append(table)
+        if sum(map(len, self.waiting)) >= SHARD_ROWS:
+            self._flush()
+
+    @property
+    def files(self) -> list[Shard]:
+        """Every shard, the rows still waiting among them: on disk when this returns."""
+        if self.waiting:
+            self._flush()
+        return self.written
+
+    def _flush(self) -> None:
+        """One shard of the waiting rows, named by its content."""
+        table = pa.concat_tables(self.waiting)
+        self.waiting.clear()
         self.folder.mkdir(parents=True, exist_ok=True)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
         content = sink.getvalue().to_pybytes()
         name = f"{sha256(content)}.parquet"
         _write(self.folder / name, content)
-        self.files.append(Shard(f"{self.run}/{name}", sha256(content), len(table), len(content)))
+        self.written.append(Shard(f"{self.run}/{name}", sha256(content), len(table), len(content)))
 
     def read(self) -> pa.Table:
-        return pa.concat_tables(pq.ParquetFile(self.root / shard.path).read() for shard in self.files)
+        """All rows, in the order in which readers of the published version will find them."""
+        paths = sorted(shard.path for shard in self.files)
+        return pa.concat_tables(pq.ParquetFile(self.root / path).read() for path in paths)
 
 
 class Dataset:

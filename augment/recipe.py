@@ -252,7 +252,7 @@ def _section(path: list[Any]) -> type[Section]:
 def explain() -> str:
     """Every field of a recipe: where it goes, what it means, and its default."""
     lines: list[str] = []
-    places = [
+    places: list[tuple[str, type[Section]]] = [
         ("", Recipe),
         ("sources.NAME", Source),
         ("sources.NAME.columns", Columns),

@@ -55,7 +55,7 @@ def compare(
     Each draw resamples the units (the same for both arms: paired) and the seeds, so the interval covers both
     sources of chance (Efron & Tibshirani, 1993, ch. 16).
     """
-    out = {}
+    out: dict[str, Comparison] = {}
     for name, first in real[0].items():
         rng = np.random.default_rng([seed, len(out)])
         diffs = np.empty(draws)

@@ -68,13 +68,11 @@ class Sentiment:
         self.prior_ = shared.log_odds(label, weight)
         candidates = [self._fit_net(vectors, label, weight, valid, c) for c in ((self.C,) if self.C else GRID)]
         valid_label, valid_vectors = shared.labels(valid), embeddings(valid)
-        self.net_ = max(candidates, key=lambda net: Auc(valid_label, _predict(net, valid_vectors)).value())
+        self.net_: _Flat = max(candidates, key=lambda net: Auc(valid_label, _predict(net, valid_vectors)).value())
         self.threshold_ = shared.best_threshold(valid_label, _predict(self.net_, valid_vectors))
         return self
 
-    def _fit_net(
-        self, vectors: np.ndarray, label: np.ndarray, weight: np.ndarray, valid: pa.Table, c: float
-    ) -> nn.Module:
+    def _fit_net(self, vectors: np.ndarray, label: np.ndarray, weight: np.ndarray, valid: pa.Table, c: float) -> _Flat:
         if self.model == "logistic":
             return self._fit_logistic(vectors, label, weight, c)
         net = self._mlp(vectors.shape[1])
@@ -87,7 +85,7 @@ class Sentiment:
         )  # fmt: skip
         return net
 
-    def _fit_logistic(self, vectors: np.ndarray, label: np.ndarray, weight: np.ndarray, c: float) -> nn.Module:
+    def _fit_logistic(self, vectors: np.ndarray, label: np.ndarray, weight: np.ndarray, c: float) -> _Flat:
         """A soft label p is two rows: class 1 with weight p, class 0 with weight 1 − p."""
         soft = (label > 0) & (label < 1)
         rows = np.concatenate([np.arange(len(label)), np.flatnonzero(soft)])
@@ -100,7 +98,7 @@ class Sentiment:
         linear.bias.data = torch.from_numpy(fitted.intercept_.astype(np.float32))
         return net.to(self.device).eval()
 
-    def _mlp(self, dim: int) -> nn.Module:
+    def _mlp(self, dim: int) -> _Flat:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return _Flat(nn.Sequential(nn.Linear(dim, self.hidden), nn.ReLU(), nn.Linear(self.hidden, 1))).to(
@@ -139,7 +137,11 @@ class Sentiment:
         return {}
 
     def save(self, folder: Path) -> None:
-        settings = {"parameters": self._parameters(), "dim": self.net_.dim, "threshold": self.threshold_}
+        settings: dict[str, Any] = {
+            "parameters": self._parameters(),
+            "dim": self.net_.dim,
+            "threshold": self.threshold_,
+        }
         settings |= {"prior": self.prior_, "large_segments": self.large_segments_}
         storage.save(folder, shared.state_arrays(self.net_), settings)
 
