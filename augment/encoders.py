@@ -78,7 +78,8 @@ def _sentence_transformer(name: str, source: str, cache: Path | None, device: st
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadInput(f"encoder '{source}' cannot be loaded ({first}); give a local folder, or use 'minilm'") from None
     model.max_seq_length = min(model.max_seq_length or MAX_TOKENS, MAX_TOKENS)
-    dim = int(model.get_sentence_embedding_dimension() or 0)
+    dimension = getattr(model, "get_embedding_dimension", None) or model.get_sentence_embedding_dimension
+    dim = int(dimension() or 0)
 
     def encode(texts: list[str]) -> np.ndarray:
         return model.encode(texts, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True)

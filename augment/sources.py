@@ -21,7 +21,7 @@ MEMORY = "2GB"  # beyond it DuckDB spills to the work folder
 BINS = 16  # of a numeric field, by quantiles of training rows
 EARLIEST = 631_152_000_000_000  # 1990 in microseconds: earlier timestamps are no shop's
 HARMLESS = "duplicate"  # quarantined, but no sign of a broken source
-_CSV = "header = true, all_varchar = true, store_rejects = true, union_by_name = true"
+_CSV = "header = true, all_varchar = true, store_rejects = true"
 _JSON = "read_json(?, format = 'newline_delimited', ignore_errors = true, union_by_name = true)"
 _READERS = {
     ".parquet": "read_parquet(?, union_by_name = true)",

@@ -40,6 +40,7 @@ def publish(root, run, shards):
     with dataset.stage(run) as stage:
         for first, rows in zip(np.cumsum([0, *shards]).tolist(), shards, strict=False):
             stage.write(samples(run, first, rows))
+            assert stage.files  # asking for them ends a shard: these tests need several
         manifest = Manifest(
             run=run, task="t", status="published", settings={}, inputs={}, encoder="e@1", dim=DIM, seed=0,
             packages={}, gates={}, result={}, files=stage.files, parent=dataset.current(),

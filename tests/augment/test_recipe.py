@@ -1,0 +1,72 @@
+import pytest
+
+from augment import recipe
+from augment.errors import UsageError
+
+GOOD = """
+name = "shop"
+output = "out"
+[sources.logs]
+path = "logs.parquet"
+columns = { user = "u", item = "i" }
+[tasks.rec]
+consumer = "recommender"
+source = "logs"
+samples = 10
+strategies = { noise = 1 }
+verdict = { clean = ["ndcg@20"], improve = ["coverage"] }
+"""
+
+
+def complaint(text):
+    with pytest.raises(UsageError) as raised:
+        recipe.parse(text, "r.toml")
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_defaults_fill_a_short_recipe():
+    assert recipe.parse(GOOD, "r").tasks["rec"].gates.band == (-0.5, 1.5)
+
+
+def test_an_unknown_key_names_the_nearest_known_one_and_its_place():
+    message = complaint(GOOD + "[tasks.rec.gates]\nmin_plausability = 0.1\n")
+    assert "[tasks.rec.gates] unknown key 'min_plausability'; did you mean 'min_plausibility'?" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("samples = 10", "samples = 0"), "tasks.rec.samples"),
+        (('source = "logs"', 'source = "log"'), "no source 'log'; did you mean 'logs'?"),
+        (('path = "logs.parquet"', ""), "give either `path` or `connection`"),
+        (("[tasks.rec]", '[tasks."../rec"]'), "lower-case letters"),
+        (('name = "shop"', "name = shop"), "not valid TOML"),
+        (("strategies = { noise = 1 }", "strategies = { noise = -1 }"), "strategies"),
+        (("samples = 10", "samples = 10\ngates = { band = [2, 1] }"), "below the second"),
+    ],
+)
+def test_each_mistake_is_one_line_that_says_where(change, expected):
+    assert expected in complaint(GOOD.replace(*change))
+
+
+def test_shipped_recipes_load_and_unknown_names_get_a_suggestion():
+    assert {"demo", "demo-fashion", "demo-zh"} <= set(recipe.shipped())
+    for name in recipe.shipped():
+        assert recipe.load(name).name == name
+    with pytest.raises(UsageError, match="did you mean 'demo'"):
+        recipe.load("demmo")
+
+
+def test_every_field_is_documented():
+    text = recipe.explain()
+    for model in (recipe.Source, recipe.Split, recipe.Task, recipe.Gates, recipe.Generator, recipe.VerdictSettings):
+        for name, field in model.model_fields.items():
+            assert field.description, name
+            assert isinstance(field.annotation, type) and issubclass(field.annotation, recipe.Section) or name in text
+
+
+def test_uncapped_keeps_labels_scarce_and_lifts_the_rest():
+    lifted = recipe.load("demo").uncapped().sources["reviews"]
+    assert lifted.labelled == recipe.load("demo").sources["reviews"].labelled
+    assert lifted.test_rows is None

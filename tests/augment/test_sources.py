@@ -1,0 +1,190 @@
+import gzip
+import json
+import sqlite3
+
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+import pytest
+
+from augment import sources
+from augment.errors import BadInput, UsageError
+from augment.recipe import Source
+
+START = 1_600_000_020  # a full minute
+
+
+def behaviour(rows=400):
+    return pa.table(
+        {
+            "u": [f"u{i % 20}" for i in range(rows)],
+            "i": [f"i{(i * 7) % 30}" for i in range(rows)],
+            "t": [START + 600 * i for i in range(rows)],
+        }
+    )
+
+
+def source(where, **changes):
+    columns = {"user": "u", "item": "i", "timestamp": "t"}
+    return Source.model_validate({"path": str(where), "columns": columns, "split": {"by": "time"}, **changes})
+
+
+def prepared(tmp_path, table_or_path, modality="behaviour", **changes):
+    path = table_or_path
+    if isinstance(path, pa.Table):
+        path = tmp_path / "logs.parquet"
+        pq.write_table(table_or_path, path)
+    splits = sources.prepare("logs", source(path, **changes), modality, tmp_path / "work", seed=1)
+    return splits, {name: pq.read_table(getattr(splits, name)) for name in ("train", "valid", "test")}
+
+
+def test_a_time_split_is_in_order_and_loses_no_row(tmp_path):
+    _, read = prepared(tmp_path, behaviour())
+    assert sum(map(len, read.values())) == 400
+    latest = {name: (min(t["timestamp"].to_pylist()), max(t["timestamp"].to_pylist())) for name, t in read.items()}
+    assert latest["train"][1] < latest["valid"][0]
+    assert latest["valid"][1] < latest["test"][0]
+    assert len(read["test"]) == pytest.approx(80, abs=2)
+
+
+def test_a_user_time_split_tests_each_users_latest_rows(tmp_path):
+    _, read = prepared(tmp_path, behaviour(), split={"by": "user_time", "valid": 0.1, "test": 0.2})
+    for user in set(read["test"]["user_id"].to_pylist()):
+        times = {n: [t for u, t in zip(x["user_id"].to_pylist(), x["timestamp"].to_pylist(), strict=True) if u == user]
+                 for n, x in read.items()}  # fmt: skip
+        assert max(times["train"]) < min(times["test"])
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "tsv", "jsonl", "jsonl.zst", "parquet"])
+def test_every_format_gives_the_same_rows(tmp_path, kind):
+    table, path = behaviour(), tmp_path / f"logs.{kind}"
+    lines = "\n".join(json.dumps(row) for row in table.to_pylist()).encode()
+    if kind == "parquet":
+        pq.write_table(table, path)
+    elif kind.startswith("jsonl"):
+        path.write_bytes(pa.compress(lines, "zstd", asbytes=True) if kind.endswith("zst") else lines)
+    else:
+        pc.write_csv(table, path, pc.WriteOptions(delimiter="\t" if kind == "tsv" else ","))
+        if kind.endswith("gz"):
+            path.write_bytes(gzip.compress(path.read_bytes()))
+    _, read = prepared(tmp_path, path)
+    reference, _ = prepared(tmp_path / "again", table) if (tmp_path / "again").mkdir() is None else None
+    assert read["train"].equals(pq.read_table(reference.train))
+
+
+def test_bad_rows_are_quarantined_with_their_reason_and_content(tmp_path):
+    rows = behaviour().to_pylist()
+    rows[3]["u"] = " "
+    rows[4]["t"] = 12
+    rows[5]["i"] = None
+    rows.append(rows[10])
+    splits, read = prepared(tmp_path, pa.Table.from_pylist(rows))
+    expected = {"user missing": 1, "timestamp impossible": 1, "item missing": 1, "duplicate": 1}
+    assert splits.quarantined == expected
+    assert sum(map(len, read.values())) == 397
+    kept = pq.read_table(splits.quarantine).to_pylist()
+    assert json.loads(next(k["row"] for k in kept if k["reason"] == "timestamp impossible"))["t"] == 12
+
+
+def test_too_many_bad_rows_stop_the_run_and_name_the_reason(tmp_path):
+    rows = behaviour().to_pylist()
+    for row in rows[:100]:
+        row["u"] = None
+    with pytest.raises(BadInput, match=r"100 of 400 rows are bad.*user missing \(100\)"):
+        prepared(tmp_path, pa.Table.from_pylist(rows))
+
+
+def test_a_bot_loses_all_its_rows(tmp_path):
+    rows = behaviour().to_pylist() + [{"u": "bot", "i": f"i{n % 30}", "t": START + n % 50} for n in range(200)]
+    splits, read = prepared(tmp_path, pa.Table.from_pylist(rows), max_bad_share=0.5)
+    assert splits.quarantined["bot"] + splits.quarantined.get("duplicate", 0) == 200
+    assert "bot" not in read["train"]["user_id"].to_pylist()
+
+
+def test_malformed_csv_lines_are_quarantined(tmp_path):
+    path = tmp_path / "logs.csv"
+    pc.write_csv(behaviour(), path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:50], "u1,i1,1600000000,extra,columns", *lines[50:]]))
+    splits, read = prepared(tmp_path, path)
+    assert splits.quarantined.get("malformed line") == 1
+    assert sum(map(len, read.values())) == 400
+
+
+def test_labels_are_checked_scaled_and_made_scarce(tmp_path):
+    table = pa.table(
+        {"text": [f"text number {i}" for i in range(300)], "stars": [i % 5 + 1 for i in range(299)] + [float("nan")]}
+    )
+    splits, read = prepared(
+        tmp_path, table, "text", columns={"text": "text", "label": "stars"}, split={}, positive=4, labelled=50, unlabelled=60
+    )  # fmt: skip
+    assert splits.quarantined == {"label not a number": 1}
+    assert len(read["train"]) == 50
+    assert set(read["train"]["label"].to_pylist()) == {0.0, 1.0}
+    hidden = pq.read_table(splits.unlabelled)
+    assert len(hidden) == 60
+    assert hidden["label"].null_count == 60
+
+
+def test_numbers_are_binned_by_training_rows_alone(tmp_path):
+    table = behaviour().append_column("price", pa.array([float(i) for i in range(400)]))
+    table = table.append_column("click", pa.array([i % 2 for i in range(400)]))
+    columns = {"user": "u", "item": "i", "timestamp": "t", "label": "click", "numbers": ["price"]}
+    _, read = prepared(tmp_path, table, "fields", columns=columns)
+    assert len(set(read["train"]["price"].to_pylist())) == sources.BINS
+    # Prices rise with time: a bin learnt on test rows would split them.
+    assert set(read["test"]["price"].to_pylist()) == {f"q{sources.BINS - 1}"}
+
+
+def test_a_core_leaves_no_sparse_user_or_item(tmp_path):
+    rows = behaviour().to_pylist() + [{"u": "once", "i": "i1", "t": START}, {"u": "u1", "i": "rare", "t": START + 1}]
+    splits, read = prepared(tmp_path, pa.Table.from_pylist(rows), split={"by": "time", "core": 5})
+    everything = pa.concat_tables(read.values())
+    assert "once" not in everything["user_id"].to_pylist()
+    assert "rare" not in everything["item_id"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"path": "nowhere.parquet"}, "no file at nowhere.parquet"),
+        ({"columns": {"user": "user", "item": "i", "timestamp": "t"}}, "no column 'user'"),
+        ({"columns": {"user": "u"}, "split": {}}, "needs the role 'item'"),
+        ({"columns": {"user": "u", "item": "i"}}, "needs the role 'timestamp'"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_one_line(tmp_path, changes, message):
+    with pytest.raises(BadInput, match=message):
+        prepared(tmp_path, behaviour(), **changes)
+
+
+def test_a_file_that_is_not_what_its_name_says(tmp_path):
+    (tmp_path / "logs.parquet").write_bytes(b"PAR1 this is not parquet")
+    with pytest.raises(BadInput, match="cannot read"):
+        prepared(tmp_path, tmp_path / "logs.parquet")
+
+
+def test_a_sqlite_database_gives_the_rows_of_a_file(tmp_path):
+    table, path = behaviour(), tmp_path / "shop.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE logs (u TEXT, i TEXT, t INTEGER)")
+        db.executemany("INSERT INTO logs VALUES (?, ?, ?)", list(zip(*table.to_pydict().values(), strict=True)))
+    from_database = {"path": None, "connection": f"sqlite:///{path}", "query": "SELECT * FROM logs"}
+    (tmp_path / "db").mkdir()
+    _, read = prepared(tmp_path / "db", table, **from_database)
+    _, reference = prepared(tmp_path, table)
+    assert read["train"].equals(reference["train"])
+    changes = source("x", **from_database)
+    assert sources.fingerprint(changes) == sources.fingerprint(changes)
+
+
+def test_database_mistakes_are_one_line_without_the_password(tmp_path):
+    def read(connection):
+        return source("x", path=None, connection=connection, query="SELECT 1")
+
+    with pytest.raises(BadInput, match="no SQLite database"):
+        sources.fingerprint(read("sqlite:///nowhere.db"))
+    with pytest.raises(UsageError, match="not one of"):
+        sources.fingerprint(read("oracle://x"))
+    with pytest.raises(UsageError, match="SHOP_PASSWORD"):
+        sources.fingerprint(read("sqlite:///${SHOP_PASSWORD}"))

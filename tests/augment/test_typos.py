@@ -1,0 +1,39 @@
+import difflib
+
+import numpy as np
+import pytest
+
+from augment.typos import typo, unseen
+
+ENGLISH = "I really love this dress, the colour is beautiful and it fits perfectly around the waist"
+CHINESE = "房间不错，有电脑，可以免费上网，服务员态度也很好，下次还会再来住的"
+
+
+@pytest.mark.parametrize("family", [typo, unseen])
+@pytest.mark.parametrize("text", [ENGLISH, CHINESE])
+def test_a_copy_is_changed_yet_close_and_the_same_for_a_seed(family, text):
+    copies = [family(text, np.random.default_rng(seed)) for seed in range(50)]
+    assert copies == [family(text, np.random.default_rng(seed)) for seed in range(50)]
+    assert len(set(copies)) > 40
+    likeness = [difflib.SequenceMatcher(None, text, copy).ratio() for copy in copies]
+    assert 0.6 < np.mean(likeness) < 0.99
+
+
+@pytest.mark.parametrize("text", ["", "a", "ok", " ", "好"])
+def test_nothing_to_change_is_left_alone_or_stays_text(text):
+    for seed in range(20):
+        assert isinstance(typo(text, np.random.default_rng(seed)), str)
+        assert isinstance(unseen(text, np.random.default_rng(seed)), str)
+
+
+def test_the_held_out_family_shares_no_edit_with_the_one_used_for_generation():
+    copies = {typo(ENGLISH, np.random.default_rng(seed)) for seed in range(200)}
+    held_out = {unseen(ENGLISH, np.random.default_rng(seed)) for seed in range(200)}
+    assert not copies & held_out - {ENGLISH}
+    assert not any(set("430$7189*~^") & set(copy) for copy in copies)
+
+
+def test_the_rate_says_how_many_words_change():
+    words = " ".join(["wonderful"] * 1000)
+    changed = [word for word in typo(words, np.random.default_rng(0), rate=0.2).split(" ") if word != "wonderful"]
+    assert 120 < len(changed) < 260
