@@ -40,6 +40,7 @@ class Maker:
     task: str
     run: str
     weight: float
+    hardest: bool  # of an anchor's passing candidates; else any
     modality: Modality
     anchors: Anchors
     validity: Validity
@@ -55,7 +56,7 @@ class Maker:
                 batch = order[start : start + min(BATCH, max(8, wanted - tally.kept))]
                 judged = self.gatekeeper.judge(strategy.propose(batch, rng))
                 self._count(judged, tally)
-                table = self._table(name, _one_per_anchor(judged), seen, tally)
+                table = self._table(name, _one_per_anchor(judged, self.hardest), seen, tally)
                 table = table.slice(0, wanted - tally.kept)
                 if len(table):
                     tally.kept += len(table)
@@ -109,15 +110,17 @@ class Maker:
         return digest.hexdigest()
 
 
-def _one_per_anchor(judged: Judged) -> Judged:
-    """The first candidate of each anchor that passed; they come in random order.
+def _one_per_anchor(judged: Judged, hardest: bool) -> Judged:
+    """One of each anchor's candidates that passed; they come in random order.
 
-    Not the hardest: where labels are noisy, the hardest copies are those whose label is wrong. On click data that
-    choice alone cost .08 AUC under masking. Hardness is what the generator aims for and the band bounds.
+    The hardest only where labels are sure: on click data that choice alone cost .08 AUC under masking, because the
+    hardest copies are those whose label is wrong. Otherwise hardness is what the generator aims for.
     """
     passed = np.flatnonzero(judged.refused < 0)
+    if hardest:
+        passed = passed[np.argsort(-judged.hardness[passed], kind="stable")]
     _, first = np.unique(judged.candidates.anchor[passed], return_index=True)
-    return judged.take(passed[np.sort(first)])
+    return judged.take(np.sort(passed[first]))
 
 
 def _lists(flat: pa.Array, width: int) -> pa.ListArray:

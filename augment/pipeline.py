@@ -228,7 +228,9 @@ def generate(job: Job, material: Material, victim: Consumer, stage: Stage, work:
     bank = build_bank(anchors, modality, task.generator.bank, task.generator.variants, rng)
     frozen = victim.as_victim()
     gatekeeper = Gatekeeper(anchors, bank, validity, frozen, task.gates)
-    maker = Maker(job.name, job.digest, task.weight, modality, anchors, validity, gatekeeper)
+    maker = Maker(
+        job.name, job.digest, task.weight, task.gates.keep == "hardest", modality, anchors, validity, gatekeeper
+    )
     workshop = Workshop(modality, anchors, bank, frozen, task.gates.band, task.generator, work, seed)
     tallies: dict[str, Tally] = {}
     total = sum(task.strategies.values())

@@ -113,6 +113,11 @@ class Gates(Section):
     false_negative_share: Share = Field(
         0.05, description="Recommender: a user's likeliest items never become negatives."
     )
+    keep: Literal["any", "hardest"] = Field(
+        "any",
+        description="Which of an anchor's passing candidates: any, or the hardest. Where labels are noisy (clicks, "
+        "unlabelled reviews) the hardest are those whose label is wrong; a recommender's targets are real.",
+    )
     min_kept_share: Share = Field(0.001, description="A strategy of whose proposals fewer pass stops the run.")
 
     @model_validator(mode="after")

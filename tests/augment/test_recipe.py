@@ -63,7 +63,7 @@ def test_every_field_is_documented():
     for model in (recipe.Source, recipe.Split, recipe.Task, recipe.Gates, recipe.Generator, recipe.VerdictSettings):
         for name, field in model.model_fields.items():
             assert field.description, name
-            assert isinstance(field.annotation, type) and issubclass(field.annotation, recipe.Section) or name in text
+            assert name in text or issubclass(field.annotation, recipe.Section)
 
 
 def test_uncapped_keeps_labels_scarce_and_lifts_the_rest():

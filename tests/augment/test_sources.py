@@ -137,8 +137,9 @@ def test_numbers_are_binned_by_training_rows_alone(tmp_path):
 
 
 def test_a_core_leaves_no_sparse_user_or_item(tmp_path):
-    rows = behaviour().to_pylist() + [{"u": "once", "i": "i1", "t": START}, {"u": "u1", "i": "rare", "t": START + 1}]
-    splits, read = prepared(tmp_path, pa.Table.from_pylist(rows), split={"by": "time", "core": 5})
+    sparse = [{"u": "once", "i": "i1", "t": START}, {"u": "u1", "i": "rare", "t": START + 1}]
+    rows = [*behaviour().to_pylist(), *sparse]
+    _, read = prepared(tmp_path, pa.Table.from_pylist(rows), split={"by": "time", "core": 5})
     everything = pa.concat_tables(read.values())
     assert "once" not in everything["user_id"].to_pylist()
     assert "rare" not in everything["item_id"].to_pylist()

@@ -1,0 +1,37 @@
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from augment.ease import ease
+
+
+def interactions(seed=0, users=60, items=12):
+    return csr_matrix((np.random.default_rng(seed).random((users, items)) < 0.3).astype(np.float32))
+
+
+def loss(inputs, targets, weights, b, l2):
+    error = (inputs @ b - targets) ** 2
+    return float((weights[:, None] * error).sum() + l2 * (b**2).sum())
+
+
+def test_no_zero_diagonal_matrix_nearby_fits_better():
+    """The closed form is the constrained minimum, also for masked inputs and weighted rows."""
+    rng = np.random.default_rng(1)
+    targets = interactions()
+    inputs = csr_matrix(targets.toarray() * (rng.random(targets.shape) < 0.7))
+    weights = rng.uniform(0.2, 2, targets.shape[0])
+    best = ease(inputs.astype(np.float32), targets, 5.0, weights).astype(np.float64)
+    assert np.abs(np.diag(best)).max() == 0
+    dense = inputs.toarray(), targets.toarray()
+    at_best = loss(*dense, weights, best, 5.0)
+    for _ in range(50):
+        step = 0.01 * rng.standard_normal(best.shape)
+        np.fill_diagonal(step, 0)
+        assert loss(*dense, weights, best + step, 5.0) > at_best
+
+
+def test_plain_ease_is_the_published_formula():
+    x = interactions().toarray()
+    p = np.linalg.inv(x.T @ x + 10 * np.eye(x.shape[1]))
+    expected = -p / np.diag(p)
+    np.fill_diagonal(expected, 0)
+    np.testing.assert_allclose(ease(interactions(), None, 10.0), expected, atol=1e-5)

@@ -1,0 +1,118 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from sklearn.datasets import load_breast_cancer
+from sklearn.preprocessing import StandardScaler
+
+from augment.samples import sample_schema
+from consumers import Sentiment
+from gan.victim import Condition
+
+
+def embedded(vectors):
+    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(np.float32).ravel()), vectors.shape[1])
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Real measurements in the place of sentence embeddings: the model reads vectors and labels only."""
+    data = load_breast_cancer()
+    vectors = StandardScaler().fit_transform(data.data)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    order = np.random.default_rng(0).permutation(len(vectors))
+    table = pa.table(
+        {
+            "row_id": [str(i) for i in order],
+            "text": [f"a text that is number {i}" for i in order],
+            "segment": [["a", "b", "c", "d", "e"][i % 5] for i in order],
+            "label": pa.array(data.target[order], pa.float32()),
+            "embedding": embedded(vectors[order]),
+        }
+    )
+    return table.slice(0, 200), table.slice(200, 150), table.slice(350)
+
+
+def mix_of(vectors, label, weight=1.0):
+    schema = sample_schema(pa.struct([("text", pa.string())]))
+    count = len(vectors)
+    values = {
+        "embedding": pa.array(list(vectors.astype(np.float32)), pa.list_(pa.float32())),
+        "label": pa.array(label, pa.float32()),
+        "weight": pa.array([weight] * count, pa.float32()),
+    }
+    return pa.table({f.name: values.get(f.name, pa.nulls(count, f.type)) for f in schema}, schema)
+
+
+@pytest.mark.parametrize("model", ["logistic", "mlp"])
+def test_both_models_learn_and_measure_everything_they_promise(rows, model):
+    train, valid, test = rows
+    fitted = Sentiment(model=model).fit(train, valid)
+    attacked = {"typo": test, "typo_unseen": test}
+    measures = fitted.evaluate(test, attacked)
+    assert measures["auc"].value() > 0.97
+    assert measures["auc_typo"].value() == pytest.approx(measures["auc"].value())  # one variant: the text itself
+    assert set(measures) == {m for group in Sentiment.metrics.values() for m in group}
+
+
+def test_worst_of_pool_takes_the_variant_the_model_likes_least(rows):
+    train, valid, test = rows
+    model = Sentiment().fit(train, valid)
+    flipped = test.set_column(
+        test.column_names.index("embedding"), "embedding", embedded(-np.stack(test["embedding"].to_pylist()))
+    )
+    pool = pa.concat_tables([test, flipped])
+    assert model.evaluate(test, {"typo": pool})["auc_typo"].value() < 0.1
+
+
+def test_settings_are_chosen_on_validation_rows_alone(rows):
+    train, valid, test = rows
+    chosen = Sentiment().fit(train, valid)
+    other = Sentiment().fit(
+        train, valid.set_column(valid.column_names.index("label"), "label", pa.array(1 - valid["label"].to_numpy()))
+    )
+    assert not np.allclose(chosen.predict(test), other.predict(test))
+
+
+def test_a_soft_label_is_two_weighted_rows(rows):
+    train, valid, test = rows
+    vectors = np.stack(train["embedding"].to_pylist())
+    soft = Sentiment(C=1.0).fit(train, valid, mix_of(vectors, np.full(200, 0.25)))
+    ones, zeros = mix_of(vectors, np.ones(200), 0.25), mix_of(vectors, np.zeros(200), 0.75)
+    hard = Sentiment(C=1.0).fit(train, valid, pa.concat_tables([ones, zeros]))
+    np.testing.assert_allclose(soft.predict(test), hard.predict(test), atol=2e-3)
+
+
+@pytest.mark.parametrize("model", ["logistic", "mlp"])
+def test_a_saved_model_predicts_the_same(rows, model, tmp_path):
+    train, valid, test = rows
+    fitted = Sentiment(model=model).fit(train, valid)
+    fitted.save(tmp_path)
+    loaded = Sentiment.load(tmp_path)
+    np.testing.assert_array_equal(loaded.predict(test), fitted.predict(test))
+    assert loaded.threshold_ == fitted.threshold_
+
+
+def test_attacks_keep_labels_and_are_repeatable(rows):
+    _, _, test = rows
+    model = Sentiment(variants=3, attacked_rows=20)
+    pools, again = model.attacks(test, 1), model.attacks(test, 1)
+    for name, pool in pools.items():
+        assert pool.equals(again[name])
+        assert len(pool) == 60
+        assert len(set(pool["row_id"].to_pylist())) == 20
+    assert not set(pools["typo"]["text"].to_pylist()) & set(pools["typo_unseen"]["text"].to_pylist()) - set(
+        test["text"].to_pylist()
+    )
+
+
+def test_the_victim_is_differentiable_and_centred_on_the_prior(rows):
+    train, valid, test = rows
+    model = Sentiment().fit(train, valid)
+    vectors = torch.tensor(np.stack(test["embedding"].to_pylist()), dtype=torch.float32, requires_grad=True)
+    condition = Condition(torch.ones(len(test)), torch.zeros(len(test), dtype=torch.long), torch.zeros(len(test), 2))
+    loss = model.as_victim().loss(vectors, condition)
+    logit = -torch.log(torch.expm1(loss)) + model.prior_
+    np.testing.assert_allclose(torch.sigmoid(logit).detach(), model.predict(test), atol=1e-4)
+    loss.sum().backward()
+    assert vectors.grad.abs().sum() > 0
