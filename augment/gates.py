@@ -66,8 +66,11 @@ class Gatekeeper:
 
     def __init__(self, anchors: Anchors, bank: Bank, validity: Validity, victim: Victim, gates: Gates) -> None:
         self._anchors, self._validity, self._victim, self._gates = anchors, validity, victim, gates
-        # Spacing: distance from each real row to its fifth real neighbour (the first is the row itself).
-        self._spacing = np.maximum(anchors.index.search(anchors.embedding, NEIGHBOURS + 1)[0][:, -1], 1e-6)
+        # Spacing: distance from each real row to its fifth real neighbour (the first is the row itself). Rows of few
+        # fields have exact twins: a spacing of nothing would make every step from them look infinitely strange.
+        spacing = anchors.index.search(anchors.embedding, NEIGHBOURS + 1)[0][:, -1]
+        apart = spacing[spacing > 1e-6]
+        self._spacing = np.maximum(spacing, np.quantile(apart, 0.1) if apart.size else 1.0)
         self._real_strangeness = np.sort(self._strangeness(*anchors.index.search(bank.embedding, 1)))
 
     def judge(self, candidates: Candidates) -> Judged:

@@ -18,7 +18,7 @@ from augment.strategies import Strategy
 from augment.validity import Validity
 
 BATCH = 512  # anchors at a time: bounds the memory of a run, whatever its length
-PASSES = 4  # over the anchors before a strategy gives up reaching its share
+PASSES = 16  # over the anchors at most; a pass that brings nothing new is the last
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Maker:
         seen: set[str] = set()
         for number in range(PASSES):
             rng = np.random.default_rng([seed, number])
-            order = rng.permutation(len(self.anchors))
+            order, before = rng.permutation(len(self.anchors)), tally.kept
             for start in range(0, len(order), BATCH):
                 batch = order[start : start + min(BATCH, max(8, wanted - tally.kept))]
                 judged = self.gatekeeper.judge(strategy.propose(batch, rng))
@@ -65,6 +65,8 @@ class Maker:
                     yield table
                 if tally.kept >= wanted:
                     return
+            if tally.kept == before:
+                return
 
     def _count(self, judged: Judged, tally: Tally) -> None:
         tally.proposed += len(judged.refused)

@@ -280,7 +280,9 @@ def generate_only(
         material = read(job, work)
         victim = job.make(job.seeds[0]).fit(material.arena.train, material.arena.valid)
         generated = generate(job, material, victim, stage, work)
-        shutil.copytree(stage.folder, folder, dirs_exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for shard in stage.files:
+            shutil.copy(stage.root / shard.path, folder)
     strategies = {name: _summary(tally) for name, tally in generated.tallies.items()}
     return {
         "path": str(folder),

@@ -17,7 +17,7 @@ from augment.anchors import Bank
 from augment.modalities import Described
 from augment.neighbours import Neighbours
 
-DROPPED = (0.2, 0.7)  # share of a user's items that a perturbed copy hides
+DROPPED = (0.2, 0.4)  # share of a user's items that a perturbed copy hides
 NEGATIVES = 20  # nearest unseen items kept as hard negatives of a generated user
 ACTIVITY_GROUPS = 4  # segments: quartiles of history length
 _LIST = pa.list_(pa.string())

@@ -115,9 +115,8 @@ def test_labels_are_checked_scaled_and_made_scarce(tmp_path):
     table = pa.table(
         {"text": [f"text number {i}" for i in range(300)], "stars": [i % 5 + 1 for i in range(299)] + [float("nan")]}
     )
-    splits, read = prepared(
-        tmp_path, table, "text", columns={"text": "text", "label": "stars"}, split={}, positive=4, labelled=50, unlabelled=60
-    )  # fmt: skip
+    changes = {"columns": {"text": "text", "label": "stars"}, "split": {}, "positive": 4}
+    splits, read = prepared(tmp_path, table, "text", labelled=50, unlabelled=60, **changes)
     assert splits.quarantined == {"label not a number": 1}
     assert len(read["train"]) == 50
     assert set(read["train"]["label"].to_pylist()) == {0.0, 1.0}

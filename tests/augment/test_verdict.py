@@ -3,6 +3,7 @@ import pytest
 
 from augment.measures import Auc, Mean
 from augment.verdict import compare, decide, holm
+from consumers.ranking import Coverage
 
 
 def arms(gain, noise=0.1, n=400, seeds=3, better_is="higher"):
@@ -56,6 +57,13 @@ def test_units_are_paired():
     comparison = compare([{"m": Mean(before)}], [{"m": Mean(before + 1)}], [{"m": Mean(before)}], "same",
                          draws=100, confidence=0.95, seed=0)["m"]  # fmt: skip
     assert (comparison.low, comparison.high) == pytest.approx((1, 1))
+
+
+def test_the_interval_of_a_count_of_distinct_things_surrounds_its_difference():
+    rng = np.random.default_rng(0)
+    few, many = (Coverage(rng.integers(0, items, (300, 5)), 1000) for items in (400, 900))
+    comparison = compare([{"c": few}], [{"c": many}], [{"c": few}], "same", draws=200, confidence=0.95, seed=0)["c"]
+    assert comparison.low < comparison.diff < comparison.high
 
 
 def test_coverage_of_the_interval_is_near_nominal():

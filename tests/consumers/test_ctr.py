@@ -99,11 +99,11 @@ def test_attacks_are_aligned_and_repeatable(clicks):
 def test_the_victim_is_the_model_in_the_space_of_its_tables(clicks):
     train, valid, test = clicks
     model = quick(epochs=1).fit(train, valid)
-    tables = model.tables()
-    vectors = np.concatenate(
-        [table[[values.index(v) if v in values else 0 for v in test[name].to_pylist()]] for name, (values, table) in tables.items()],
-        axis=1,
-    )  # fmt: skip
+    parts = []
+    for name, (values, table) in model.tables().items():
+        place = {value: i for i, value in enumerate(values)}
+        parts.append(table[[place.get(value, 0) for value in test[name].to_pylist()]])
+    vectors = np.concatenate(parts, axis=1)
     ones = torch.ones(len(test))
     condition = Condition(ones, torch.zeros(len(test), dtype=torch.long), torch.zeros(len(test), 2))
     embedding = torch.tensor(vectors, requires_grad=True)

@@ -1,0 +1,214 @@
+"""The whole path, from a raw file to a verdict, on small real data."""
+
+import json
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+
+from augment import pipeline, recipe
+from augment.dataset import Dataset, locked
+from augment.errors import Locked, Refused, UsageError
+from consumers import open_mix
+
+RECIPE = """
+name = "small"
+seed = 3
+output = "{output}"
+[sources.impressions]
+path = "{data}"
+columns = {{ user = "user_id", item = "item_id", timestamp = "timestamp", label = "label", fields = ["gender", "genre"] }}
+split = {{ by = "time", valid = 0.2, test = 0.3 }}
+[tasks.ctr]
+consumer = "ctr"
+source = "impressions"
+options = {{ epochs = 2, weight_decay = 0.03, attacked_rows = 200 }}
+samples = 300
+strategies = {{ gan = 0.5, noise = 0.5 }}
+gates = {{ band = [-4, 4] }}
+generator = {{ anchors = 1000, bank = 80, steps = 20, batch = 32, draws = 4 }}
+verdict = {{ seeds = 2, draws = 100, clean = ["auc"], improve = ["auc_masked"], tolerance = {tolerance} }}
+"""
+
+
+@pytest.fixture(scope="module")
+def small(demo_folder, tmp_path_factory):
+    """3,000 real impressions."""
+    path = tmp_path_factory.mktemp("raw") / "impressions.parquet"
+    pq.write_table(pq.read_table(demo_folder / "impressions.parquet").slice(0, 3000), path)
+    return path
+
+
+def small_recipe(small, output, tolerance=1.0, **replaced):
+    text = RECIPE.format(output=output, data=small, tolerance=tolerance)
+    for old, new in replaced.items():
+        text = text.replace(old, new)
+    return recipe.parse(text, "small.toml")
+
+
+@pytest.fixture(scope="module")
+def finished(small, tmp_path_factory):
+    output = tmp_path_factory.mktemp("out")
+    return output, pipeline.run(small_recipe(small, output), device="cpu")
+
+
+def samples(output, result):
+    task = result["tasks"]["ctr"]
+    if task["status"] == "published":
+        return Dataset(output / "ctr").read().to_table()
+    run = Dataset(output / "ctr").versions()[-1].run
+    shards = sorted((output / "ctr" / "_sparring" / "rejected" / run).glob("*.parquet"))
+    return pa.concat_tables(map(pq.read_table, shards))
+
+
+def test_the_result_keeps_the_contract_for_machines(finished):
+    _, result = finished
+    assert json.loads(json.dumps(result)) == result
+    assert {"run", "status", "tasks", "report", "seconds"} <= set(result)
+    task = result["tasks"]["ctr"]
+    assert {"status", "path", "version", "rows", "kept_share", "quarantined", "verdict"} <= set(task)
+    for comparison in task["verdict"].values():
+        keys = {"real", "mix", "baseline", "baseline_name", "diff", "low", "high", "better_is"}
+        assert keys <= set(comparison)
+        assert comparison["better_is"] in ("higher", "lower")
+    assert Path(result["report"]).read_text().startswith("<!doctype html>")
+    assert task["rows"] == 300
+
+
+def test_a_second_run_finds_nothing_to_do(finished, small):
+    output, result = finished
+    again = pipeline.run(small_recipe(small, output), device="cpu")
+    assert again["status"] == again["tasks"]["ctr"]["status"] == "unchanged"
+    assert again["run"] == result["run"]
+    assert again["tasks"]["ctr"]["verdict"] == result["tasks"]["ctr"]["verdict"]
+    assert again["seconds"] < 5
+
+
+def test_the_same_run_elsewhere_makes_the_very_same_samples(finished, small, tmp_path):
+    output, result = finished
+    again = pipeline.run(small_recipe(small, tmp_path), device="cpu")
+    first, second = samples(output, result), samples(tmp_path, again)
+    assert first["sample_id"].equals(second["sample_id"])
+    assert first["embedding"].equals(second["embedding"])
+
+
+def test_no_validation_or_test_row_is_ever_an_anchor_or_a_neighbour(finished, small, tmp_path):
+    from augment import sources
+
+    output, result = finished
+    source = small_recipe(small, output).sources["impressions"]
+    splits = sources.prepare("impressions", source, "fields", tmp_path, 3)
+    train, held_out = (
+        {i for path in paths for i in pq.read_table(path)["row_id"].to_pylist()}
+        for paths in ([splits.train], [splits.valid, splits.test])
+    )
+    made = samples(output, result)
+    reached = set(made["anchor_id"].to_pylist()) | {n for row in made["neighbour_ids"].to_pylist() for n in row}
+    assert reached <= train
+    assert not reached & held_out
+
+
+def test_held_out_rows_do_not_change_what_is_made(finished, small, tmp_path):
+    """Replace every test row: the same samples come out."""
+    output, result = finished
+    rows = pq.read_table(small)
+    order = np.argsort(rows["timestamp"].to_numpy(), kind="stable")
+    label = rows["label"].to_numpy().copy()
+    label[order[-600:]] = 1 - label[order[-600:]]
+    changed = tmp_path / "changed.parquet"
+    pq.write_table(rows.set_column(0, "label", [label]), changed)
+    again = pipeline.run(small_recipe(changed, tmp_path / "out"), device="cpu")
+    first, second = samples(output, result), samples(tmp_path / "out", again)
+    assert first["sample_id"].equals(second["sample_id"])
+    assert first["embedding"].equals(second["embedding"])
+
+
+@pytest.fixture(scope="module")
+def published(small, tmp_path_factory):
+    """The same run with a verdict that cannot refuse: two epochs on 1,500 rows prove nothing either way."""
+    output = tmp_path_factory.mktemp("published")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "judge", lambda *args: _accept(original(*args)))
+        return output, pipeline.run(small_recipe(small, output), device="cpu")
+
+
+original = pipeline.judge
+
+
+def _accept(verdict):
+    return type(verdict)(True, "accepted by the test", verdict.comparisons)
+
+
+def test_a_published_version_is_whole_and_plain_readers_read_it(published):
+    output, result = published
+    assert result["status"] == "published"
+    root = output / "ctr"
+    assert Dataset(root).verify() == []
+    table = DeltaTable(str(root)).to_pyarrow_table()
+    assert len(table) == 300
+    files = DeltaTable(str(root)).file_uris()
+    rows = duckdb.sql("SELECT decoded.genre, count(*) FROM read_parquet($files) GROUP BY 1", params={"files": files})
+    assert sum(count for _, count in rows.fetchall()) == 300
+    assert len(open_mix(output, "ctr")) == 300
+
+
+def test_train_and_evaluate_use_the_published_mix(published, small, tmp_path):
+    output, _ = published
+    made = pipeline.train(small_recipe(small, output), "ctr", tmp_path / "model", device="cpu")
+    assert made["samples"] == 300
+    assert json.loads((tmp_path / "model" / "mix.json").read_text())["version"] == 0
+    measured = pipeline.evaluate(small_recipe(small, output), "ctr", tmp_path / "model", device="cpu")
+    assert 0.4 < measured["metrics"]["auc"]["value"] < 0.8
+
+
+def test_generate_alone_publishes_nothing(small, tmp_path):
+    made = pipeline.generate_only(small_recipe(small, tmp_path / "out"), "ctr", tmp_path / "shards", device="cpu")
+    assert made["rows"] == 300
+    assert len(pq.read_table(tmp_path / "shards")) == 300
+    assert not (tmp_path / "out" / "ctr").exists()
+
+
+def test_a_refusing_verdict_keeps_the_run_and_publishes_nothing(small, tmp_path):
+    result = pipeline.run(small_recipe(small, tmp_path, tolerance=0), device="cpu")
+    assert result["status"] == "rejected"
+    dataset = Dataset(tmp_path / "ctr")
+    assert dataset.current() is None
+    assert dataset.versions()[0].status == "rejected"
+    assert pipeline.run(small_recipe(small, tmp_path, tolerance=0), device="cpu")["status"] == "unchanged"
+
+
+def test_gates_that_let_nothing_through_stop_the_run_and_leave_nothing(small, tmp_path):
+    chosen = small_recipe(small, tmp_path, **{"band = [-4, 4]": "band = [40, 50]"})
+    with pytest.raises(Refused, match="the gates kept 0 of"):
+        pipeline.run(chosen, device="cpu")
+    assert not list((tmp_path / "ctr").glob("**/*.parquet"))
+    assert not list(tmp_path.glob(".work-*"))
+
+
+def test_a_second_start_is_refused_at_once(small, tmp_path):
+    with locked(tmp_path), pytest.raises(Locked, match="in use by"):
+        pipeline.run(small_recipe(small, tmp_path), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"auc_masked"]', '"auc_maskd"]', "did you mean 'auc_masked'"),
+        ("epochs = 2", "epoch = 2", "did you mean 'epochs'"),
+        ('consumer = "ctr"', 'consumer = "ctrr"', "did you mean 'ctr'"),
+        ("gan = 0.5, noise", "gans = 0.5, noise", "did you mean 'gan'"),
+    ],
+)
+def test_each_wrong_name_gets_a_suggestion(small, tmp_path, old, new, message):
+    with pytest.raises(UsageError, match=message):
+        pipeline.run(small_recipe(small, tmp_path, **{old: new}), device="cpu")
+
+
+def test_a_gpu_that_is_not_there_is_a_usage_error(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline.torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="no GPU"):
+        pipeline.run(small_recipe(small, tmp_path), device="cuda")
