@@ -182,7 +182,7 @@ def generate(recipe: str, task: str, out: Path, device: str, threads: int | None
 @device_options
 @json_option
 def train(recipe: str, task: str, version: str, out: Path, device: str, threads: int | None, as_json: bool) -> None:
-    """Train the consumer of TASK on real rows and a published version of its mix."""
+    """Train the consumer of a TASK of RECIPE on real rows and a published version of its mix."""
     from augment import pipeline
 
     result = pipeline.train(_recipe(recipe), task, out, version=version, device=device, threads=threads)
@@ -198,7 +198,7 @@ def train(recipe: str, task: str, version: str, out: Path, device: str, threads:
 @device_options
 @json_option
 def evaluate(recipe: str, task: str, model: Path, device: str, threads: int | None, as_json: bool) -> None:
-    """Measure a saved MODEL on the test rows of TASK: clean, slices and attacks."""
+    """Measure a saved MODEL on the test rows of a TASK of RECIPE: clean, slices and attacks."""
     from augment import pipeline
 
     result = pipeline.evaluate(_recipe(recipe), task, model, device=device, threads=threads)
@@ -353,6 +353,9 @@ def _show_run(result: dict[str, Any]) -> None:
 def _table(verdict: dict[str, dict[str, Any]]) -> str:
     lines = [f"  {'metric':20}{'real':>9}{'mix':>9}{'diff':>10}  {'95% interval':21}{'':8}strongest plain baseline"]
     for name, c in verdict.items():
+        if None in (c["real"], c["mix"], c["diff"], c["low"], c["high"], c["baseline"]):
+            lines.append(f"  {name:20}could not be measured on these test rows")
+            continue
         sign = 1 if c["better_is"] == "higher" else -1
         clear = c["low"] > 0 or c["high"] < 0
         word = ("better" if c["diff"] * sign > 0 else "worse") if clear else "same"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import math
 import shutil
 import tempfile
 import time
@@ -44,7 +45,7 @@ from augment.recipe import Recipe, Task
 from augment.strategies import Workshop, build
 from augment.study import Arena, check_metrics, fit_seeds, judge, strongest_baseline
 from augment.validity import LabelValidity, RankingValidity, Validity
-from augment.verdict import Verdict
+from augment.verdict import Comparison, Verdict
 
 PACKAGES = (
     "sparring",
@@ -157,7 +158,7 @@ def _conclude(job: Job, material: Material, generated: Generated, stage: Stage, 
         "anchors": generated.anchors,
         "quarantined": sum(splits.quarantined.values()),
         "quarantine": splits.quarantined,
-        "verdict": {name: asdict(comparison) for name, comparison in verdict.comparisons.items()},
+        "verdict": {name: _plain(comparison) for name, comparison in verdict.comparisons.items()},
         "seeds": len(job.seeds),
         "strategies": {name: _summary(tally) for name, tally in tallies.items()},
         "gates": dict(refused),
@@ -357,6 +358,12 @@ def _work_folder(job: Job) -> Iterator[Path]:
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".work-", dir=output) as folder:
         yield Path(folder)
+
+
+def _plain(comparison: Comparison) -> dict[str, Any]:
+    """As JSON has it: what could not be measured (one class only, say) is null."""
+    found = asdict(comparison)
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.items()}
 
 
 def _summary(tally: Tally) -> dict[str, Any]:

@@ -21,8 +21,16 @@ seed = 3
 output = "{output}"
 [sources.impressions]
 path = "{data}"
-columns = {{ user = "user_id", item = "item_id", timestamp = "timestamp", label = "label", fields = ["gender", "genre"] }}
-split = {{ by = "time", valid = 0.2, test = 0.3 }}
+[sources.impressions.columns]
+user = "user_id"
+item = "item_id"
+timestamp = "timestamp"
+label = "label"
+fields = ["gender", "genre"]
+[sources.impressions.split]
+by = "time"
+valid = 0.2
+test = 0.3
 [tasks.ctr]
 consumer = "ctr"
 source = "impressions"

@@ -1,0 +1,154 @@
+import json
+import os
+import subprocess
+import sys
+import time
+
+import click
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from augment import cli as module
+from augment.cli import cli
+from augment.errors import BadInput, Diverged, Locked, Refused, UsageError
+
+COMMANDS = {"init", "doctor", "data", "run", "generate", "train", "evaluate", "ls", "show", "verify", "rollback", "gc"}
+
+
+def sparring(*args, cwd=None, **env):
+    command = [sys.executable, "-m", "augment", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **env}, check=False)
+
+
+def test_every_command_and_option_is_documented():
+    assert set(cli.commands) == COMMANDS
+    for name, command in cli.commands.items():
+        assert command.help, name
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert option.help, (name, option.name)
+            else:
+                assert option.name.upper() in command.help or option.name in ("output",), (name, option.name)
+
+
+def test_every_command_that_answers_can_answer_in_json():
+    for name in COMMANDS - {"init"}:
+        assert "as_json" in [p.name for p in cli.commands[name].params], name
+
+
+def test_help_answers_at_once():
+    sparring("--help")  # the first import writes bytecode
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        assert sparring("--help").returncode == 0
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError, 2),
+        (Refused, 3),
+        (Locked, 4),
+        (BadInput, 5),
+        (Diverged, 6),
+        (KeyboardInterrupt, 130),
+        (ValueError, 1),
+    ],
+)
+def test_each_error_is_one_line_with_its_code(error, code, monkeypatch, capsys):
+    def fail(*args, **kwargs):
+        raise error("this is wrong;\n mend it")
+
+    monkeypatch.setattr(module, "_recipe", fail)
+    monkeypatch.setattr(sys, "argv", ["sparring", "run", "demo", "--json"])
+    with pytest.raises(SystemExit) as stopped:
+        module.main()
+    assert stopped.value.code == code
+    out, err = capsys.readouterr()
+    assert err.strip().startswith("sparring: ")
+    assert len(err.strip().splitlines()) == 1
+    assert json.loads(out)["code"] == code
+
+
+def test_a_diverged_generator_has_its_code(monkeypatch, capsys):
+    from gan import TrainingDiverged
+
+    def fail(*args, **kwargs):
+        raise TrainingDiverged(7, "a loss is not a number", None)
+
+    monkeypatch.setattr(module, "_recipe", fail)
+    monkeypatch.setattr(sys, "argv", ["sparring", "run", "demo"])
+    with pytest.raises(SystemExit) as stopped:
+        module.main()
+    assert stopped.value.code == 6
+    assert "step 7" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["run", "demoo"], 2, "did you mean 'demo'"),
+        (["run", "nowhere.toml"], 2, "cannot be read"),
+        (["runn"], 2, "No such command"),
+        (["ls", "nowhere"], 2, "no published data here"),
+        (["verify", "nowhere"], 2, "no published data here"),
+        (["init"], 2, "give the files"),
+        (["init", "nowhere.csv"], 5, "no file at"),
+        (["data", "moviez", "--folder", "x"], 2, "no demo data 'moviez'"),
+    ],
+)
+def test_mistakes_at_the_terminal(tmp_path, args, code, message):
+    done = sparring(*args, cwd=tmp_path)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_from_a_users_own_file_to_a_verdict_and_back(tmp_path):
+    """init, run, ls, show, verify, rollback and gc, as a user types them."""
+    rng = np.random.default_rng(0)
+    rows = 3000
+    user, item = rng.integers(60, size=rows), rng.integers(40, size=rows)
+    like = rng.standard_normal(60)[user] + rng.standard_normal(40)[item] + 0.5 * rng.standard_normal(rows)
+    table = {"user_id": user, "item_id": item, "device": [["app", "web"][i % 2] for i in range(rows)]}
+    pq.write_table(pa.table({**table, "click": (like > 0).astype(int)}), tmp_path / "clicks.parquet")
+    made = sparring("init", "clicks.parquet", "-o", "shop.toml", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    text = (tmp_path / "shop.toml").read_text()
+    assert 'consumer = "ctr"' in text
+    text = text.replace("samples = 5000", "samples = 200\noptions = { epochs = 1, attacked_rows = 100 }")
+    text = text.replace("generator = { draws = 4 }", "generator = { draws = 2, steps = 10, bank = 50, anchors = 500 }")
+    (tmp_path / "shop.toml").write_text(
+        text.replace('["auc_masked", "auc_swapped"]', '["auc_masked"], seeds = 1, draws = 100')
+    )
+    done = sparring("run", "shop.toml", "--json", "--device", "cpu", cwd=tmp_path)
+    result = json.loads(done.stdout)
+    assert done.returncode == (0 if result["status"] == "published" else 3)
+    output = "sparring-out/my-shop"
+    listed = json.loads(sparring("ls", output, "--json", cwd=tmp_path).stdout)["clicks"]
+    assert [v["rows"] for v in listed] == [200]
+    shown = sparring("show", f"{output}/clicks", listed[0]["run"], cwd=tmp_path)
+    assert "auc_masked" in shown.stdout, shown.stderr
+    again = sparring("run", "shop.toml", cwd=tmp_path)
+    assert again.returncode == 0
+    assert "nothing to do" in again.stdout
+    removed = json.loads(sparring("gc", output, "--dry-run", "--json", cwd=tmp_path).stdout)
+    assert removed == {"removed": [], "dry_run": True}
+    assert sparring("rollback", f"{output}/clicks", "99", cwd=tmp_path).returncode == 2
+    if result["status"] == "published":
+        assert json.loads(sparring("verify", output, "--json", cwd=tmp_path).stdout)["ok"]
+
+
+def test_data_list_names_licences():
+    listed = json.loads(sparring("data", "--list", "--json").stdout)
+    assert {entry["name"] for entry in listed} >= {"behaviour", "impressions", "reviews", "fashion", "reviews_zh"}
+    assert all(entry["licence"] and entry["citation"] for entry in listed)
+
+
+def test_explain_prints_the_documentation():
+    assert "min_plausibility" in sparring("init", "--explain").stdout

@@ -1,0 +1,68 @@
+from html.parser import HTMLParser
+
+import pytest
+
+from augment import report
+
+COMPARISON = {
+    "real": 0.7, "mix": 0.72, "baseline": 0.71, "baseline_name": "EASE <tuned>",
+    "diff": 0.02, "low": 0.01, "high": 0.03, "p": 0.01, "better_is": "higher",
+}  # fmt: skip
+
+
+def result(**changes):
+    worse = {**COMPARISON, "better_is": "lower"}
+    missing = {**COMPARISON, "diff": None, "low": None, "high": None}
+    task = {
+        "status": "published", "version": 3, "reason": "better: <b>auc</b>", "rows": 10, "kept_share": 0.5, "seeds": 3,
+        "quarantined": 2, "quarantine": {"text missing": 2},
+        "verdict": {"auc": COMPARISON, "loss": worse, "none": missing},
+        "strategies": {"gan": {"proposed": 20, "kept": 10, "hardness_median": 0.5, "novelty_median": None}},
+        "gates": {"implausible": 10}, "real_rows": {"train": 5}, "encoder": "e@1",
+        "histograms": {"hardness": {"edges": [0, 1, 2], "real": [0.5, 0.5], "mix": [0.1, 0.9]}}, **changes,
+    }  # fmt: skip
+    return {"run": "abc", "status": "published", "seconds": 1.0, "tasks": {"ctr": task}, "report": "r.html"}
+
+
+class Balanced(HTMLParser):
+    """Counts what is open; optional end tags of table cells do not count."""
+
+    free = {"meta", "html", "tr", "td", "th", "line", "circle", "rect"}  # noqa: RUF012
+
+    def __init__(self):
+        super().__init__()
+        self.open = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.free:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.free:
+            assert self.open.pop() == tag
+
+
+def page(tmp_path, **changes):
+    return report.write(result(**changes), tmp_path / "deep" / "r.html").read_text()
+
+
+def test_the_page_is_whole_and_escapes_what_it_is_given(tmp_path):
+    text = page(tmp_path)
+    parser = Balanced()
+    parser.feed(text)
+    assert not parser.open
+    assert "EASE &lt;tuned&gt;" in text
+    assert "<b>auc</b>" not in text
+    assert "<script" not in text
+    assert not list(tmp_path.glob("**/*.tmp"))
+
+
+def test_lower_is_better_is_drawn_as_worse(tmp_path):
+    text = page(tmp_path)
+    assert "class=better>better" in text
+    assert "class=worse>worse" in text
+
+
+@pytest.mark.parametrize("status", ["rejected", "unchanged"])
+def test_every_status_renders(tmp_path, status):
+    assert f"class={status}" in page(tmp_path, status=status, version=None)
