@@ -248,7 +248,7 @@ def show(output: Path, version: str, as_json: bool) -> None:
 @click.argument("version", default="current")
 @json_option
 def verify(output: Path, version: str, as_json: bool) -> None:
-    """Recompute every checksum and re-read every row's invariants; exit code 5 when something is wrong."""
+    """Recompute every checksum of a VERSION and re-read every row's invariants; exit code 5 when something is wrong."""
     problems = {
         dataset.root.name: dataset.verify(version) for dataset in _datasets(output) if dataset.current() is not None
     }

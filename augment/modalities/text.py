@@ -39,7 +39,7 @@ class Text:
         if "embedding" not in rows.column_names:
             return self._encoder.encode(rows["text"].to_pylist())
         flat = pa.concat_arrays([chunk.flatten() for chunk in rows["embedding"].chunks])
-        return flat.to_numpy(zero_copy_only=False).reshape(-1, self.dim)
+        return flat.to_numpy(zero_copy_only=False).reshape(-1, self.dim).copy()  # Arrow memory is read-only
 
     def perturb(self, rows: pa.Table, rng: np.random.Generator) -> pa.Table:
         return _with_text(rows, pa.array([typo(text, rng) for text in rows["text"].to_pylist()], pa.string()))
