@@ -40,7 +40,7 @@ from augment.modalities.fields import Fields
 from augment.modalities.text import Text
 from augment.neighbours import set_threads
 from augment.plugins import Consumer, consumer_class
-from augment.progress import say
+from augment.progress import bar, say
 from augment.recipe import Recipe, Task
 from augment.strategies import Workshop, build
 from augment.study import Arena, check_metrics, fit_seeds, judge, strongest_baseline
@@ -240,8 +240,10 @@ def generate(job: Job, material: Material, victim: Consumer, stage: Stage, work:
         say(f"{job.name}: {name}, {wanted:,} samples wanted")
         strategy = build(name, workshop)
         tally = tallies[name] = Tally()
-        for table in maker.samples(name, strategy, wanted, seed + number, tally):
-            stage.write(table)
+        with bar(wanted, name, "sample") as shown:
+            for table in maker.samples(name, strategy, wanted, seed + number, tally):
+                stage.write(table)
+                shown.update(len(table))
         if tally.kept < task.gates.min_kept_share * max(1, tally.proposed):
             raise Refused(f"{job.name}: the gates kept {tally.kept} of {tally.proposed} proposals by '{name}'")
     hardness = gatekeeper.hardness(np.arange(len(anchors)), embedding)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -12,11 +12,11 @@ import click
 T = TypeVar("T")
 
 
-def track(iterable: Iterable[T], *, total: int | None = None, desc: str = "", unit: str = "row") -> Iterable[T]:
+def track(iterable: Collection[T], desc: str, unit: str) -> Iterable[T]:
     """Iterate with a bar that shows rate and time left."""
     from tqdm import tqdm
 
-    return tqdm(iterable, total=total, desc=desc, unit=unit, leave=False, disable=not sys.stderr.isatty())
+    return tqdm(iterable, desc=desc, unit=unit, leave=False, disable=not sys.stderr.isatty())
 
 
 @contextmanager

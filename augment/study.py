@@ -10,6 +10,7 @@ import pyarrow as pa
 from augment.errors import UsageError, suggest
 from augment.measures import Measure
 from augment.plugins import Consumer
+from augment.progress import track
 from augment.recipe import VerdictSettings
 from augment.verdict import Verdict, compare, decide
 
@@ -33,7 +34,8 @@ def check_metrics(consumer: type[Consumer], settings: VerdictSettings, where: st
 
 
 def fit_seeds(make: Callable[[int], Consumer], seeds: list[int], arena: Arena, mix: pa.Table | None) -> list[Consumer]:
-    return [make(seed).fit(arena.train, arena.valid, mix) for seed in seeds]
+    shown = track(seeds, desc="training", unit="model")
+    return [make(seed).fit(arena.train, arena.valid, mix) for seed in shown]
 
 
 def strongest_baseline(
@@ -44,7 +46,8 @@ def strongest_baseline(
     All candidates are tried with the first seed; the choice never sees a test row.
     """
     primary = consumer.metrics["clean"][0]
-    fitted = {name: model.fit(arena.train, arena.valid) for name, model in consumer.baselines(seeds[0], device).items()}
+    candidates = track(consumer.baselines(seeds[0], device).items(), desc="baselines", unit="model")
+    fitted = {name: model.fit(arena.train, arena.valid) for name, model in candidates}
 
     def on_valid(name: str) -> float:
         measure = fitted[name].evaluate(arena.valid, {})[primary]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from augment.measures import Measure
+from augment.progress import track
 
 Measures = Mapping[str, Measure]
 
@@ -56,7 +57,7 @@ def compare(
     sources of chance (Efron & Tibshirani, 1993, ch. 16).
     """
     out: dict[str, Comparison] = {}
-    for name, first in real[0].items():
+    for name, first in track(real[0].items(), desc="comparing", unit="metric"):
         rng = np.random.default_rng([seed, len(out)])
         diffs = np.empty(draws)
         for draw in range(draws):
