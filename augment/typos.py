@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-RATE = 0.3  # share of words (of characters, in Chinese a fifth of it) that are touched
+RATE = 0.3  # share of words (where there are no words, a fifth of it of characters) that are touched
 Edit = Callable[[str, int, np.random.Generator], str]  # of a word, at a place that has a next character
-_CHINESE = re.compile(r"[\u3400-\u9fff]")
+# Scripts without spaces between words: kana and Chinese characters.
+_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _BESIDE = {
     key: row[max(0, i - 1) : i] + row[i + 1 : i + 2] for row in _KEYBOARD for i, key in enumerate(row)
@@ -19,14 +20,14 @@ _LOOK_ALIKE = str.maketrans("aeiostlbg", "4310$7189")
 
 def typo(text: str, rng: np.random.Generator, rate: float = RATE) -> str:
     """Swapped, dropped, doubled or mistyped characters, words run together: about `rate` of the words change."""
-    if _CHINESE.search(text):
+    if _UNSPACED.search(text):
         return _each_character(text, rng, rate / 5, (_drop, _double, _swap))
     return _each_word(text, rng, rate, (_swap, _drop, _double, _mistype, _join))
 
 
 def unseen(text: str, rng: np.random.Generator, rate: float = RATE) -> str:
     """Look-alike characters, lost vowels, inserted characters: a family that generation never uses."""
-    if _CHINESE.search(text):
+    if _UNSPACED.search(text):
         return _each_character(text, rng, rate / 5, (_insert,))
     return _each_word(text, rng, rate, (_look_alike, _lose_vowels, _insert))
 

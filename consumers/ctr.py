@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from augment.errors import UsageError, suggest
 from augment.measures import Auc, Measure
 from consumers import classification as shared
 from consumers import storage, training
+from consumers.columns import whole
 from consumers.ctr_nets import HEADS, OnFields
 from gan.victim import Victim
 
@@ -100,7 +101,7 @@ class ClickModel:
 
     def _codes(self, rows: pa.Table) -> np.ndarray:
         """int64[n, F]: 0 for null and unknown values."""
-        columns = [pc.index_in(_whole(rows[name]), values) for name, values in self.values_.items()]
+        columns = [pc.index_in(whole(rows[name]), values) for name, values in self.values_.items()]
         return np.stack(
             [pc.fill_null(c, -1).to_numpy(zero_copy_only=False).astype(np.int64) + 1 for c in columns], axis=1
         )
@@ -132,7 +133,7 @@ class ClickModel:
         moved = _choose(len(swapped), len(names), rng.integers(1, 3, len(swapped)), rng)
         for i, name in enumerate(names):
             nothing = pa.nulls(len(masked), test[name].type)
-            other = _whole(test[name]).take(pa.array(rng.integers(len(test), size=len(swapped))))
+            other = whole(test[name]).take(pa.array(rng.integers(len(test), size=len(swapped))))
             masked = _where(masked, name, hidden[:, i], nothing)
             swapped = _where(swapped, name, moved[:, i], other)
         return {"masked": masked, "swapped": swapped}
@@ -180,7 +181,7 @@ class ClickModel:
 
     def save(self, folder: Path) -> None:
         settings = {
-            "parameters": self._parameters(),
+            "parameters": storage.parameters(self),
             "prior": self.prior_,
             "rare": self.rare_,
             "ids": self.ids_,
@@ -201,10 +202,6 @@ class ClickModel:
         model.net_.eval()
         return model
 
-    def _parameters(self) -> dict[str, Any]:
-        names = ("model", "dim", "lr", "weight_decay", "epochs", "min_count", "attacked_rows", "seed")
-        return {name: getattr(self, name) for name in names}
-
     @classmethod
     def baselines(cls, seed: int, device: str) -> dict[str, ClickModel]:
         return {
@@ -216,13 +213,9 @@ class ClickModel:
 
 def _vocabulary(column: pa.ChunkedArray, min_count: int) -> pa.Array:
     """Values that occur at least `min_count` times, in alphabetical order."""
-    counts = pc.value_counts(_whole(column).drop_null())
+    counts = pc.value_counts(whole(column).drop_null())
     kept = counts.field("values").filter(pc.greater_equal(counts.field("counts"), min_count))
     return kept.take(pc.sort_indices(kept))
-
-
-def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _choose(rows: int, fields: int, count: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -231,7 +224,7 @@ def _choose(rows: int, fields: int, count: np.ndarray, rng: np.random.Generator)
 
 
 def _where(rows: pa.Table, name: str, chosen: np.ndarray, new: pa.Array) -> pa.Table:
-    column = pc.if_else(pa.array(chosen), new, _whole(rows[name]))
+    column = pc.if_else(pa.array(chosen), new, whole(rows[name]))
     return rows.set_column(rows.column_names.index(name), name, column)
 
 

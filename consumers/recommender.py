@@ -19,6 +19,7 @@ from augment.ease import ease
 from augment.errors import UsageError, suggest
 from augment.measures import Mean, Measure
 from consumers import ranking, storage
+from consumers.columns import whole
 from consumers.factors import train_factors
 from gan.victim import Condition, Victim
 
@@ -71,8 +72,8 @@ class Recommender:
         self.state_: dict[str, np.ndarray] = {}
 
     def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> Recommender:
-        self.items_ = pc.unique(_whole(train["item_id"])).sort()
-        self.users_ = pc.unique(_whole(train["user_id"])).sort()
+        self.items_ = pc.unique(whole(train["item_id"])).sort()
+        self.users_ = pc.unique(whole(train["user_id"])).sort()
         self.history_ = self._matrix(train)
         self.mix_ = None if mix is None else self._synthetic(mix)
         wanted = self._matrix(valid)
@@ -125,7 +126,7 @@ class Recommender:
 
     def predict(self, rows: pa.Table) -> np.ndarray:
         """float32[n, items] scores for the `user_id`s of `rows`; a user never seen gets the items' popularity."""
-        users = pc.fill_null(pc.index_in(_whole(rows["user_id"]), self.users_), -1).to_numpy(zero_copy_only=False)
+        users = pc.fill_null(pc.index_in(whole(rows["user_id"]), self.users_), -1).to_numpy(zero_copy_only=False)
         popularity = np.asarray(self.seen_.sum(axis=0), np.float32).ravel()
         return np.where(users[:, None] >= 0, self._scores(self.seen_, np.maximum(users, 0)), popularity)
 
@@ -135,7 +136,7 @@ class Recommender:
         A third each of random, average and bandwagon profiles (Lam & Riedl, 2004; Mobasher et al., 2007).
         """
         rng = np.random.default_rng(seed)
-        counts = pc.value_counts(_whole(test["item_id"])).flatten()
+        counts = pc.value_counts(whole(test["item_id"])).flatten()
         items, popularity = counts[0].to_numpy(zero_copy_only=False), counts[1].to_numpy()
         order = np.lexsort((items.astype(str), popularity))
         items, popularity = items[order], popularity[order]
@@ -192,7 +193,7 @@ class Recommender:
         fake = self._matrix(fakes, names)
         pushed = fakes.filter(pc.equal(fakes["kind"], "target"))["item_id"]
         targets = pc.index_in(pc.unique(pushed), self.items_).drop_null().to_numpy()
-        attacked = Recommender(**self._parameters(), device=self.device)
+        attacked = Recommender(**storage.parameters(self), device=self.device)
         attacked.items_, attacked.users_, attacked.mix_ = self.items_, self.users_, self.mix_
         attacked._solve(vstack([self.history_, fake]).tocsr(), self.l2_)
         users = np.arange(len(self.users_))
@@ -228,8 +229,8 @@ class Recommender:
         """Binary float32[U, I]; rows of unknown users or items are left out."""
         users = self.users_ if users is None else users
         row, column = (
-            pc.index_in(_whole(rows["user_id"]), users),
-            pc.index_in(_whole(rows["item_id"]), self.items_),
+            pc.index_in(whole(rows["user_id"]), users),
+            pc.index_in(whole(rows["item_id"]), self.items_),
         )
         known = pc.and_(row.is_valid(), column.is_valid())
         row, column = row.filter(known).to_numpy(), column.filter(known).to_numpy()
@@ -245,7 +246,7 @@ class Recommender:
         arrays = dict(self.state_)
         for name, matrix in (("history", self.history_), ("seen", self.seen_)):
             arrays |= {f"{name}.indices": matrix.indices, f"{name}.indptr": matrix.indptr}
-        settings = {"parameters": self._parameters(), "l2": self.l2_, "items": self.items_.to_pylist()}
+        settings = {"parameters": storage.parameters(self), "l2": self.l2_, "items": self.items_.to_pylist()}
         storage.save(folder, arrays, settings | {"users": self.users_.to_pylist()})
 
     @classmethod
@@ -264,9 +265,6 @@ class Recommender:
             )
         model.state_, model.l2_, model.mix_ = arrays, settings["l2"], None
         return model
-
-    def _parameters(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("model", "loss", "l2", "dim", "epochs", "lr", "seed")}
 
     @classmethod
     def baselines(cls, seed: int, device: str) -> dict[str, Recommender]:
@@ -300,10 +298,6 @@ def _tail_recall(lists: np.ndarray, hit: np.ndarray, wanted: csr_matrix, tail: n
     relevant = np.asarray(wanted @ tail.astype(np.float32)).astype(np.int64)
     some = relevant > 0
     return ranking.recall((hit & tail[lists])[some], relevant[some])
-
-
-def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _minus(matrix: csr_matrix, other: csr_matrix) -> csr_matrix:

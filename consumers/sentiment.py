@@ -138,7 +138,7 @@ class Sentiment:
 
     def save(self, folder: Path) -> None:
         settings: dict[str, Any] = {
-            "parameters": self._parameters(),
+            "parameters": storage.parameters(self),
             "dim": self.net_.dim,
             "threshold": self.threshold_,
         }
@@ -154,10 +154,6 @@ class Sentiment:
         model.net_, model.threshold_ = net.to(device).eval(), settings["threshold"]
         model.prior_, model.large_segments_ = settings["prior"], settings["large_segments"]
         return model
-
-    def _parameters(self) -> dict[str, Any]:
-        names = ("model", "C", "balanced", "hidden", "epochs", "variants", "attacked_rows", "seed")
-        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def baselines(cls, seed: int, device: str) -> dict[str, Sentiment]:

