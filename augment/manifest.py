@@ -37,7 +37,7 @@ class Manifest:
     created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
     def dump(self) -> bytes:
-        return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False).encode()
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False).encode()
 
     @classmethod
     def parse(cls, content: bytes, where: str) -> Manifest:

@@ -133,10 +133,14 @@ def test_plain_readers_see_ordinary_columns(tmp_path):
     table = DeltaTable(str(dataset.root))
     assert table.count() == 5
     assert table.to_pyarrow_table().column_names == sample_schema(TEXT).names
-    row = duckdb.execute(
-        "SELECT count(*), max(decoded.text), max(len(embedding)) FROM read_parquet(?)",
-        [table.file_uris()],
-    ).fetchone()
+    row = (
+        duckdb.connect()
+        .execute(
+            "SELECT count(*), max(decoded.text), max(len(embedding)) FROM read_parquet(?)",
+            [table.file_uris()],
+        )
+        .fetchone()
+    )
     assert row == (5, "nice", DIM)
 
 

@@ -159,7 +159,8 @@ def test_a_published_version_is_whole_and_plain_readers_read_it(published):
     table = DeltaTable(str(root)).to_pyarrow_table()
     assert len(table) == 300
     files = DeltaTable(str(root)).file_uris()
-    rows = duckdb.sql("SELECT decoded.genre, count(*) FROM read_parquet($files) GROUP BY 1", params={"files": files})
+    query = "SELECT decoded.genre, count(*) FROM read_parquet($files) GROUP BY 1"
+    rows = duckdb.connect().execute(query, {"files": files})
     assert sum(count for _, count in rows.fetchall()) == 300
     assert len(open_mix(output, "ctr")) == 300
 
