@@ -5,59 +5,38 @@ Each step is one function; read `_run_task` from top to bottom to follow a row f
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import json
 import math
 import shutil
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
 
-from augment import report, sources
+from augment import report
 from augment.anchors import Anchors, build_bank
 from augment.dataset import Dataset, Stage, locked
-from augment.encoders import text_encoder
 from augment.errors import Refused, UsageError, suggest
 from augment.gates import Gatekeeper
 from augment.generate import Maker, Tally
+from augment.job import Job, Material, digest, open_job, read, resolve_device, work_folder
 from augment.manifest import Manifest
 from augment.modalities import Modality
 from augment.modalities.behaviour import Behaviour
 from augment.modalities.fields import Fields
-from augment.modalities.text import Text
-from augment.neighbours import set_threads
-from augment.plugins import Consumer, consumer_class
+from augment.plugins import Consumer
 from augment.progress import bar, say
-from augment.recipe import Recipe, Task
+from augment.recipe import Recipe
 from augment.strategies import Workshop, build
-from augment.study import Arena, check_metrics, fit_seeds, judge, strongest_baseline
+from augment.study import fit_seeds, judge, strongest_baseline
 from augment.validity import LabelValidity, RankingValidity, Validity
 from augment.verdict import Comparison, Verdict
 
-PACKAGES = (
-    "sparring",
-    "torch",
-    "numpy",
-    "scikit-learn",
-    "scipy",
-    "duckdb",
-    "pyarrow",
-    "deltalake",
-    "pydantic",
-)
+RUNNING = ".run-"  # prefix of a run's scratch folder
 
 
 def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> dict[str, Any]:
@@ -71,63 +50,24 @@ def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> 
     output = Path(recipe.output)
     jobs = {name: Job(recipe, name, device) for name in recipe.tasks}
     with locked(output):
+        for left in output.glob(f"{RUNNING}*"):
+            shutil.rmtree(left)  # by a run that was killed: the lock says that none is running
         tasks = {name: _run_task(job) for name, job in jobs.items()}
         statuses = {task["status"] for task in tasks.values()}
         status = next(s for s in ("published", "rejected", "unchanged") if s in statuses)
-        digest = _digest({name: job.digest for name, job in jobs.items()})
-        page = output / f"report-{digest}.html"
-        result: dict[str, Any] = {"run": digest, "status": status, "tasks": tasks, "report": str(page)}
+        run_digest = digest({name: job.digest for name, job in jobs.items()})
+        page = output / f"report-{run_digest}.html"
+        result: dict[str, Any] = {"run": run_digest, "status": status, "tasks": tasks, "report": str(page)}
         result["seconds"] = round(time.monotonic() - started, 1)
         if status != "unchanged" or not page.exists():
             report.write(result, page)
     return result
 
 
-@dataclass
-class Job:
-    """One task of a recipe: what it is made of, and the digest that names its outcome."""
-
-    recipe: Recipe
-    name: str
-    device: str
-
-    def __post_init__(self) -> None:
-        self.task: Task = self.recipe.tasks[self.name]
-        self.source = self.recipe.sources[self.task.source]
-        self.consumer: type[Consumer] = consumer_class(self.task.consumer)
-        self.make: Callable[[int], Consumer] = partial(_make, self.consumer, self.task, self.device, self.name)
-        check_metrics(self.consumer, self.task.verdict, f"tasks.{self.name}")
-        self.inputs = sources.fingerprint(self.source)
-        self.versions = {package: version(package) for package in PACKAGES}
-        self.settings = {
-            "task": self.task.model_dump(mode="json"),
-            "source": self.source.model_dump(mode="json"),
-            "seed": self.recipe.seed,
-            "device": self.device.split(":")[0],
-        }
-        self.digest = _digest({**self.settings, "inputs": self.inputs, "versions": self.versions, "name": self.name})
-        self.folder = Path(self.recipe.output) / self.name
-        self.dataset = Dataset(self.folder)
-
-    @property
-    def seeds(self) -> list[int]:
-        return [self.recipe.seed + i for i in range(self.task.verdict.seeds)]
-
-
-@dataclass(frozen=True)
-class Material:
-    """Real rows of one task, read and encoded."""
-
-    splits: sources.Splits
-    arena: Arena
-    unlabelled: pa.Table | None
-    text: Text | None
-
-
 def _run_task(job: Job) -> dict[str, Any]:
     if found := job.dataset.find(job.digest):
         return {**found.manifest.result, "status": "unchanged", "version": found.version}
-    with _work_folder(job) as work, job.dataset.stage(job.digest) as stage:
+    with work_folder(job, RUNNING) as work, job.dataset.stage(job.digest) as stage:
         material = read(job, work)
         arena = material.arena
         say(f"{job.name}: training {job.task.consumer} on {len(arena.train):,} real rows")
@@ -185,23 +125,6 @@ def _conclude(job: Job, material: Material, generated: Generated, stage: Stage, 
         return {**result, "version": job.dataset.publish(stage, manifest)}
     job.dataset.reject(stage, manifest)
     return {**result, "version": None}
-
-
-def read(job: Job, work: Path) -> Material:
-    """Clean and split the source; give reviews their embeddings."""
-    say(f"{job.name}: reading {job.task.source}")
-    splits = sources.prepare(job.task.source, job.source, job.consumer.modality, work, job.recipe.seed)
-    text = None
-    attach: Callable[[pa.Table], pa.Table] = lambda rows: rows  # noqa: E731
-    if job.consumer.modality == "text":
-        cache = Path(job.recipe.output) / "embeddings.sqlite"
-        text = Text(text_encoder(job.task.encoder, cache, job.device))
-        attach = text.attach
-    train, valid, test = (attach(pq.read_table(path)) for path in (splits.train, splits.valid, splits.test))
-    unlabelled = attach(pq.read_table(splits.unlabelled)) if splits.unlabelled else None
-    attacked = job.make(job.recipe.seed).attacks(test, job.recipe.seed)
-    attacked = {name: attach(rows) for name, rows in attacked.items()}
-    return Material(splits, Arena(train, valid, test, attacked), unlabelled, text)
 
 
 @dataclass(frozen=True)
@@ -276,10 +199,10 @@ def generate_only(
     recipe: Recipe, name: str, folder: Path, *, device: str = "auto", threads: int | None = None
 ) -> dict[str, Any]:
     """Write gated samples of one task as Parquet shards into `folder`: no verdict, nothing published."""
-    job = _job(recipe, name, device, threads)
+    job = open_job(recipe, name, device, threads)
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty; choose a new folder")
-    with _work_folder(job) as work, Dataset(work / "stage").stage(job.digest) as stage:
+    with work_folder(job) as work, Dataset(work / "stage").stage(job.digest) as stage:
         material = read(job, work)
         victim = job.make(job.seeds[0]).fit(material.arena.train, material.arena.valid)
         generated = generate(job, material, victim, stage, work)
@@ -297,10 +220,10 @@ def generate_only(
 def train(recipe: Recipe, name: str, folder: Path, *, version: str = "current", device: str = "auto",
           threads: int | None = None) -> dict[str, Any]:  # fmt: skip
     """Train a task's consumer on its real rows and a published version of its mix, and save it to `folder`."""
-    job = _job(recipe, name, device, threads)
+    job = open_job(recipe, name, device, threads)
     published = job.dataset.version(version)
     samples = job.dataset.read(published.version).to_table()
-    with _work_folder(job) as work:
+    with work_folder(job) as work:
         arena = read(job, work).arena
         job.make(job.recipe.seed).fit(arena.train, arena.valid, samples).save(folder)
     (folder / "mix.json").write_text(
@@ -318,48 +241,13 @@ def evaluate(
     recipe: Recipe, name: str, folder: Path, *, device: str = "auto", threads: int | None = None
 ) -> dict[str, Any]:
     """The metrics of a saved model on the task's test rows."""
-    job = _job(recipe, name, device, threads)
+    job = open_job(recipe, name, device, threads)
     model = job.consumer.load(folder, job.device)
-    with _work_folder(job) as work:
+    with work_folder(job) as work:
         arena = read(job, work).arena
         measures = model.evaluate(arena.test, arena.attacked)
     metrics = {metric: {"value": m.value(), "better_is": m.better_is} for metric, m in measures.items()}
     return {"model": str(folder), "rows": len(arena.test), "metrics": metrics}
-
-
-def resolve_device(device: str, threads: int | None) -> str:
-    """ "auto" is the GPU where there is one. Says what it chose; raises UsageError for a GPU that is not there."""
-    if threads:
-        torch.set_num_threads(threads)
-        set_threads(threads)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no GPU here; use --device cpu, or see `sparring doctor`")
-    chosen = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
-    say(f"device: {torch.cuda.get_device_name() if chosen == 'cuda' else f'cpu, {torch.get_num_threads()} threads'}")
-    return chosen
-
-
-def _job(recipe: Recipe, name: str, device: str, threads: int | None) -> Job:
-    if name not in recipe.tasks:
-        raise UsageError(f"recipe '{recipe.name}' has no task '{name}'{suggest(name, recipe.tasks)}")
-    return Job(recipe, name, resolve_device(device, threads))
-
-
-def _make(consumer: type[Consumer], task: Task, device: str, name: str, seed: int) -> Consumer:
-    known = list(inspect.signature(consumer).parameters)
-    for option in task.options:
-        if option not in known:
-            raise UsageError(f"tasks.{name}.options: unknown option '{option}'{suggest(option, known)}")
-    return consumer(**task.options, seed=seed, device=device)
-
-
-@contextmanager
-def _work_folder(job: Job) -> Iterator[Path]:
-    """Scratch space of one run, gone when it ends well or ill."""
-    output = Path(job.recipe.output)
-    output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".work-", dir=output) as folder:
-        yield Path(folder)
 
 
 def _plain(comparison: Comparison) -> dict[str, Any]:
@@ -387,7 +275,3 @@ def _histogram(real: np.ndarray, tallies: dict[str, Tally]) -> dict[str, list[fl
     edges = np.linspace(0, float(np.quantile(np.concatenate([real, made]), 0.99)) or 1.0, 25)
     counts = {name: np.histogram(v, edges)[0] / max(1, len(v)) for name, v in (("real", real), ("mix", made))}
     return {"edges": edges.tolist(), **{name: share.tolist() for name, share in counts.items()}}
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]

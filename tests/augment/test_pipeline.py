@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from deltalake import DeltaTable
 
 from augment import pipeline, recipe
@@ -195,7 +196,15 @@ def test_gates_that_let_nothing_through_stop_the_run_and_leave_nothing(small, tm
     with pytest.raises(Refused, match="the gates kept 0 of"):
         pipeline.run(chosen, device="cpu")
     assert not list((tmp_path / "ctr").glob("**/*.parquet"))
-    assert not list(tmp_path.glob(".work-*"))
+    assert not list(tmp_path.glob(".run-*"))
+
+
+def test_what_a_killed_run_left_is_cleared_by_the_next(small, tmp_path):
+    left = tmp_path / ".run-killed"
+    left.mkdir()
+    (left / "source.duckdb").write_bytes(b"half")
+    pipeline.run(small_recipe(small, tmp_path), device="cpu")
+    assert not left.exists()
 
 
 def test_a_second_start_is_refused_at_once(small, tmp_path):
@@ -218,6 +227,6 @@ def test_each_wrong_name_gets_a_suggestion(small, tmp_path, old, new, message):
 
 
 def test_a_gpu_that_is_not_there_is_a_usage_error(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="no GPU"):
         pipeline.run(small_recipe(small, tmp_path), device="cuda")

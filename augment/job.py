@@ -1,0 +1,140 @@
+"""One task of a recipe, opened: its consumer, its inputs, its digest, and its real rows when they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from augment import sources
+from augment.dataset import Dataset
+from augment.encoders import text_encoder
+from augment.errors import UsageError, suggest
+from augment.modalities.text import Text
+from augment.neighbours import set_threads
+from augment.plugins import Consumer, consumer_class
+from augment.progress import say
+from augment.recipe import Recipe, Task
+from augment.study import Arena, check_metrics
+
+# Their versions are part of a run's digest: another version may make other samples.
+PACKAGES = (
+    "sparring",
+    "torch",
+    "numpy",
+    "scikit-learn",
+    "scipy",
+    "duckdb",
+    "pyarrow",
+    "deltalake",
+    "pydantic",
+)
+
+
+@dataclass
+class Job:
+    """One task of a recipe: what it is made of, and the digest that names its outcome."""
+
+    recipe: Recipe
+    name: str
+    device: str
+
+    def __post_init__(self) -> None:
+        self.task: Task = self.recipe.tasks[self.name]
+        self.source = self.recipe.sources[self.task.source]
+        self.consumer: type[Consumer] = consumer_class(self.task.consumer)
+        self.make: Callable[[int], Consumer] = partial(_make, self.consumer, self.task, self.device, self.name)
+        check_metrics(self.consumer, self.task.verdict, f"tasks.{self.name}")
+        self.inputs = sources.fingerprint(self.source)
+        self.versions = {package: version(package) for package in PACKAGES}
+        self.settings = {
+            "task": self.task.model_dump(mode="json"),
+            "source": self.source.model_dump(mode="json"),
+            "seed": self.recipe.seed,
+            "device": self.device.split(":")[0],
+        }
+        self.digest = digest({**self.settings, "inputs": self.inputs, "versions": self.versions, "name": self.name})
+        self.folder = Path(self.recipe.output) / self.name
+        self.dataset = Dataset(self.folder)
+
+    @property
+    def seeds(self) -> list[int]:
+        return [self.recipe.seed + i for i in range(self.task.verdict.seeds)]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Real rows of one task, read and encoded."""
+
+    splits: sources.Splits
+    arena: Arena
+    unlabelled: pa.Table | None
+    text: Text | None
+
+
+def read(job: Job, work: Path) -> Material:
+    """Clean and split the source; give reviews their embeddings."""
+    say(f"{job.name}: reading {job.task.source}")
+    splits = sources.prepare(job.task.source, job.source, job.consumer.modality, work, job.recipe.seed)
+    text = None
+    attach: Callable[[pa.Table], pa.Table] = lambda rows: rows  # noqa: E731
+    if job.consumer.modality == "text":
+        cache = Path(job.recipe.output) / "embeddings.sqlite"
+        text = Text(text_encoder(job.task.encoder, cache, job.device))
+        attach = text.attach
+    train, valid, test = (attach(pq.read_table(path)) for path in (splits.train, splits.valid, splits.test))
+    unlabelled = attach(pq.read_table(splits.unlabelled)) if splits.unlabelled else None
+    attacked = job.make(job.recipe.seed).attacks(test, job.recipe.seed)
+    attacked = {name: attach(rows) for name, rows in attacked.items()}
+    return Material(splits, Arena(train, valid, test, attacked), unlabelled, text)
+
+
+def resolve_device(device: str, threads: int | None) -> str:
+    """ "auto" is the GPU where there is one. Says what it chose; raises UsageError for a GPU that is not there."""
+    if threads:
+        torch.set_num_threads(threads)
+        set_threads(threads)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no GPU here; use --device cpu, or see `sparring doctor`")
+    chosen = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
+    say(f"device: {torch.cuda.get_device_name() if chosen == 'cuda' else f'cpu, {torch.get_num_threads()} threads'}")
+    return chosen
+
+
+def open_job(recipe: Recipe, name: str, device: str, threads: int | None) -> Job:
+    if name not in recipe.tasks:
+        raise UsageError(f"recipe '{recipe.name}' has no task '{name}'{suggest(name, recipe.tasks)}")
+    return Job(recipe, name, resolve_device(device, threads))
+
+
+def _make(consumer: type[Consumer], task: Task, device: str, name: str, seed: int) -> Consumer:
+    known = list(inspect.signature(consumer).parameters)
+    for option in task.options:
+        if option not in known:
+            raise UsageError(f"tasks.{name}.options: unknown option '{option}'{suggest(option, known)}")
+    return consumer(**task.options, seed=seed, device=device)
+
+
+@contextmanager
+def work_folder(job: Job, prefix: str = ".work-") -> Iterator[Path]:
+    """Scratch space beside the output, gone when the work ends well or ill."""
+    output = Path(job.recipe.output)
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=output) as folder:
+        yield Path(folder)
+
+
+def digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
