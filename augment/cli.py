@@ -82,12 +82,13 @@ def cli() -> None:
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--explain", is_flag=True, help="Print what every field of a recipe means, and its default.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the recipe here instead of to the terminal.")
-def init(files: tuple[Path, ...], explain: bool, out: Path | None) -> None:
+@json_option
+def init(files: tuple[Path, ...], explain: bool, out: Path | None, as_json: bool) -> None:
     """Write a commented recipe for FILES by looking at their columns."""
     if explain:
         from augment.recipe import explain as explained
 
-        click.echo(explained())
+        click.echo(json.dumps({"explained": explained()}) if as_json else explained())
         return
     if not files:
         raise UsageError("give the files to write a recipe for, or --explain")
@@ -95,12 +96,13 @@ def init(files: tuple[Path, ...], explain: bool, out: Path | None) -> None:
 
     text = write_recipe(list(files))
     if out is None:
-        click.echo(text)
+        click.echo(json.dumps({"recipe": text}) if as_json else text)
     elif out.exists():
         raise UsageError(f"{out} exists; choose another name")
     else:
         out.write_text(text)
-        say(f"wrote {out}; read it, then `sparring run {out}`")
+        said = f"wrote {out}; read it, then `sparring run {out}`"
+        click.echo(json.dumps({"path": str(out)}) if as_json else said)
 
 
 @cli.command()
