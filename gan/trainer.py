@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -64,7 +65,7 @@ class Material:
     displacements: Tensor
     observed: Condition
 
-    @property
+    @cached_property
     def scale(self) -> Tensor:
         """Mean length of a real displacement."""
         return self.displacements.norm(dim=2).mean()
@@ -236,19 +237,23 @@ class _Run:
         """Restore everything from the checkpoint at `path`, if it is of the same settings; the step to go on from."""
         if not (self.path and self.path.exists()):
             return 0
-        tensors, metadata = checkpoint.load(self.path, str(self.random.device))
+        tensors, metadata = checkpoint.load(self.path)
         # JSON has no tuples: compare in its terms.
         settings = {k: list(v) if isinstance(v, tuple) else v for k, v in self.settings.items()}
         if metadata["settings"] != settings:
             return 0
-        self.random.set_state(tensors.pop("random").cpu())
+        self.random.set_state(tensors.pop("random"))
         for i, net in enumerate(self.nets):
             net.load_state_dict(_under(tensors, f"net{i}."))
         for i, optimiser in enumerate(self.optimisers):
             state = _under(tensors, f"adam{i}.")
             parameters = optimiser.param_groups[0]["params"]
             for j, parameter in enumerate(parameters):
-                optimiser.state[parameter] = _under(state, f"{j}.")
+                found = _under(state, f"{j}.")
+                # Adam counts its steps on the CPU, whatever the device of the moments.
+                optimiser.state[parameter] = {
+                    name: value if name == "step" else value.to(parameter.device) for name, value in found.items()
+                }
         self.history = metadata["history"]
         return metadata["step"]
 
