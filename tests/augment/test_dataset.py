@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -6,75 +5,16 @@ import sys
 from pathlib import Path
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
+from published import DIM, RUNS, TEXT, flip_a_byte, manifest, publish, reject, samples, shard
 
 from augment.dataset import Dataset, locked
 from augment.errors import BadInput, Locked, UsageError
 from augment.manifest import Manifest
 from augment.samples import sample_schema
-
-DIM = 4
-TEXT = pa.struct([("text", pa.string())])
-RUNS = [letter * 16 for letter in "abcdef"]
-GATES = {"band": [-0.5, 1.5], "min_plausibility": 0.05, "min_label_agreement": 0.5, "min_novelty": 1e-4}
-
-
-def samples(run, rows=5, decoded=TEXT, first=0, **columns):
-    """Valid rows of `run`; `columns` replace some of them."""
-    form = {"text": "nice"} if decoded == TEXT else {"item": "i1", "user": None}
-    values = {
-        "sample_id": [f"{first + i:024x}" for i in range(rows)],
-        "task": ["sentiment"] * rows,
-        "strategy": ["gan"] * rows,
-        "label": np.linspace(0, 1, rows, dtype=np.float32),
-        "weight": [1.0] * rows,
-        "anchor_id": [f"a{i}" for i in range(rows)],
-        "neighbour_ids": [["n1", "n2"]] * rows,
-        "encoder": ["e@1"] * rows,
-        "embedding": [[0.5] * DIM] * rows,
-        "decoded": [form] * rows,
-        "hardness": [0.6] * rows,
-        "plausibility": [0.3] * rows,
-        "label_agreement": [0.9] * rows,
-        "novelty": [0.1] * rows,
-        "run": [run] * rows,
-    }
-    return pa.table({**values, **columns}, schema=sample_schema(decoded))
-
-
-def manifest(dataset, stage, status="published"):
-    return Manifest(
-        run=stage.run,
-        task="sentiment",
-        status=status,
-        settings={"task": {"samples": 5}},
-        inputs={"reviews.csv": "0" * 64},
-        encoder="e@1",
-        dim=DIM,
-        seed=0,
-        packages={"torch": "2"},
-        gates=GATES,
-        result={"reason": "better"},
-        files=stage.files,
-        parent=dataset.current(),
-    )
-
-
-def publish(dataset, run, *tables):
-    with dataset.stage(run) as stage:
-        for table in tables or (samples(run),):
-            stage.write(table)
-        return dataset.publish(stage, manifest(dataset, stage))
-
-
-def reject(dataset, run):
-    with dataset.stage(run) as stage:
-        stage.write(samples(run))
-        dataset.reject(stage, manifest(dataset, stage, "rejected"))
 
 
 def seen(dataset):
@@ -304,99 +244,6 @@ def test_commits_of_others_are_no_versions_of_ours(tmp_path):
     assert dataset.verify() == []
     plain.delete()
     assert any("disagree" in problem for problem in dataset.verify())
-
-
-def shard(dataset, version=None):
-    return dataset.root / dataset.version(version).manifest.files[0].path
-
-
-def flip_a_byte(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-def test_verify_names_a_changed_file(dataset):
-    publish(dataset, RUNS[0], samples(RUNS[0]), samples(RUNS[0], 3, first=5))
-    flip_a_byte(shard(dataset))
-    [problem] = dataset.verify()
-    assert shard(dataset).name in problem
-    assert "sha256" in problem
-
-
-def test_verify_names_a_missing_file(dataset):
-    publish(dataset, RUNS[0])
-    shard(dataset).unlink()
-    [problem] = dataset.verify()
-    assert problem == f"{RUNS[0]}/{shard(dataset).name}: missing"
-
-
-def test_verify_notices_a_changed_or_missing_manifest(dataset):
-    publish(dataset, RUNS[0])
-    path = dataset.root / "_sparring" / "manifests" / f"{RUNS[0]}.json"
-    changed = json.loads(path.read_text())
-    changed["gates"]["min_plausibility"] = 0.0
-    path.write_text(json.dumps(changed))
-    assert "changed since" in dataset.verify()[0]
-    path.unlink()
-    assert "missing" in dataset.verify()[0]
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "reason"),
-    [
-        ("sample_id", "../x", "24 hexadecimal"),
-        ("sample_id", None, "24 hexadecimal"),
-        ("sample_id", f"{0:024x}", "occurs 2 times"),
-        ("task", "ctr", "not that of the manifest"),
-        ("strategy", "", "no strategy"),
-        ("label", 1.5, "label"),
-        ("label", None, "label"),
-        ("weight", 0.0, "weight"),
-        ("anchor_id", None, "no anchor"),
-        ("neighbour_ids", [], "no neighbours"),
-        ("neighbour_ids", ["n1", None], "no neighbours"),
-        ("embedding", [0.5] * (DIM - 1), "embedding"),
-        ("embedding", [0.5] * (DIM - 1) + [float("nan")], "embedding"),
-        ("embedding", [0.5] * (DIM - 2) + [float("inf"), float("-inf")], "embedding"),
-        ("embedding", [0.5] * (DIM - 1) + [None], "embedding"),
-        ("decoded", None, "not decoded"),
-        ("hardness", 0.19, "hardness"),  # softplus(-1.5) = 0.2014: easier than the band
-        ("hardness", 0.98, "hardness"),  # softplus(0.5) = 0.9741: harder
-        ("hardness", float("nan"), "hardness"),
-        ("plausibility", 0.04, "plausibility"),
-        ("plausibility", 1.1, "plausibility"),
-        ("label_agreement", 0.4, "label_agreement"),
-        ("novelty", 0.0, "novelty"),
-    ],
-)
-def test_verify_names_a_row_that_breaks_a_promise(dataset, column, value, reason):
-    rows = samples(RUNS[0])
-    values = rows[column].to_pylist()
-    values[3] = value
-    rows = rows.set_column(rows.column_names.index(column), rows.field(column), pa.array(values, rows[column].type))
-    publish(dataset, RUNS[0], rows)
-    [problem] = dataset.verify()
-    assert reason in problem
-    assert f"sample {rows['sample_id'][3].as_py()}" in problem
-
-
-def test_values_at_the_gates_pass(dataset):
-    """Gates judge float64; what they let through must not fail for being stored as float32."""
-    edges = np.log1p(np.exp(-np.array([-0.5, 1.5, 0.0, 0.0, 0.0]))).astype(np.float32)
-    at = {"hardness": edges, "plausibility": [0.05] * 5, "label_agreement": [0.5] * 5, "novelty": [1e-4] * 5}
-    publish(dataset, RUNS[0], samples(RUNS[0], **at))
-    assert dataset.verify() == []
-
-
-def test_a_sample_may_not_occur_in_two_shards(dataset):
-    publish(dataset, RUNS[0], samples(RUNS[0]), samples(RUNS[0], 1, first=4, label=[0.5]))
-    assert dataset.verify() == [f"sample {4:024x}: occurs 2 times"]
-
-
-def test_other_columns_are_no_published_table(dataset):
-    publish(dataset, RUNS[0], samples(RUNS[0]).drop_columns(["weight"]))
-    assert "columns" in dataset.verify()[0]
 
 
 def test_no_name_leads_out_of_the_table(dataset):
