@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from augment.errors import BadInput, UsageError
+from augment.recipe import RESERVED
 from augment.sources import reader
 
 SAMPLE = 10_000  # rows looked at
@@ -69,6 +71,7 @@ class _Seen:
     roles: dict[str, str] = field(default_factory=dict)
     largest: float | None = None  # label, among the sampled rows
     distinct: dict[str, int] = field(default_factory=dict)
+    numeric: dict[str, bool] = field(default_factory=dict)  # column → has a fractional part; numeric columns only
 
     @property
     def kind(self) -> str | None:
@@ -93,7 +96,7 @@ def write_recipe(files: list[Path]) -> str:
     taken: set[str] = set()
     for path in files:
         seen = _look(path)
-        name = re.sub(r"[^a-z0-9_-]+", "-", path.name.split(".")[0].lower()).strip("-") or "source"
+        name = re.sub(r"[^a-z0-9_-]+", "-", path.name.split(".")[0].lower()).strip("-_") or "source"
         while name in taken:
             name += "-2"
         taken.add(name)
@@ -118,7 +121,16 @@ def _look(path: Path) -> _Seen:
                 seen.roles[role] = found
         for column in columns:
             quoted = '"' + column.replace('"', '""') + '"'
-            seen.distinct[column] = int(db.execute(f"SELECT count(DISTINCT {quoted}) FROM seen").fetchall()[0][0])
+            # Text counts as numbers when every value is one; a leading zero marks a code, such as a postcode.
+            given = f"nullif(trim(CAST({quoted} AS VARCHAR)), '')"
+            number = f"CASE WHEN NOT regexp_matches({given}, '^0[0-9]') THEN TRY_CAST({given} AS DOUBLE) END"
+            distinct, values, numbers, fractional = db.execute(
+                f"SELECT count(DISTINCT {quoted}), count({given}), count({number}), "
+                f"coalesce(bool_or({number} <> floor({number})), false) FROM seen"
+            ).fetchall()[0]
+            seen.distinct[column] = int(distinct)
+            if numbers and numbers == values:
+                seen.numeric[column] = bool(fractional)
         if label := seen.roles.get("label"):
             quoted = '"' + label.replace('"', '""') + '"'
             seen.largest = db.execute(f"SELECT max(TRY_CAST({quoted} AS DOUBLE)) FROM seen").fetchall()[0][0]
@@ -139,16 +151,14 @@ def _source(seen: _Seen, name: str) -> list[str]:
         roles.pop("label", None)
     columns = [f"{role} = {_quote(column)}" for role, column in roles.items()]
     if seen.kind == "ctr":
-        left = [c for c in seen.columns if c not in roles.values()]
-        numbers = [
-            c for c in left if seen.columns[c] in ("DOUBLE", "FLOAT") or (_whole(seen, c) and seen.distinct[c] > 50)
-        ]
+        left = [c for c in seen.columns if c not in roles.values() and not _taken(c, roles)]
+        numbers = [c for c in left if _is_number(seen, c)]
         fields = [c for c in left if c not in numbers and seen.distinct[c] < max(2, seen.rows)]
         columns += [f"fields = [{', '.join(map(_quote, fields))}]"] if fields else []
         columns += [f"numbers = [{', '.join(map(_quote, numbers))}]"] if numbers else []
     lines = [
         f"[sources.{name}]",
-        f"# Looks like {seen.kind} data; seen: {', '.join(seen.columns)}",
+        f"# Looks like {seen.kind} data; seen: {_printable(', '.join(seen.columns))}",
         f"path = {_quote(str(seen.path))}",
     ]
     lines.append(f"columns = {{ {', '.join(columns)} }}")
@@ -174,17 +184,25 @@ def _task(seen: _Seen, name: str) -> list[str]:
     return [*lines, _VERDICTS[kind], ""]
 
 
-def _whole(seen: _Seen, column: str) -> bool:
-    return seen.columns[column] in (
-        "BIGINT",
-        "INTEGER",
-        "SMALLINT",
-        "TINYINT",
-        "HUGEINT",
-        "UBIGINT",
-        "UINTEGER",
-    )
+def _is_number(seen: _Seen, column: str) -> bool:
+    """Measured rather than named: fractions, or many different whole numbers that are not ids."""
+    if column not in seen.numeric or column.lower().endswith("_id"):
+        return False
+    typed = seen.columns[column] in ("DOUBLE", "FLOAT")
+    return typed or seen.numeric[column] or seen.distinct[column] > 50
+
+
+def _taken(column: str, roles: dict[str, str]) -> bool:
+    """Whether a prepared split uses the name for something else; see `augment.recipe.Columns`."""
+    ids = {f"{role}_id" for role in ("user", "item") if role in roles}
+    return column in RESERVED | ids or column.startswith("__")
+
+
+def _printable(comment: str) -> str:
+    """A comment must not end before its line does, whatever a column is called."""
+    return "".join(c if c.isprintable() else " " for c in comment)
 
 
 def _quote(value: str) -> str:
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """A TOML basic string, whose escapes are those of JSON."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

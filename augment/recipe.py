@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
 
 from augment.errors import UsageError, suggest
 
@@ -29,6 +29,8 @@ def _plain_name(name: str) -> str:
 
 Name = Annotated[str, AfterValidator(_plain_name)]
 Share = Annotated[float, Field(ge=0, le=1)]
+# Columns of a prepared split that mean the same for every source: no field may take their name.
+RESERVED = frozenset({"row_id", "timestamp", "label", "text", "segment", "embedding", "weight"})
 
 
 class Section(BaseModel):
@@ -48,6 +50,20 @@ class Columns(Section):
     fields: list[str] = Field([], description="Categorical fields of an impression, besides user and item.")
     numbers: list[str] = Field([], description="Numeric fields of an impression; binned by training quantiles.")
 
+    @model_validator(mode="after")
+    def _fields_have_names_of_their_own(self) -> Columns:
+        roles = {"id": self.id, "user_id": self.user, "item_id": self.item}
+        taken = RESERVED | {role for role, column in roles.items() if column}
+        names = [*self.fields, *self.numbers]
+        for name in names:
+            if name in taken or name.startswith("__"):
+                raise ValueError(
+                    f"the name '{name}' is taken: leave it out of fields and numbers, or rename the column"
+                )
+            if names.count(name) > 1:
+                raise ValueError(f"'{name}' is twice among fields and numbers")
+        return self
+
 
 class Split(Section):
     """How rows are divided into training, validation and test."""
@@ -58,7 +74,12 @@ class Split(Section):
     )
     valid: Share = Field(0.1, description="Share of rows for validation.")
     test: Share = Field(0.2, description="Share of rows for the test, which is read once.")
-    core: int = Field(1, ge=1, description="Keep users and items with at least this many rows each (k-core).")
+    core: int = Field(
+        1,
+        ge=1,
+        description="Keep users and items with at least this many rows each (k-core); "
+        "counted over all rows, before the split.",
+    )
 
     @model_validator(mode="after")
     def _leaves_training_rows(self) -> Split:
@@ -70,7 +91,11 @@ class Split(Section):
 class Source(Section):
     """Where rows come from: a file (glob), or a database."""
 
-    path: str | None = Field(None, description="File or glob: Parquet, CSV, TSV or JSON lines, also .gz and .zst.")
+    path: str | None = Field(
+        None,
+        description="File or glob, relative to the current directory: Parquet, CSV, TSV or JSON lines, also "
+        ".gz and .zst.",
+    )
     connection: str | None = Field(
         None, description="sqlite:///file.db or postgresql://…; ${NAME} is read from the environment."
     )
@@ -98,6 +123,14 @@ class Source(Section):
         if (self.connection is None) != (self.query is None):
             raise ValueError("`connection` and `query` go together")
         return self
+
+    @field_serializer("connection")
+    def _without_password(self, connection: str | None) -> str | None:
+        """What manifests and digests hold: `${NAME}` stays, a password written out does not."""
+        if connection is None or connection.startswith("sqlite"):
+            return connection
+        hidden = re.sub(r"(://[^:/@]*:)(?!\$\{\w+\}@).*@", r"\1***@", connection)
+        return re.sub(r"(password=)(?!\$\{\w+\}(?:&|$))[^&]*", r"\1***", hidden)
 
 
 class Gates(Section):

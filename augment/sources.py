@@ -64,7 +64,7 @@ def prepare(name: str, source: Source, modality: str, folder: Path, seed: int) -
     """
     folder.mkdir(parents=True, exist_ok=True)
     with duckdb.connect(str(folder / "source.duckdb")) as db:
-        db.execute(f"SET memory_limit = '{MEMORY}'; SET threads = 2")
+        db.execute(f"SET memory_limit = '{MEMORY}'; SET threads = 2; SET TimeZone = 'UTC'")
         db.execute("SET enable_progress_bar = false")
         return _Reader(db, name, source, modality, folder, seed).read()
 
@@ -73,14 +73,8 @@ class _Reader:
     def __init__(
         self, db: duckdb.DuckDBPyConnection, name: str, source: Source, modality: str, folder: Path, seed: int
     ) -> None:
-        self.db, self.name, self.source, self.modality, self.folder, self.seed = (
-            db,
-            name,
-            source,
-            modality,
-            folder,
-            seed,
-        )
+        self.db, self.name, self.source = db, name, source
+        self.modality, self.folder, self.seed = modality, folder, seed
         columns = source.columns
         roles = {
             "id": columns.id,
@@ -119,13 +113,15 @@ class _Reader:
             return
         with database.rows(str(self.source.connection), str(self.source.query)) as reader:
             self.db.register("incoming", reader)
-            self.db.execute("CREATE TABLE raw AS SELECT row_number() OVER () AS __row, * FROM incoming")
+            self.db.execute("CREATE OR REPLACE TABLE raw AS SELECT row_number() OVER () AS __row, * FROM incoming")
             self.db.unregister("incoming")
 
     def _load_files(self, paths: list[str]) -> None:
+        if not any(Path(path).stat().st_size for path in paths):
+            raise BadInput(f"sources.{self.name}: {self.source.path} is empty")
         try:
             self.db.execute(
-                f"CREATE TABLE raw AS SELECT row_number() OVER () AS __row, * FROM {reader(Path(paths[0]))}",
+                f"CREATE OR REPLACE TABLE raw AS SELECT row_number() OVER () AS __row, * FROM {reader(Path(paths[0]))}",
                 [paths],
             )
         except duckdb.Error as error:
@@ -140,7 +136,7 @@ class _Reader:
                 raise BadInput(f"sources.{self.name}: no column '{column}'{suggest(column, set(present) - {'__row'})}")
 
     def _type(self) -> None:
-        """Table `typed`: standard columns and `reason`, null for a good row."""
+        """Table `typed`: standard columns and `__reason`, null for a good row."""
         strings = {**{r: c for r, c in self.roles.items() if r not in ("timestamp", "label")}, **self.fields}
         select = [f"nullif(trim(CAST({_q(c)} AS VARCHAR)), '') AS {_q(r)}" for r, c in strings.items()]
         select += [f"TRY_CAST({_q(c)} AS DOUBLE) AS {_q(r)}" for r, c in self.numbers.items()]
@@ -153,7 +149,7 @@ class _Reader:
             f"CASE {' '.join(f'WHEN {test} THEN {_text(why)}' for why, test in tests.items())} END" if tests else "NULL"
         )
         self.db.execute(
-            f"CREATE TABLE typed AS SELECT t.*, {reason} AS reason FROM "
+            f"CREATE OR REPLACE TABLE typed AS SELECT t.*, {reason} AS __reason FROM "
             f"(SELECT __row, {', '.join(select)} FROM raw) t JOIN raw r USING (__row) ORDER BY __row"
         )
         content = ", ".join(f"coalesce(CAST({_q(c)} AS VARCHAR), '\\N')" for c in self._content())
@@ -206,25 +202,25 @@ class _Reader:
             self._mark("duplicate id", "row_number() OVER (PARTITION BY id ORDER BY __row) > 1")
         if {"user_id", "timestamp"} <= set(self.roles):
             burst = f"count(*) OVER (PARTITION BY user_id, timestamp // 60000000) > {self.source.max_per_minute}"
-            self._mark("bot", "bool_or(burst) OVER (PARTITION BY user_id)", f", {burst} AS burst")
+            self._mark("bot", "bool_or(__burst) OVER (PARTITION BY user_id)", f", {burst} AS __burst")
         self._check_share()
         if self.source.keep is not None:
-            self.db.execute("DELETE FROM typed WHERE reason IS NULL AND label < ?", [self.source.keep])
+            self.db.execute("DELETE FROM typed WHERE __reason IS NULL AND label < ?", [self.source.keep])
         if self.source.positive is not None:
             self.db.execute("UPDATE typed SET label = CAST(label >= ? AS DOUBLE)", [self.source.positive])
         # Copies without an id share their content's hash: number them.
         self.db.execute(
-            "UPDATE typed SET row_id = typed.row_id || '-' || n FROM (SELECT __row, row_number() OVER "
-            "(PARTITION BY row_id ORDER BY __row) AS n FROM typed WHERE reason IS NULL) c "
-            "WHERE c.__row = typed.__row AND n > 1"
+            "UPDATE typed SET row_id = typed.row_id || '-' || __n FROM (SELECT __row, row_number() OVER "
+            "(PARTITION BY row_id ORDER BY __row) AS __n FROM typed WHERE __reason IS NULL) c "
+            "WHERE c.__row = typed.__row AND __n > 1"
         )
         while self.source.split.core > 1 and self._drop_sparse():
             pass
 
     def _mark(self, reason: str, test: str, extra: str = "") -> None:
-        inner = f"(SELECT *{extra} FROM typed WHERE reason IS NULL)"
+        inner = f"(SELECT *{extra} FROM typed WHERE __reason IS NULL)"
         bad = f"SELECT __row FROM (SELECT __row, {test} AS bad FROM {inner}) WHERE bad"
-        self.db.execute(f"UPDATE typed SET reason = ? WHERE __row IN ({bad})", [reason])
+        self.db.execute(f"UPDATE typed SET __reason = ? WHERE __row IN ({bad})", [reason])
 
     def _check_share(self) -> None:
         total = self._count("SELECT count(*) FROM typed") + self._rejected()
@@ -244,7 +240,7 @@ class _Reader:
     def _reasons(self) -> dict[str, int]:
         found = dict(
             self.db.execute(
-                "SELECT reason, count(*) FROM typed WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 1"
+                "SELECT __reason, count(*) FROM typed WHERE __reason IS NOT NULL GROUP BY 1 ORDER BY 1"
             ).fetchall()
         )
         if rejected := self._rejected():
@@ -260,17 +256,17 @@ class _Reader:
         """One round of the k-core filter; how many rows it dropped."""
         core = self.source.split.core
         sparse = " OR ".join(
-            f"{_q(c)} IN (SELECT {_q(c)} FROM typed WHERE reason IS NULL GROUP BY 1 HAVING count(*) < {core})"
+            f"{_q(c)} IN (SELECT {_q(c)} FROM typed WHERE __reason IS NULL GROUP BY 1 HAVING count(*) < {core})"
             for c in ("user_id", "item_id")
             if c in self.roles
         )
-        return self._count(f"DELETE FROM typed WHERE reason IS NULL AND ({sparse})") if sparse else 0
+        return self._count(f"DELETE FROM typed WHERE __reason IS NULL AND ({sparse})") if sparse else 0
 
     def _split(self) -> None:
-        """Column `split`. Rows of one instant stay on one side of a split by time."""
+        """Column `__split`. Rows of one instant stay on one side of a split by time."""
         split = self.source.split
         cuts = {"valid": 1 - split.test - split.valid, "test": 1 - split.test}
-        good = "FROM typed WHERE reason IS NULL"
+        good = "FROM typed WHERE __reason IS NULL"
         if split.by == "time":
             first, last = self.db.execute(
                 f"SELECT quantile_disc(timestamp, [{cuts['valid']}, {cuts['test']}]) {good}"
@@ -285,17 +281,19 @@ class _Reader:
             # A hash of id and seed: stable whatever else the file holds.
             place = f"CAST(('0x' || substr(md5(row_id || ':{self.seed}'), 1, 8)) AS BIGINT) / 4294967296.0"
         self.db.execute(
-            f"CREATE TABLE clean AS SELECT *, CASE WHEN place >= {cuts['test']} + 1e-9 OR place = 1 THEN 'test' "
-            f"WHEN place >= {cuts['valid']} THEN 'valid' ELSE 'train' END AS split "
-            f"FROM (SELECT *, {place} AS place {good})"
+            f"CREATE OR REPLACE TABLE clean AS SELECT *, CASE "
+            f"WHEN __place >= {cuts['test']} + 1e-9 OR __place = 1 THEN 'test' "
+            f"WHEN __place >= {cuts['valid']} THEN 'valid' ELSE 'train' END AS __split "
+            f"FROM (SELECT *, {place} AS __place {good})"
         )
+        if self.modality == "text":
+            self.db.execute("DELETE FROM clean WHERE __split IN ('valid', 'test') AND label IS NULL")
         self._cap("valid", self.source.valid_rows)
         self._cap("test", self.source.test_rows)
         if self.source.labelled is not None:
             self._unlabel(self.source.labelled, self.source.unlabelled)
         if self.modality == "text":
-            self.db.execute("UPDATE clean SET split = 'unlabelled' WHERE split = 'train' AND label IS NULL")
-            self.db.execute("DELETE FROM clean WHERE split IN ('valid', 'test') AND label IS NULL")
+            self.db.execute("UPDATE clean SET __split = 'unlabelled' WHERE __split = 'train' AND label IS NULL")
 
     def _cap(self, split: str, rows: int | None) -> None:
         if rows is not None:
@@ -303,30 +301,30 @@ class _Reader:
 
     def _unlabel(self, labelled: int, unlabelled: int | None) -> None:
         """Beyond the first `labelled` training rows of a seeded order, rows lose their label or go."""
+        keep = self._shuffled("train", "label IS NOT NULL")
+        self.db.execute(
+            f"UPDATE clean SET label = NULL WHERE __split = 'train' AND __row NOT IN ({keep} LIMIT {labelled})"
+        )
         if unlabelled is not None:
-            self.db.execute(
-                f"DELETE FROM clean WHERE __row IN ({self._shuffled('train')} OFFSET {labelled + unlabelled})"
-            )
-        self.db.execute(f"UPDATE clean SET label = NULL WHERE __row IN ({self._shuffled('train')} OFFSET {labelled})")
+            rest = self._shuffled("train", "label IS NULL")
+            self.db.execute(f"DELETE FROM clean WHERE __row IN ({rest} OFFSET {unlabelled})")
 
-    def _shuffled(self, split: str) -> str:
-        return f"SELECT __row FROM clean WHERE split = '{split}' ORDER BY md5(row_id || ':{self.seed}:order'), __row"
+    def _shuffled(self, split: str, which: str = "true") -> str:
+        order = f"md5(row_id || ':{self.seed}:order'), __row"
+        return f"SELECT __row FROM clean WHERE __split = '{split}' AND {which} ORDER BY {order}"
 
     def _write(self) -> Splits:
         columns = ["row_id", *(c for c in self._content() if c not in self.numbers and c != "label")]
         select = [_q(c) for c in columns]
         if "label" in self.roles:
             select.append("CAST(label AS FLOAT) AS label")
-        for number in self.numbers:
-            quantiles = ", ".join(str(i / BINS) for i in range(1, BINS))
-            edges = f"(SELECT quantile_cont({_q(number)}, [{quantiles}]) FROM clean WHERE split = 'train')"
-            select.append(f"'q' || len(list_filter({edges}, lambda e: e < {_q(number)})) AS {_q(number)}")
-        counts = dict(self.db.execute("SELECT split, count(*) FROM clean GROUP BY 1").fetchall())
+        select += [f"{self._bin(number)} AS {_q(number)}" for number in self.numbers]
+        counts = dict(self.db.execute("SELECT __split, count(*) FROM clean GROUP BY 1").fetchall())
         paths = {}
         for split in ("train", "valid", "test", "unlabelled"):
             if counts.get(split):
                 paths[split] = self.folder / f"{split}.parquet"
-                query = f"SELECT {', '.join(select)} FROM clean WHERE split = '{split}' ORDER BY __row"
+                query = f"SELECT {', '.join(select)} FROM clean WHERE __split = '{split}' ORDER BY __row"
                 self.db.execute(f"COPY ({query}) TO {_text(str(paths[split]))} (FORMAT parquet)")
             elif split != "unlabelled":
                 raise BadInput(
@@ -334,8 +332,8 @@ class _Reader:
                 )
         quarantine = self.folder / "quarantine.parquet"
         bad = (
-            "SELECT t.__row, t.reason, CAST(to_json(r) AS VARCHAR) AS row "
-            "FROM typed t JOIN raw r USING (__row) WHERE t.reason IS NOT NULL"
+            "SELECT t.__row, t.__reason AS reason, CAST(to_json(r) AS VARCHAR) AS row "
+            "FROM typed t JOIN raw r USING (__row) WHERE t.__reason IS NOT NULL"
         )
         if self._rejected():
             bad += " UNION ALL SELECT line, 'malformed line', csv_line FROM reject_errors"
@@ -349,6 +347,16 @@ class _Reader:
             counts,
             self._reasons(),
         )
+
+    def _bin(self, number: str) -> str:
+        """SQL of the bin of a number: 'q' and how many quantiles of the training rows lie below it."""
+        quantiles = ", ".join(str(i / BINS) for i in range(1, BINS))
+        query = f"SELECT quantile_cont({_q(number)}, [{quantiles}]) FROM clean WHERE __split = 'train'"
+        edges = self.db.execute(query).fetchall()[0][0]
+        if edges is None:  # no training row has it
+            return "CAST(NULL AS VARCHAR)"
+        below = (f"CAST(coalesce({_q(number)} > CAST('{edge!r}' AS DOUBLE), false) AS INTEGER)" for edge in edges)
+        return f"'q' || ({' + '.join(below)})"
 
     def _count(self, query: str) -> int:
         return int(self.db.execute(query).fetchall()[0][0])

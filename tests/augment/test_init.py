@@ -61,3 +61,27 @@ def test_an_unreadable_file_is_named(tmp_path):
     (tmp_path / "x.xlsx").write_bytes(b"nothing")
     with pytest.raises(BadInput, match=r"format '\.xlsx'"):
         write_recipe([tmp_path / "x.xlsx"])
+
+
+def clicks(rows=300, **extra):
+    columns = {"user_id": [f"u{i % 9}" for i in range(rows)], "click": [i % 2 for i in range(rows)]}
+    return pa.table({**columns, **extra})
+
+
+def test_numbers_of_a_csv_file_are_told_from_codes_and_ids(tmp_path):
+    extra = {
+        "price": [i / 7 for i in range(300)],
+        "postcode": [f"{i % 60:05d}" for i in range(300)],
+        "shop_id": [i % 60 for i in range(300)],
+        "device": [f"d{i % 3}" for i in range(300)],
+    }
+    columns = written(tmp_path, "shop.csv", clicks(**extra))[0].sources["shop"].columns
+    assert columns.numbers == ["price"]
+    assert columns.fields == ["postcode", "shop_id", "device"]
+
+
+def test_names_that_a_recipe_cannot_hold_do_not_reach_it(tmp_path):
+    extra = {"weight": ["a", "b"] * 150, 'odd"\n[tasks.x]': ["a", "b"] * 150}
+    made, _ = written(tmp_path, "_clicks.parquet", clicks(**extra))
+    assert made.sources["clicks"].columns.fields == ['odd"\n[tasks.x]']
+    assert set(made.tasks) == {"clicks"}

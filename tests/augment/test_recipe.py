@@ -70,3 +70,32 @@ def test_uncapped_keeps_labels_scarce_and_lifts_the_rest():
     lifted = recipe.load("demo").uncapped().sources["reviews"]
     assert lifted.labelled == recipe.load("demo").sources["reviews"].labelled
     assert lifted.test_rows is None
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ('{ user = "u", item = "i", fields = ["weight"] }', "the name 'weight' is taken"),
+        ('{ user = "u", item = "i", fields = ["user_id"] }', "the name 'user_id' is taken"),
+        ('{ user = "u", item = "i", fields = ["price"], numbers = ["price"] }', "'price' is twice"),
+    ],
+)
+def test_a_field_has_a_name_of_its_own(columns, expected):
+    assert f"sources.logs.columns: {expected}" in complaint(GOOD.replace('{ user = "u", item = "i" }', columns))
+
+
+@pytest.mark.parametrize(
+    ("connection", "kept"),
+    [
+        ("postgresql://me:hunter2@host/shop", "postgresql://me:***@host/shop"),
+        ("postgresql://me:hun/t@er2@host/shop", "postgresql://me:***@host/shop"),
+        ("postgresql://host/shop?user=me&password=hunter2&sslmode=require",
+         "postgresql://host/shop?user=me&password=***&sslmode=require"),
+        ("postgresql://me:${SECRET}@host/shop", "postgresql://me:${SECRET}@host/shop"),
+        ("sqlite:///a@b:c.db", "sqlite:///a@b:c.db"),
+    ],
+)  # fmt: skip
+def test_a_manifest_never_holds_a_password(connection, kept):
+    source = recipe.Source.model_validate({"connection": connection, "query": "SELECT 1", "columns": {}})
+    assert source.connection == connection
+    assert source.model_dump(mode="json")["connection"] == kept

@@ -1,6 +1,8 @@
 import gzip
 import json
 import sqlite3
+import time
+from datetime import datetime, timezone
 
 import pyarrow as pa
 import pyarrow.csv as pc
@@ -135,6 +137,47 @@ def test_numbers_are_binned_by_training_rows_alone(tmp_path):
     assert set(read["test"]["price"].to_pylist()) == {f"q{sources.BINS - 1}"}
 
 
+def test_fields_may_be_called_what_the_reader_calls_its_own_columns(tmp_path):
+    names = ["reason", "split", "place", "n", "burst"]
+    table = behaviour().append_column("click", pa.array([i % 2 for i in range(400)]))
+    for name in names:
+        table = table.append_column(name, pa.array([f"{name}{i % 3}" for i in range(400)]))
+    columns = {"user": "u", "item": "i", "timestamp": "t", "label": "click", "fields": names}
+    splits, read = prepared(tmp_path, table, "fields", columns=columns)
+    assert splits.quarantined == {}
+    for name in names:
+        assert set(read["train"][name].to_pylist()) == {f"{name}{i}" for i in range(3)}
+
+
+def test_a_time_without_zone_is_utc_wherever_the_machine_is(tmp_path, monkeypatch):
+    times = [
+        datetime.fromtimestamp(t, timezone.utc).strftime("%Y-%m-%d %H:%M:%S") for t in behaviour()["t"].to_pylist()
+    ]
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        _, read = prepared(tmp_path, behaviour().set_column(2, "t", pa.array(times)))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert min(read["train"]["timestamp"].to_pylist()) == START * 1_000_000
+
+
+def test_rows_without_label_do_not_use_up_the_labelled(tmp_path):
+    table = pa.table(
+        {"text": [f"text {i}" for i in range(400)], "label": [None if i % 2 else i // 2 % 2 for i in range(400)]}
+    )
+    changes = {"columns": {"text": "text", "label": "label"}, "split": {}, "labelled": 50, "unlabelled": 60}
+    splits, _ = prepared(tmp_path, table, "text", valid_rows=12, **changes)
+    assert splits.counts == {"train": 50, "unlabelled": 60, "valid": 12, "test": splits.counts["test"]}
+
+
+def test_a_folder_can_be_prepared_again(tmp_path):
+    first, _ = prepared(tmp_path, behaviour())
+    again, _ = prepared(tmp_path, behaviour())
+    assert again.counts == first.counts
+
+
 def test_a_core_leaves_no_sparse_user_or_item(tmp_path):
     sparse = [{"u": "once", "i": "i1", "t": START}, {"u": "u1", "i": "rare", "t": START + 1}]
     rows = [*behaviour().to_pylist(), *sparse]
@@ -178,6 +221,46 @@ def test_a_sqlite_database_gives_the_rows_of_a_file(tmp_path):
     assert sources.fingerprint(changes) == sources.fingerprint(changes)
 
 
+def test_a_column_of_mixed_types_in_a_database_is_one_line_with_a_remedy(tmp_path):
+    path = tmp_path / "shop.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE logs (u, i, t)")
+        rows = [(f"u{n % 20}", f"i{n % 30}", START + 600 * n if n != 3000 else "bad") for n in range(4000)]
+        db.executemany("INSERT INTO logs VALUES (?, ?, ?)", rows)
+    mixed = source("x", path=None, connection=f"sqlite:///{path}", query="SELECT * FROM logs")
+    for read in (sources.fingerprint, lambda s: sources.prepare("logs", s, "behaviour", tmp_path / "work", 1)):
+        with pytest.raises(BadInput, match=r"mismatch.*CAST the column") as raised:
+            read(mixed)
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("password", ["pa/ss", "pa@ss", "pa%zss", "pa%00ss"])
+def test_a_password_that_cannot_be_parsed_is_not_printed(monkeypatch, password):
+    pytest.importorskip("adbc_driver_postgresql.dbapi")
+    monkeypatch.setenv("SHOP_PASSWORD", password)
+    connection = "postgresql://me:${SHOP_PASSWORD}@127.0.0.1:1/shop"
+    with pytest.raises(UsageError, match="percent-encode") as raised:
+        sources.fingerprint(source("x", path=None, connection=connection, query="SELECT 1"))
+    assert "ss@" not in str(raised.value)
+    assert password not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        "postgresql://me:pa#s?s:!&%40@127.0.0.1:1/shop",
+        "postgresql://me@127.0.0.1:1/shop",
+        "postgresql://127.0.0.1:1,[::1]:1/shop?user=a@b",
+        "postgresql:///shop?host=127.0.0.1&port=1",
+    ],
+)
+def test_connections_that_the_driver_can_parse_reach_it(connection):
+    pytest.importorskip("adbc_driver_postgresql.dbapi")
+    with pytest.raises(BadInput, match="connection to server") as raised:
+        sources.fingerprint(source("x", path=None, connection=connection, query="SELECT 1"))
+    assert "pa#" not in str(raised.value)
+
+
 def test_database_mistakes_are_one_line_without_the_password(tmp_path):
     def read(connection):
         return source("x", path=None, connection=connection, query="SELECT 1")
@@ -186,5 +269,13 @@ def test_database_mistakes_are_one_line_without_the_password(tmp_path):
         sources.fingerprint(read("sqlite:///nowhere.db"))
     with pytest.raises(UsageError, match="not one of"):
         sources.fingerprint(read("oracle://x"))
+    with pytest.raises(UsageError, match=r"a \$ that begins no"):
+        sources.fingerprint(read("sqlite:///a$-b.db"))
     with pytest.raises(UsageError, match="SHOP_PASSWORD"):
         sources.fingerprint(read("sqlite:///${SHOP_PASSWORD}"))
+
+
+def test_an_empty_file_is_called_empty(tmp_path):
+    (tmp_path / "logs.csv").touch()
+    with pytest.raises(BadInput, match=r"logs\.csv is empty"):
+        prepared(tmp_path, tmp_path / "logs.csv")
