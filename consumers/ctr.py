@@ -18,6 +18,7 @@ from augment.errors import UsageError, suggest
 from augment.measures import Auc, Measure
 from consumers import classification as shared
 from consumers import storage, training
+from consumers.adversarial import Adversary, Settings
 from consumers.columns import whole
 from consumers.ctr_nets import HEADS, OnFields
 from gan.victim import Victim
@@ -37,6 +38,7 @@ class ClickModel:
 
     model: "logistic", "deepfm" or "dcnv2". dim: numbers per field value. weight_decay: 0 tunes it on
     validation log loss. min_count: rarer values, and null, are the unknown value, which is therefore trained.
+    loss: "cross-entropy", "l2" or "hinge". adversarial and what follows: see `adversarial.Settings`.
     """
 
     modality: ClassVar[str] = "fields"
@@ -55,6 +57,12 @@ class ClickModel:
         weight_decay: float = 0.0,
         epochs: int = 12,
         min_count: int = 2,
+        loss: str = "cross-entropy",
+        adversarial: str = "",
+        adv_weight: float = 1.0,
+        adv_share: float = 0.5,
+        radius: float = 0.3,
+        trades: bool = False,
         attacked_rows: int = 3000,
         seed: int = 0,
         device: str = "cpu",
@@ -63,6 +71,10 @@ class ClickModel:
             raise UsageError(f"ctr: unknown model '{model}'{suggest(model, HEADS)}")
         self.model, self.dim, self.lr, self.weight_decay, self.epochs = model, dim, lr, weight_decay, epochs
         self.min_count, self.attacked_rows, self.seed, self.device = min_count, attacked_rows, seed, device
+        self.loss = training.known_loss(loss)
+        self.adversarial, self.adv_weight, self.adv_share = adversarial, adv_weight, adv_share
+        self.radius, self.trades = radius, trades
+        self.sparring_ = Settings(adversarial, adv_weight, adv_share, radius, trades)
 
     def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> ClickModel:
         self.values_ = {
@@ -86,9 +98,12 @@ class ClickModel:
         tried = []
         for decay in (self.weight_decay,) if self.weight_decay else GRID:
             net = self._net()
+            width = self.dim * len(self.values_)
+            adversary = Adversary.of(self.sparring_, net, width, self.seed, self.device)
             loss = training.fit(
                 net, tensors, valid_loss,
                 epochs=self.epochs, batch=BATCH, lr=self.lr, weight_decay=decay, seed=self.seed,
+                loss=self.loss, adversary=adversary,
             )  # fmt: skip
             tried.append((loss, net))
         self.net_ = min(tried, key=lambda pair: pair[0])[1]

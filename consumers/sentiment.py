@@ -17,9 +17,11 @@ from augment.measures import Auc, Measure
 from augment.typos import typo, unseen
 from consumers import classification as shared
 from consumers import storage, training
+from consumers.adversarial import Adversary, Settings
 from gan.victim import Victim
 
 GRID = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # inverse L2 strength C
+LR = {"logistic": 2e-2, "mlp": 2e-3}  # logistic: only for losses that scikit-learn's solver does not have
 LARGE_SEGMENTS = 3  # the tail is what lies outside the largest few
 
 
@@ -27,7 +29,8 @@ class Sentiment:
     """Tables have `embedding` fixed_size_list<float32>[D], `label` and optionally `segment`; see `Consumer`.
 
     model: "logistic" or "mlp" (one hidden layer). C: inverse L2 strength; 0 tunes it on validation AUC.
-    balanced: weigh classes equally. variants, attacked_rows: size of the attack pools (each text costs an encoding).
+    balanced: weigh classes equally. loss: "cross-entropy", "l2" or "hinge". adversarial and what follows: see
+    `adversarial.Settings`. variants, attacked_rows: size of the attack pools (each text costs an encoding).
     """
 
     modality: ClassVar[str] = "text"
@@ -45,6 +48,12 @@ class Sentiment:
         balanced: bool = False,
         hidden: int = 64,
         epochs: int = 30,
+        loss: str = "cross-entropy",
+        adversarial: str = "",
+        adv_weight: float = 1.0,
+        adv_share: float = 0.5,
+        radius: float = 0.3,
+        trades: bool = False,
         variants: int = 8,
         attacked_rows: int = 300,
         seed: int = 0,
@@ -52,6 +61,10 @@ class Sentiment:
     ) -> None:
         self.model, self.C, self.balanced, self.hidden, self.epochs = model, C, balanced, hidden, epochs
         self.variants, self.attacked_rows, self.seed, self.device = variants, attacked_rows, seed, device
+        self.loss = training.known_loss(loss)
+        self.adversarial, self.adv_weight, self.adv_share = adversarial, adv_weight, adv_share
+        self.radius, self.trades = radius, trades
+        self.sparring_ = Settings(adversarial, adv_weight, adv_share, radius, trades)
 
     def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> Sentiment:
         vectors, label = embeddings(train), shared.labels(train)
@@ -73,15 +86,16 @@ class Sentiment:
         return self
 
     def _fit_net(self, vectors: np.ndarray, label: np.ndarray, weight: np.ndarray, valid: pa.Table, c: float) -> _Flat:
-        if self.model == "logistic":
+        if self.model == "logistic" and self.loss == "cross-entropy" and not self.adversarial:
             return self._fit_logistic(vectors, label, weight, c)
-        net = self._mlp(vectors.shape[1])
+        net = self._net(vectors.shape[1])
         tensors = [torch.from_numpy(x).to(self.device) for x in (vectors, label, weight)]
         valid_label, valid_vectors = shared.labels(valid), embeddings(valid)
         training.fit(
             net, tensors,
             lambda net: float(shared.log_loss(valid_label, _predict(net, valid_vectors)).mean()),
-            epochs=self.epochs, batch=128, lr=2e-3, weight_decay=0.03 / c, seed=self.seed,
+            epochs=self.epochs, batch=128, lr=LR[self.model], weight_decay=0.03 / c, seed=self.seed,
+            loss=self.loss, adversary=Adversary.of(self.sparring_, net, net.dim, self.seed, self.device),
         )  # fmt: skip
         return net
 
@@ -92,18 +106,19 @@ class Sentiment:
         hard = np.concatenate([label > 0, np.zeros(soft.sum(), bool)])
         weights = np.concatenate([np.where(soft, weight * label, weight), (weight * (1 - label))[soft]])
         fitted = LogisticRegression(C=c, max_iter=500).fit(vectors[rows], hard, sample_weight=weights)
-        net = _Flat(nn.Linear(vectors.shape[1], 1))
+        net = self._net(vectors.shape[1])
         linear = net.body
         linear.weight.data = torch.from_numpy(fitted.coef_.astype(np.float32))
         linear.bias.data = torch.from_numpy(fitted.intercept_.astype(np.float32))
         return net.to(self.device).eval()
 
-    def _mlp(self, dim: int) -> _Flat:
+    def _net(self, dim: int) -> _Flat:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return _Flat(nn.Sequential(nn.Linear(dim, self.hidden), nn.ReLU(), nn.Linear(self.hidden, 1))).to(
-                self.device
-            )
+            if self.model == "logistic":
+                return _Flat(nn.Linear(dim, 1)).to(self.device)
+            body = nn.Sequential(nn.Linear(dim, self.hidden), nn.ReLU(), nn.Linear(self.hidden, 1))
+            return _Flat(body).to(self.device)
 
     def predict(self, rows: pa.Table) -> np.ndarray:
         return _predict(self.net_, embeddings(rows))
@@ -149,7 +164,7 @@ class Sentiment:
     def load(cls, folder: Path, device: str = "cpu") -> Sentiment:
         arrays, settings = storage.load(folder)
         model = cls(**settings["parameters"], device=device)
-        net = model._mlp(settings["dim"]) if model.model == "mlp" else _Flat(nn.Linear(settings["dim"], 1))
+        net = model._net(settings["dim"])
         shared.load_arrays(net, arrays)
         model.net_, model.threshold_ = net.to(device).eval(), settings["threshold"]
         model.prior_, model.large_segments_ = settings["prior"], settings["large_segments"]
@@ -178,8 +193,13 @@ class _Flat(nn.Module):
         first = self.body if isinstance(self.body, nn.Linear) else self.body[0]  # type: ignore[index]
         return int(first.in_features)
 
-    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+    def embed(self, vectors: torch.Tensor) -> torch.Tensor:
+        return vectors
+
+    def head(self, vectors: torch.Tensor) -> torch.Tensor:
         return self.body(vectors)[:, 0]
+
+    forward = head
 
 
 def embeddings(rows: pa.Table) -> np.ndarray:

@@ -7,7 +7,17 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from augment.errors import UsageError, suggest
+from consumers.adversarial import Adversary, Rows
+from consumers.losses import LOSSES
+
+
+def known_loss(name: str) -> str:
+    """`name`, or UsageError when no loss is called so."""
+    if name not in LOSSES:
+        raise UsageError(f"unknown loss '{name}'{suggest(name, LOSSES)}")
+    return name
 
 
 def fit(
@@ -21,9 +31,12 @@ def fit(
     weight_decay: float,
     seed: int,
     patience: int = 1,
+    loss: str = "cross-entropy",
+    adversary: Adversary | None = None,
 ) -> float:
-    """Train `net` (inputs[B, …] → logit float[B]) on rows = (inputs[n, …], soft labels float[n], weights float[n]).
+    """Train `net` (see `adversarial.Net`) on rows = (inputs[n, …], soft labels float[n], weights float[n]).
 
+    loss: a name in LOSSES. adversary: adds the loss of perturbed rows to each step.
     Returns the best validation loss.
 
     Stops when `patience` epochs in a row brought no better validation loss; the best epoch's weights stay.
@@ -36,10 +49,14 @@ def fit(
     for _ in range(epochs):
         net.train()
         for batch_rows in torch.randperm(len(inputs), generator=random).to(inputs.device).split(batch):
-            losses = F.binary_cross_entropy_with_logits(net(inputs[batch_rows]), label[batch_rows], reduction="none")
-            loss = (losses * weight[batch_rows]).sum() / weight[batch_rows].sum()
+            seen = inputs[batch_rows]
+            step = Rows(seen, net.embed(seen), label[batch_rows], weight[batch_rows])  # type: ignore[operator]
+            logit = net.head(step.x)  # type: ignore[operator]
+            total = (LOSSES[loss](logit, step.label) * step.weight).sum() / step.weight.sum()
+            if adversary is not None:
+                total = total + adversary.loss(step, logit, LOSSES[loss])
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            total.backward()
             optimiser.step()
         net.eval()
         found = valid_loss(net)

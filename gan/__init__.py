@@ -10,7 +10,7 @@ _HOME = {
     "Condition": "victim",
     "Victim": "victim",
     "Material": "trainer",
-    "Settings": "trainer",
+    "Settings": "pair",
     "Trained": "trainer",
     "TrainingDiverged": "trainer",
     "train": "trainer",

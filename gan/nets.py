@@ -16,14 +16,15 @@ class Generator(nn.Module):
     """x' = project(x + Σ w_k Δ_k + δ): moves a real anchor along displacements that real rows really made.
 
     The Δ_k were observed on rows near the anchor. The network chooses which to follow (w, by attention, with noise),
-    how far, and a small residual δ of at most `residual` times their mean length.
+    how far, and a small residual δ of at most `residual` times their mean length; both grow with the strength asked
+    for.
     """
 
     def __init__(self, dim: int, segments: int, context: int, hidden: int, noise: int, residual: float, sphere: bool):
         super().__init__()
         self.noise, self.residual, self.sphere = noise, residual, sphere
         self.segment = nn.Embedding(segments, hidden)
-        self.enter = nn.Linear(dim + context + noise, hidden)
+        self.enter = nn.Linear(dim + context + noise + 1, hidden)
         self.body = nn.Linear(hidden, hidden)
         self.query = nn.Linear(hidden, hidden)
         self.key = nn.Linear(dim, hidden)
@@ -34,9 +35,12 @@ class Generator(nn.Module):
         nn.init.zeros_(self.delta.weight)
         nn.init.zeros_(self.delta.bias)
 
-    def forward(self, x: Tensor, condition: Condition, z: Tensor, gumbel: Tensor, deltas: Tensor) -> Tensor:
-        """float32[B, D] from x float32[B, D], z float32[B, noise], gumbel float32[B, K], deltas float32[B, K, D]."""
-        state = self.enter(torch.cat([x, condition.context, z], dim=1)) + self.segment(condition.segment)
+    def forward(
+        self, x: Tensor, condition: Condition, z: Tensor, gumbel: Tensor, deltas: Tensor, strength: Tensor
+    ) -> Tensor:
+        """float32[B, D] from x float32[B, D], z float32[B, noise], gumbel float32[B, K], deltas float32[B, K, D] and
+        strength float32[B, 1]: how long the steps shall be, in lengths of the real ones."""
+        state = self.enter(torch.cat([x, condition.context, z, strength], dim=1)) + self.segment(condition.segment)
         state = state + F.silu(self.body(F.silu(state)))
         reach = deltas.norm(dim=2)
         keys = self.key(deltas / reach.mean().clamp_min(1e-6))
@@ -45,9 +49,11 @@ class Generator(nn.Module):
         step = torch.einsum("bk,bkd->bd", weight, deltas)
         # A mix of displacements is shorter than any of them: give it back their length.
         length = (weight * reach).sum(dim=1, keepdim=True)
-        step = F.normalize(step, dim=1) * length * REACH * torch.sigmoid(self.length(state))
+        step = F.normalize(step, dim=1) * length * strength * REACH * torch.sigmoid(self.length(state))
         delta = self.delta(state)
-        delta = delta / (1 + delta.norm(dim=1, keepdim=True)) * self.residual * reach.mean(dim=1, keepdim=True)
+        delta = (
+            delta / (1 + delta.norm(dim=1, keepdim=True)) * self.residual * strength * reach.mean(dim=1, keepdim=True)
+        )
         moved = x + step + delta
         return F.normalize(moved, dim=1) if self.sphere else moved
 

@@ -12,11 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gan import checkpoint, losses
-from gan.nets import Critic, Generator
+from gan import checkpoint
+from gan.pair import Losses, Offer, Pair, Settings
 from gan.victim import Condition, Victim
 
-PENALTY_EVERY = 4  # lazy regularisation: R1 and R2 every few steps, scaled up (Karras et al., 2020)
 COLLAPSED = 1e-3  # spread of samples over noise, in real displacement lengths, below which there is one mode only
 BATCH = 4096  # rows at a time when proposing
 
@@ -28,25 +27,6 @@ class TrainingDiverged(RuntimeError):
         kept = f"; the last good checkpoint is {checkpoint}" if checkpoint else ""
         super().__init__(f"generator training diverged at step {step}: {reason}{kept}")
         self.checkpoint = checkpoint
-
-
-@dataclass(frozen=True)
-class Settings:
-    steps: int = 400
-    batch: int = 256
-    hidden: int = 128
-    noise: int = 16
-    displacements: int = 8  # offered to the generator for each anchor
-    residual: float = 0.3  # longest residual, in displacement lengths
-    band: tuple[float, float] = (-0.5, 1.5)  # margins of the victim
-    victim_weight: float = 1.0
-    diversity_weight: float = 0.5
-    penalty: float = 0.02  # R1 and R2; stronger ones leave the critic too weak to hold steps to real lengths
-    lr: float = 1e-3
-    ema: float = 0.99
-    sphere: bool = True
-    seed: int = 0
-    check_every: int = 50  # steps between looks at the losses (each a host sync) and checkpoints
 
 
 @dataclass(frozen=True)
@@ -75,21 +55,30 @@ class Material:
 class Trained:
     """A generator ready to propose, and what it was made with."""
 
-    generator: Generator
-    settings: Settings
+    pair: Pair
     history: dict[str, list[float]] = field(default_factory=dict)
 
     @torch.no_grad()
     def propose(
-        self, x: Tensor, condition: Condition, nearby: Tensor, displacements: Tensor, draws: int, seed: int
+        self,
+        x: Tensor,
+        condition: Condition,
+        nearby: Tensor,
+        displacements: Tensor,
+        draws: int,
+        seed: int,
+        strength: float | None = None,
     ) -> Tensor:
-        """float32[B, draws, D]: moved copies of anchors x float32[B, D]; the same seed gives the same copies."""
+        """float32[B, draws, D]: moved copies of anchors x float32[B, D]; the same seed gives the same copies.
+
+        strength: length of the steps, in real ones; each copy draws its own when there is none.
+        """
         random = torch.Generator(x.device).manual_seed(seed)
         out = torch.empty(len(x), draws, x.shape[1], device=x.device)
         for rows in torch.arange(len(x), device=x.device).split(max(1, BATCH // draws)):
             wide = rows.repeat_interleave(draws)
-            inputs = _draw(nearby[wide], displacements, self.settings, random)
-            out[rows] = self.generator(x[wide], condition[wide], *inputs).view(len(rows), draws, -1)
+            offer = _offer(self.pair, nearby[wide], displacements, random, strength)
+            out[rows] = self.pair.generator(x[wide], condition[wide], *offer).view(len(rows), draws, -1)
         return out
 
 
@@ -105,108 +94,53 @@ def train(
     Raises TrainingDiverged; the last checkpoint that passed the checks is kept.
     """
     device = material.anchors.device
-    # Initial weights come from their own seeded stream; the caller's global state is left as it was.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        dim, context = material.anchors.shape[1], material.condition.context.shape[1]
-        segments = int(torch.maximum(material.condition.segment.max(), material.observed.segment.max())) + 1
-        generator = Generator(
-            dim, segments, context, settings.hidden, settings.noise, settings.residual, settings.sphere
-        ).to(device)
-        critic = Critic(dim, segments, context, settings.hidden).to(device)
-    smooth = copy.deepcopy(generator).requires_grad_(False)
+    segments = int(torch.maximum(material.condition.segment.max(), material.observed.segment.max())) + 1
+    pair = Pair(material.anchors.shape[1], segments, material.condition.context.shape[1], settings, device)
+    smooth = copy.deepcopy(pair.generator).requires_grad_(False)
     random = torch.Generator(device).manual_seed(settings.seed)
-    optimisers: list[torch.optim.Optimizer] = [
-        torch.optim.Adam(net.parameters(), settings.lr, (0.5, 0.99)) for net in (generator, critic)
-    ]
-    run = _Run([generator, critic, smooth], optimisers, random, path, asdict(settings))
-    start = run.resume()
-    for step in range(start, settings.steps):
-        critic_loss = _critic_step(step, generator, critic, optimisers[1], material, settings, random)
-        generator_loss, hard, spread = _generator_step(
-            generator, critic, optimisers[0], victim, material, settings, random
-        )
+    run = _Run([pair.generator, pair.critic, smooth], pair.optimisers, random, path, asdict(settings))
+    for step in range(run.resume(), settings.steps):
+        critic_loss = _critic_step(step, pair, material, random)
+        found = _generator_step(pair, victim, material, random)
         with torch.no_grad():
-            for kept, live in zip(smooth.parameters(), generator.parameters(), strict=True):
+            for kept, live in zip(smooth.parameters(), pair.generator.parameters(), strict=True):
                 kept.lerp_(live, 1 - settings.ema)
         if on_step:
             on_step(step)
         if (step + 1) % settings.check_every == 0 or step + 1 == settings.steps:
-            looked = torch.stack([critic_loss, generator_loss, hard, spread]).tolist()
+            looked = torch.stack([critic_loss, *found]).tolist()
             run.check(step + 1, dict(zip(("critic", "generator", "band", "spread"), looked, strict=True)))
-    return Trained(smooth, settings, run.history)
+    pair.generator = smooth
+    return Trained(pair, run.history)
 
 
-def _critic_step(
-    step: int,
-    generator: Generator,
-    critic: Critic,
-    optimiser: torch.optim.Optimizer,
-    material: Material,
-    settings: Settings,
-    random: torch.Generator,
-) -> Tensor:
-    """Real pairs are perturbed anchors with their real copies, generated ones the same anchors moved."""
-    device = random.device
-    rows = torch.randint(len(material.origin), (settings.batch,), generator=random, device=device)
-    which = torch.randint(material.displacements.shape[1], (settings.batch,), generator=random, device=device)
-    x, condition = material.origin[rows], material.observed[rows]
+def _critic_step(step: int, pair: Pair, material: Material, random: torch.Generator) -> Tensor:
+    """On anchors that were really perturbed, each with one of its own copies."""
+    batch, device = pair.settings.batch, random.device
+    rows = torch.randint(len(material.origin), (batch,), generator=random, device=device)
+    which = torch.randint(material.displacements.shape[1], (batch,), generator=random, device=device)
+    x = material.origin[rows]
     real = x + material.displacements[rows, which]
-    with torch.no_grad():
-        fake = generator(x, condition, *_draw(rows[:, None], material.displacements, settings, random))
-    penalise = step % PENALTY_EVERY == 0
-    real.requires_grad_(penalise)
-    fake.requires_grad_(penalise)
-    real_score, fake_score = critic(x, real, condition), critic(x, fake, condition)
-    loss = total = losses.relativistic(real_score, fake_score)
-    if penalise:
-        penalty = losses.gradient_penalty(real_score, real) + losses.gradient_penalty(fake_score, fake)
-        total = loss + settings.penalty / 2 * PENALTY_EVERY * penalty * material.scale**2
-    optimiser.zero_grad(set_to_none=True)
-    total.backward()
-    optimiser.step()
-    return loss.detach()
+    offer = _offer(pair, rows[:, None], material.displacements, random)
+    return pair.critic_step(step, x, real, material.observed[rows], offer, material.scale)
 
 
-def _generator_step(
-    generator: Generator,
-    critic: Critic,
-    optimiser: torch.optim.Optimizer,
-    victim: Victim,
-    material: Material,
-    settings: Settings,
-    random: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Two samples of each anchor: both must fool the critic, land in the victim's band and differ."""
-    rows = torch.randint(len(material.anchors), (settings.batch,), generator=random, device=random.device)
-    x, condition, nearby = material.anchors[rows], material.condition[rows], material.nearby[rows]
-    draws = [_draw(nearby, material.displacements, settings, random) for _ in range(2)]
-    first, second = (generator(x, condition, *draw) for draw in draws)
-    # A real copy of a nearby anchor stands in for a real copy of this one, which nobody has observed.
-    real = x + draws[0][2][:, 0]
-    real_score = critic(x, real, condition).detach()
-    fooled = losses.relativistic(critic(x, first, condition), real_score)
-    hard = losses.semi_hard(victim.loss(first, condition), *settings.band)
-    diversity = losses.mode_seeking(first, second, draws[0][0], draws[1][0], material.scale)
-    loss = fooled + settings.victim_weight * hard + settings.diversity_weight * diversity
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
-    spread = (first - second).norm(dim=1).mean() / material.scale
-    return loss.detach(), hard.detach(), spread.detach()
+def _generator_step(pair: Pair, victim: Victim, material: Material, random: torch.Generator) -> Losses:
+    rows = torch.randint(len(material.anchors), (pair.settings.batch,), generator=random, device=random.device)
+    nearby = material.nearby[rows]
+    first, second = (_offer(pair, nearby, material.displacements, random) for _ in range(2))
+    return pair.generator_step(victim, material.anchors[rows], material.condition[rows], (first, second),
+                               material.scale)  # fmt: skip
 
 
-def _draw(
-    nearby: Tensor, displacements: Tensor, settings: Settings, random: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Noise float32[B, noise], Gumbel noise float32[B, K] and K displacements float32[B, K, D] of nearby rows."""
-    count, device = len(nearby), random.device
-    z = torch.randn(count, settings.noise, generator=random, device=device)
-    k = settings.displacements
-    uniform = torch.rand(count, k, generator=random, device=device).clamp(1e-6, 1 - 1e-6)
+def _offer(
+    pair: Pair, nearby: Tensor, displacements: Tensor, random: torch.Generator, strength: float | None = None
+) -> Offer:
+    """Chance, and displacements of rows among `nearby` int64[B, M]."""
+    count, k, device = len(nearby), pair.settings.displacements, random.device
     place = torch.randint(nearby.shape[1], (count, k), generator=random, device=device)
     variant = torch.randint(displacements.shape[1], (count, k), generator=random, device=device)
-    return z, -torch.log(-torch.log(uniform)), displacements[nearby.gather(1, place), variant]
+    return pair.offer(displacements[nearby.gather(1, place), variant], random, strength)
 
 
 @dataclass

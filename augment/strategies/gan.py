@@ -8,7 +8,8 @@ import torch
 from augment.gates import Candidates
 from augment.progress import bar
 from augment.strategies import Workshop
-from gan.trainer import Material, Settings, train
+from gan.pair import Settings
+from gan.trainer import Material, train
 
 
 class Gan:

@@ -8,7 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
 from gan import losses
-from gan.trainer import Material, Settings, TrainingDiverged, train
+from gan.pair import Settings
+from gan.trainer import Material, TrainingDiverged, train
 from gan.victim import Condition
 
 STEPS = Settings(steps=120, batch=64, hidden=64, sphere=False, band=(-0.5, 1.5), check_every=20)
