@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from augment.modalities import Described, Modality
+from augment.modalities import Described, Modality, classes
 from augment.neighbours import Neighbours
 from gan.victim import Condition
 
@@ -27,9 +27,14 @@ class Anchors:
     def __len__(self) -> int:
         return len(self.embedding)
 
-    def condition(self, index: np.ndarray) -> Condition:
-        """The generator's and the victim's condition for the anchors at `index` (repeats allowed)."""
+    def condition(self, index: np.ndarray, label: np.ndarray | None = None) -> Condition:
+        """The generator's and the victim's condition for the anchors at `index` (repeats allowed).
+
+        label: float32[n], for samples of a classifier whose label is not their anchor's.
+        """
         target, segment, context = (torch.from_numpy(np.ascontiguousarray(x[index])) for x in self.described)
+        if label is not None:
+            target, context = torch.from_numpy(label), torch.from_numpy(classes(label))
         return Condition(target, segment, context).to(self.device)
 
     @property
@@ -58,6 +63,11 @@ class Bank:
         """float32[m, variants, D]: how far, and where, a real perturbation moves a real row."""
         copies = self.embedding.reshape(len(self.anchor), self.variants, -1)
         return copies - self.origin[:, None]
+
+    @cached_property
+    def scale(self) -> float:
+        """Mean length of a real displacement."""
+        return float(np.linalg.norm(self.displacements, axis=2).mean())
 
     @cached_property
     def copies(self) -> Neighbours:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from augment.manifest import Manifest, Shard
 from augment.samples import sample_schema
+from augment.strategies import STRATEGIES
 
 SHOWN = 3  # rows named per shard
 SLACK = 1e-5  # gates judge float64, the table holds float32
@@ -34,7 +35,10 @@ CHECKS = {
     "hardness outside the band": f"hardness BETWEEN $easiest - {SLACK} AND $hardest + {SLACK}",
     "plausibility outside [gate, 1]": f"plausibility BETWEEN $plausibility - {SLACK} AND 1 + {SLACK}",
     "label_agreement outside [gate, 1]": f"label_agreement BETWEEN $agreement - {SLACK} AND 1 + {SLACK}",
-    "novelty outside [gate, 2]": f"novelty BETWEEN $novelty - {SLACK} AND 2 + {SLACK}",
+    "novelty outside [gate, 2]": (
+        f"novelty BETWEEN (CASE WHEN list_contains($copies, strategy) THEN 0 ELSE $novelty END) - {SLACK} "
+        f"AND 2 + {SLACK}"
+    ),
 }
 
 
@@ -122,4 +126,5 @@ def _limits(manifest: Manifest) -> dict[str, object]:
         "plausibility": gates["min_plausibility"],
         "agreement": gates["min_label_agreement"],
         "novelty": gates["min_novelty"],
+        "copies": [name for name, entry in STRATEGIES.items() if not entry.novel],
     }

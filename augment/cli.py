@@ -246,6 +246,22 @@ def show(output: Path, version: str, as_json: bool) -> None:
 
 
 @cli.command()
+@json_option
+def strategies(as_json: bool) -> None:
+    """List every way to make samples: the tasks it serves, its options, and whether it is available here."""
+    from augment.strategies import listing
+
+    found = listing()
+    lines = [
+        f"{s['name']:20} {', '.join(s['serves']):24} {s['what']}"
+        + (f" (options: {', '.join(f'{k}={v!r}' for k, v in s['options'].items())})" if s["options"] else "")
+        + (f"\n{'':20} not available here: {s['missing']}" if s["missing"] else "")
+        for s in found
+    ]
+    click.echo(json.dumps(found) if as_json else "\n".join(lines))
+
+
+@cli.command()
 @output_argument
 @click.argument("version", default="current")
 @json_option

@@ -24,12 +24,14 @@ class Candidates:
     anchor: np.ndarray  # int64[n]
     rows: pa.Table  # in the modality's columns
     embedding: np.ndarray  # float32[n, D]
+    label: np.ndarray | None = None  # float32[n] where it is not the anchor's own
 
     def __len__(self) -> int:
         return len(self.anchor)
 
     def take(self, index: np.ndarray) -> Candidates:
-        return Candidates(self.anchor[index], self.rows.take(pa.array(index)), self.embedding[index])
+        label = None if self.label is None else self.label[index]
+        return Candidates(self.anchor[index], self.rows.take(pa.array(index)), self.embedding[index], label)
 
 
 @dataclass(frozen=True)
@@ -73,32 +75,33 @@ class Gatekeeper:
         self._spacing = np.maximum(spacing, np.quantile(apart, 0.1) if apart.size else 1.0)
         self._real_strangeness = np.sort(self._strangeness(*anchors.index.search(bank.embedding, 1)))
 
-    def judge(self, candidates: Candidates) -> Judged:
+    def judge(self, candidates: Candidates, novel: bool = True) -> Judged:
+        """Scores of candidates; those of a strategy that is not `novel` may be real rows."""
         distance, neighbours = self._anchors.index.search(candidates.embedding, NEIGHBOURS)
         strangeness = self._strangeness(distance, neighbours)
         stranger = len(self._real_strangeness) - np.searchsorted(self._real_strangeness, strangeness)
         plausibility = (1 + stranger) / (1 + len(self._real_strangeness))
-        agreement = self._validity.agreement(candidates.anchor, candidates.rows, candidates.embedding)
+        agreement = self._validity.agreement(candidates)
         nearest = self._anchors.embedding[neighbours[:, 0]]
         novelty = 1 - _cosine(candidates.embedding, nearest)
-        hardness = self.hardness(candidates.anchor, candidates.embedding)
+        hardness = self.hardness(candidates.anchor, candidates.embedding, candidates.label)
         easy, hard = np.log1p(np.exp(-np.array(self._gates.band)[::-1]))  # margins to losses
         fails = [
             ~np.isfinite(candidates.embedding).all(axis=1) | ~np.isfinite(hardness),
             plausibility < self._gates.min_plausibility,
             agreement < self._gates.min_label_agreement,
-            novelty < self._gates.min_novelty,
+            novel & (novelty < self._gates.min_novelty),
             hardness < easy,
             hardness > hard,
         ]
         refused = np.where(np.any(fails, axis=0), np.argmax(fails, axis=0), -1)
         return Judged(candidates, hardness, plausibility, agreement, novelty, neighbours, refused)
 
-    def hardness(self, anchor: np.ndarray, embedding: np.ndarray) -> np.ndarray:
+    def hardness(self, anchor: np.ndarray, embedding: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
         """float32[n]: the victim's loss on vectors moved from the anchors at `anchor`."""
         with torch.no_grad():
             vectors = torch.from_numpy(embedding).to(self._anchors.device)
-            return self._victim.loss(vectors, self._anchors.condition(anchor)).cpu().numpy()
+            return self._victim.loss(vectors, self._anchors.condition(anchor, label)).cpu().numpy()
 
     def _strangeness(self, distance: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
         return distance[:, 0] / self._spacing[neighbours[:, 0]]

@@ -14,7 +14,7 @@ from augment.anchors import Anchors
 from augment.gates import REASONS, Gatekeeper, Judged
 from augment.modalities import Modality
 from augment.samples import sample_schema
-from augment.strategies import Strategy
+from augment.strategies import STRATEGIES, Strategy
 from augment.validity import Validity
 
 BATCH = 512  # anchors at a time: bounds the memory of a run, whatever its length
@@ -54,7 +54,10 @@ class Maker:
             order, before = rng.permutation(len(self.anchors)), tally.kept
             for start in range(0, len(order), BATCH):
                 batch = order[start : start + min(BATCH, max(8, wanted - tally.kept))]
-                judged = self.gatekeeper.judge(strategy.propose(batch, rng))
+                candidates = strategy.propose(batch, rng)
+                if not len(candidates):
+                    continue
+                judged = self.gatekeeper.judge(candidates, STRATEGIES[name].novel)
                 self._count(judged, tally)
                 table = self._table(name, _one_per_anchor(judged, self.hardest), seen, tally)
                 table = table.slice(0, wanted - tally.kept)
@@ -86,7 +89,7 @@ class Maker:
             "sample_id": ids,
             "task": [self.task] * count,
             "strategy": [name] * count,
-            "label": self.validity.label[anchor],
+            "label": self.validity.label[anchor] if candidates.label is None else candidates.label,
             "weight": np.full(count, self.weight, np.float32),
             "anchor_id": anchor_ids,
             "neighbour_ids": _lists(neighbours, width),
@@ -102,7 +105,7 @@ class Maker:
         table = pa.table(columns, schema=sample_schema(self.modality.decoded))
         fresh = [i for i, sample in enumerate(ids) if sample not in seen]
         seen.update(ids)
-        return table.take(fresh) if len(fresh) < count else table
+        return table.take(pa.array(fresh, pa.int64())) if len(fresh) < count else table
 
     def _id(self, strategy: str, anchor: str, embedding: np.ndarray) -> str:
         """The same anchor moved to the same place by the same strategy is the same sample, in every run."""

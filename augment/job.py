@@ -27,6 +27,7 @@ from augment.neighbours import set_threads
 from augment.plugins import Consumer, consumer_class
 from augment.progress import say
 from augment.recipe import Recipe, Task
+from augment.strategies import check as check_strategy
 from augment.study import Arena, check_metrics
 
 # Their versions are part of a run's digest: another version may make other samples.
@@ -57,6 +58,9 @@ class Job:
         self.consumer: type[Consumer] = consumer_class(self.task.consumer)
         self.make: Callable[[int], Consumer] = partial(_make, self.consumer, self.task, self.device, self.name)
         check_metrics(self.consumer, self.task.verdict, f"tasks.{self.name}")
+        for strategy in self.task.strategies:
+            options = self.task.strategy_options.get(strategy, {})
+            check_strategy(strategy, self.consumer.modality, options, f"tasks.{self.name}")
         self.inputs = sources.fingerprint(self.source)
         self.versions = {package: version(package) for package in PACKAGES}
         self.settings = {

@@ -161,7 +161,7 @@ def generate(job: Job, material: Material, victim: Consumer, stage: Stage, work:
     for number, (name, share) in enumerate(task.strategies.items()):
         wanted = round(task.samples * share / total)
         say(f"{job.name}: {name}, {wanted:,} samples wanted")
-        strategy = build(name, workshop)
+        strategy = build(name, workshop, task.strategy_options.get(name, {}))
         tally = tallies[name] = Tally()
         with bar(wanted, name, "sample") as shown:
             for table in maker.samples(name, strategy, wanted, seed + number, tally):

@@ -169,7 +169,9 @@ class Generator(Section):
     neighbours: int = Field(16, ge=1, description="Perturbed anchors near an anchor that lend it their displacements.")
     steps: int = Field(300, ge=1, description="Training steps.")
     batch: int = Field(128, ge=2, description="Anchors per step.")
-    draws: int = Field(16, ge=1, description="Candidates per anchor; the hardest that passes the gates is kept.")
+    draws: int = Field(
+        16, ge=1, description="Candidates per anchor; `gates.keep` says which of those that pass is kept."
+    )
 
 
 class VerdictSettings(Section):
@@ -197,6 +199,9 @@ class Task(Section):
     strategies: dict[str, Annotated[float, Field(gt=0)]] = Field(
         min_length=1, description="Strategy → share of the samples."
     )
+    strategy_options: dict[str, dict[str, str | int | float | bool]] = Field(
+        {}, description="Strategy → its options (strength, engine and the like); `sparring strategies` lists them."
+    )
     gates: Gates = Field(Gates(), description="What every sample must pass.")
     generator: Generator = Field(Generator(), description="The conditional GAN.")
     verdict: VerdictSettings = Field(description="What it takes to publish.")
@@ -210,6 +215,15 @@ class Recipe(Section):
     output: str = Field(description="Folder of the published tables and reports; relative to the current directory.")
     sources: dict[Name, Source] = Field(min_length=1, description="Named sources.")
     tasks: dict[Name, Task] = Field(min_length=1, description="Named tasks.")
+
+    @model_validator(mode="after")
+    def _options_have_their_strategy(self) -> Recipe:
+        for name, task in self.tasks.items():
+            for strategy in task.strategy_options:
+                if strategy not in task.strategies:
+                    hint = suggest(strategy, task.strategies)
+                    raise ValueError(f"tasks.{name}.strategy_options: no strategy '{strategy}' in this task{hint}")
+        return self
 
     @model_validator(mode="after")
     def _sources_exist(self) -> Recipe:

@@ -6,7 +6,7 @@ a model fitted on the other folds has no such bond to the anchor.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,9 @@ from sklearn.model_selection import GridSearchCV
 
 from augment.ease import ease
 from augment.errors import BadInput
+
+if TYPE_CHECKING:
+    from augment.gates import Candidates
 
 FOLDS = 5
 FIT_ROWS = 20_000  # rows per fold's logistic regression: enough for a few hundred dimensions
@@ -34,8 +37,8 @@ EASE_L2 = 200.0
 class Validity(Protocol):
     label: np.ndarray  # float32[N], soft where an anchor had none
 
-    def agreement(self, anchor: np.ndarray, rows: pa.Table, embedding: np.ndarray) -> np.ndarray:
-        """float32[n] in [0, 1] of samples made from the anchors at `anchor`."""
+    def agreement(self, candidates: Candidates) -> np.ndarray:
+        """float32[n] in [0, 1]."""
         ...
 
     def filter(self, anchor: np.ndarray, rows: pa.Table) -> tuple[pa.Table, int]:
@@ -47,7 +50,8 @@ class LabelValidity:
     """Classification: logistic regressions on the embeddings, one per fold.
 
     agreement = 1 − |p(x') − p(x)|: how far the move from the anchor x to the sample x' changed what a model that
-    never saw x believes. Unlabelled anchors take the models' mean probability as their soft label.
+    never saw x believes, beyond what it changed the label. Unlabelled anchors take the models' mean probability as
+    their soft label.
     """
 
     def __init__(self, embedding: np.ndarray, label: np.ndarray, seed: int) -> None:
@@ -70,8 +74,12 @@ class LabelValidity:
         self._anchor = self._probability(np.arange(len(label)), embedding)
         self.label = np.where(np.isfinite(label), label, self._anchor).astype(np.float32)
 
-    def agreement(self, anchor: np.ndarray, rows: pa.Table, embedding: np.ndarray) -> np.ndarray:
-        return 1 - np.abs(self._probability(anchor, embedding) - self._anchor[anchor])
+    def agreement(self, candidates: Candidates) -> np.ndarray:
+        anchor = candidates.anchor
+        expected = self._anchor[anchor]
+        if candidates.label is not None:
+            expected = np.clip(expected + candidates.label - self.label[anchor], 0, 1)
+        return 1 - np.abs(self._probability(anchor, candidates.embedding) - expected)
 
     def filter(self, anchor: np.ndarray, rows: pa.Table) -> tuple[pa.Table, int]:
         return rows, 0
@@ -104,10 +112,11 @@ class RankingValidity:
         history = self._matrix(anchors["targets"])
         self._fold = np.random.default_rng(seed).permutation(len(anchors)) % 2
         self._models = [ease(history[self._fold != fold], None, EASE_L2) for fold in (0, 1)]
-        self._refused = max(1, round(false_negative_share * len(self._items)))
+        self._refused = round(false_negative_share * len(self._items))
         self.label = np.ones(len(anchors), np.float32)
 
-    def agreement(self, anchor: np.ndarray, rows: pa.Table, embedding: np.ndarray) -> np.ndarray:
+    def agreement(self, candidates: Candidates) -> np.ndarray:
+        anchor, rows = candidates.anchor, candidates.rows
         shown, targets = self._matrix(rows["items"]), self._matrix(rows["targets"])
         scores = self._scores(anchor, shown)
         out = np.ones(len(rows), np.float32)
@@ -123,6 +132,8 @@ class RankingValidity:
 
     def filter(self, anchor: np.ndarray, rows: pa.Table) -> tuple[pa.Table, int]:
         """Only judged against the anchor's whole history: what a copy hides is no reason to trust a negative."""
+        if not self._refused:
+            return rows, 0
         lists = rows["negatives"].combine_chunks()
         lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
         owner = np.repeat(np.arange(len(rows)), lengths)

@@ -41,8 +41,11 @@ class Modality(Protocol):
         """float32[n, dim] of anchor rows, or of rows made by `perturb` or `decode`."""
         ...
 
-    def perturb(self, rows: pa.Table, rng: np.random.Generator) -> pa.Table:
-        """A really perturbed copy of each row: typos, masked or swapped fields, dropped interactions."""
+    def perturb(self, rows: pa.Table, rng: np.random.Generator, kind: str = "") -> pa.Table:
+        """A really perturbed copy of each row: typos, masked or swapped fields, dropped interactions.
+
+        kind: one perturbation as `augment.strategies` names it; "" is a blend.
+        """
         ...
 
     def decode(self, embedding: np.ndarray, anchors: pa.Table, bank: Bank) -> tuple[pa.Table, np.ndarray]:

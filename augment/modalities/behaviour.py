@@ -18,6 +18,9 @@ from augment.modalities import Described
 from augment.neighbours import Neighbours
 
 DROPPED = (0.2, 0.4)  # share of a user's items that a perturbed copy hides
+INSERTED = 0.1  # items put in beside a user's own, as a share of them
+NEAR = 10  # neighbours of an item that may be put in beside it
+TAIL = 0.8  # share of items, by least interactions
 NEGATIVES = 20  # nearest unseen items kept as hard negatives of a generated user
 ACTIVITY_GROUPS = 4  # segments: quartiles of history length
 _LIST = pa.list_(pa.string())
@@ -33,10 +36,10 @@ class Behaviour:
     def __init__(self, tables: dict[str, tuple[list[str], np.ndarray]]) -> None:
         values, vectors = tables["item_id"]
         self._values = pa.array(values, pa.string())
-        self._vectors = np.ascontiguousarray(vectors, np.float32)
-        self.dim = self._vectors.shape[1]
-        self.encoder = f"behaviour@{hashlib.sha256(self._vectors.tobytes()).hexdigest()[:12]}"
-        self._near = Neighbours(_unit(self._vectors))
+        self.vectors = np.ascontiguousarray(vectors, np.float32)
+        self.dim = self.vectors.shape[1]
+        self.encoder = f"behaviour@{hashlib.sha256(self.vectors.tobytes()).hexdigest()[:12]}"
+        self.near = Neighbours(unit(self.vectors))
 
     def anchors(self, train: pa.Table) -> pa.Table:
         """One row per user with at least four distinct items (fewer leave nothing to hide)."""
@@ -50,19 +53,24 @@ class Behaviour:
 
     def describe(self, rows: pa.Table, label: np.ndarray, rng: np.random.Generator) -> Described:
         """The target is one of the user's own items; segments are quartiles of activity."""
-        items, offsets = self._flat(rows["targets"])
+        items, offsets = self.codes(rows["targets"])
         lengths = np.diff(offsets)
         target = items[offsets[:-1] + (rng.random(len(rows)) * lengths).astype(np.int64)]
         edges = np.quantile(lengths, np.arange(1, ACTIVITY_GROUPS) / ACTIVITY_GROUPS)
-        return Described(target, np.searchsorted(edges, lengths), self._vectors[target])
+        return Described(target, np.searchsorted(edges, lengths), self.vectors[target])
 
     def encode(self, rows: pa.Table) -> np.ndarray:
-        items, offsets = self._flat(rows["items"])
-        return _unit(np.add.reduceat(self._vectors[items], offsets[:-1], axis=0))
+        items, offsets = self.codes(rows["items"])
+        return unit(np.add.reduceat(self.vectors[items], offsets[:-1], axis=0))
 
-    def perturb(self, rows: pa.Table, rng: np.random.Generator) -> pa.Table:
+    def perturb(self, rows: pa.Table, rng: np.random.Generator, kind: str = "") -> pa.Table:
+        """By default a part of the history is hidden."""
+        changes = {"item-insert": self._insert, "item-reorder": self._reorder, "pseudo-interactions": self._pseudo}
+        return changes.get(kind, self._drop)(rows, rng)
+
+    def _drop(self, rows: pa.Table, rng: np.random.Generator) -> pa.Table:
         """Hide a random share of each user's items; at least two stay."""
-        items, offsets = self._flat(rows["items"])
+        items, offsets = self.codes(rows["items"])
         lengths = np.diff(offsets)
         owner = np.repeat(np.arange(len(rows)), lengths)
         share = rng.uniform(*DROPPED, size=len(rows))
@@ -70,49 +78,85 @@ class Behaviour:
         rank = np.empty(len(items), np.int64)
         rank[np.lexsort((keys, owner))] = np.arange(len(items)) - offsets[:-1].repeat(lengths)
         kept = rank < np.maximum(2, np.round((1 - share) * lengths)).astype(np.int64)[owner]
-        return self._with(rows, "items", items[kept], np.bincount(owner[kept], minlength=len(rows)))
+        return self.with_items(rows, "items", items[kept], np.bincount(owner[kept], minlength=len(rows)))
+
+    def _insert(self, rows: pa.Table, rng: np.random.Generator) -> pa.Table:
+        """Items near to some of a user's own are shown too, though they are no targets."""
+        return self._append(rows, "items", self._beside(rows, rng, np.ones(len(self.vectors), bool)))
+
+    def _pseudo(self, rows: pa.Table, rng: np.random.Generator) -> pa.Table:
+        """Part of the history is hidden, and tail items nearest to some of the history become targets too."""
+        own, _ = self.codes(rows["targets"])
+        counts = np.bincount(own, minlength=len(self.vectors))
+        tail = np.zeros(len(counts), bool)
+        tail[np.argsort(counts, kind="stable")[: int(TAIL * len(counts))]] = True
+        return self._append(self._drop(rows, rng), "targets", self._beside(rows, rng, tail))
+
+    def _beside(self, rows: pa.Table, rng: np.random.Generator, allowed: np.ndarray) -> list[np.ndarray]:
+        """For a tenth of each user's items, a near item among those `allowed` bool[I] that is not the user's own."""
+        items, offsets = self.codes(rows["targets"])
+        out = []
+        for start, stop in pairwise(offsets):
+            own = items[start:stop]
+            chosen = rng.choice(own, max(1, round(INSERTED * len(own))), replace=False)
+            near = self.near.search(unit(self.vectors[chosen]), NEAR + 1)[1][:, 1:].ravel()
+            near = np.setdiff1d(near[allowed[near]], own)
+            out.append(rng.choice(near, min(len(near), len(chosen)), replace=False))
+        return out
+
+    def _reorder(self, rows: pa.Table, rng: np.random.Generator) -> pa.Table:
+        """The order of a history means nothing to a mean of vectors: for consumers that read `decoded.items`."""
+        items, offsets = self.codes(rows["items"])
+        lengths = np.diff(offsets)
+        order = np.lexsort((rng.random(len(items)), np.repeat(np.arange(len(rows)), lengths)))
+        return self.with_items(rows, "items", items[order], lengths)
+
+    def _append(self, rows: pa.Table, name: str, added: list[np.ndarray]) -> pa.Table:
+        items, offsets = self.codes(rows[name])
+        parts = [np.concatenate([items[a:b], more]) for (a, b), more in zip(pairwise(offsets), added, strict=True)]
+        return self.with_items(rows, name, np.concatenate(parts), np.array([len(part) for part in parts]))
 
     def decode(self, embedding: np.ndarray, anchors: pa.Table, bank: Bank) -> tuple[pa.Table, np.ndarray]:
         """Show the part of the history whose mean points most nearly where the vector does; hide the rest.
 
         The nearest items outside the history become hard negatives.
         """
-        items, offsets = self._flat(anchors["items"])
+        items, offsets = self.codes(anchors["items"])
         kept, negatives = [], []
-        _, near = self._near.search(embedding, NEGATIVES * 4)
+        _, near = self.near.search(embedding, NEGATIVES * 4)
         for row, (start, stop) in enumerate(pairwise(offsets)):
             history = items[start:stop]
-            vectors = self._vectors[history]
-            direction = embedding[row] - _unit(vectors.sum(axis=0))
+            vectors = self.vectors[history]
+            direction = embedding[row] - unit(vectors.sum(axis=0))
             order = np.argsort(-(vectors @ direction), kind="stable")
-            means = _unit(np.cumsum(vectors[order], axis=0))
+            means = unit(np.cumsum(vectors[order], axis=0))
             least = max(2, round((1 - DROPPED[1]) * len(history)))
             most = max(least, round((1 - DROPPED[0]) * len(history)))
             size = least + int(np.argmax(means[least - 1 : most] @ embedding[row]))
             kept.append(np.sort(order[:size]) + start)
             unseen = near[row][~np.isin(near[row], history)]
             negatives.append(unseen[:NEGATIVES])
-        rows = self._with(anchors, "items", items[np.concatenate(kept)], np.array([len(k) for k in kept]))
-        rows = self._with(rows, "negatives", np.concatenate(negatives), np.array([len(n) for n in negatives]))
+        rows = self.with_items(anchors, "items", items[np.concatenate(kept)], np.array([len(k) for k in kept]))
+        rows = self.with_items(rows, "negatives", np.concatenate(negatives), np.array([len(n) for n in negatives]))
         return rows, self.encode(rows)
 
     def as_decoded(self, rows: pa.Table) -> pa.StructArray:
         columns = [rows[name].combine_chunks() for name in ("items", "targets", "negatives")]
         return pa.StructArray.from_arrays(columns, fields=list(self.decoded))
 
-    def _flat(self, column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    def codes(self, column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
         """Item codes of all lists, end to end, and int64[n + 1] offsets."""
         lists = column.combine_chunks()
         codes = pc.index_in(lists.flatten(), self._values).to_numpy(zero_copy_only=False).astype(np.int64)
         lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
         return codes, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
-    def _with(self, rows: pa.Table, name: str, items: np.ndarray, lengths: np.ndarray) -> pa.Table:
+    def with_items(self, rows: pa.Table, name: str, items: np.ndarray, lengths: np.ndarray) -> pa.Table:
         offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
         lists = pa.ListArray.from_arrays(offsets, self._values.take(pa.array(items)))
         return rows.set_column(rows.column_names.index(name), name, lists.cast(_LIST))
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit(vectors: np.ndarray) -> np.ndarray:
     norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return (vectors / np.maximum(norm, 1e-12)).astype(np.float32)

@@ -48,10 +48,10 @@ class Fields:
     def encode(self, rows: pa.Table) -> np.ndarray:
         return np.concatenate([self._tables[name][self._codes(rows, name)] for name in self._names], axis=1)
 
-    def perturb(self, rows: pa.Table, rng: np.random.Generator) -> pa.Table:
-        """Half of the copies lose 30% of their fields, the others have one or two fields swapped."""
+    def perturb(self, rows: pa.Table, rng: np.random.Generator, kind: str = "") -> pa.Table:
+        """Half of the copies lose 30% of their fields ("masking"), the others have one or two swapped ("swaps")."""
         count, fields = len(rows), len(self._names)
-        masked = rng.random(count) < 0.5
+        masked = rng.random(count) < {"": 0.5, "masking": 1.0, "swaps": 0.0}[kind]
         # Ranks of random keys: the first few fields of each row's random order are the ones touched.
         order = rng.random((count, fields)).argsort(axis=1).argsort(axis=1)
         touched = np.where(masked, max(1, round(MASKED_SHARE * fields)), rng.integers(1, SWAPPED_FIELDS + 1, count))

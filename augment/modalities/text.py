@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
 
+from augment import typos
 from augment.anchors import Bank
 from augment.encoders import TextEncoder
 from augment.modalities import Described, classes, codes
-from augment.typos import typo
+
+FAMILIES = {
+    "": typos.typo,
+    "typos": typos.typo,
+    "spacing": typos.spacing,
+    "look-alike": typos.look_alike,
+    "word-drop": typos.word_drop,
+}
 
 
 class Text:
@@ -41,8 +52,14 @@ class Text:
         flat = pa.concat_arrays([chunk.flatten() for chunk in rows["embedding"].chunks])
         return flat.to_numpy(zero_copy_only=False).reshape(-1, self.dim).copy()  # Arrow memory is read-only
 
-    def perturb(self, rows: pa.Table, rng: np.random.Generator) -> pa.Table:
-        return _with_text(rows, pa.array([typo(text, rng) for text in rows["text"].to_pylist()], pa.string()))
+    def perturb(self, rows: pa.Table, rng: np.random.Generator, kind: str = "") -> pa.Table:
+        family = self._homophones() if kind == "homophones" else FAMILIES[kind]
+        return _with_text(rows, pa.array([family(text, rng) for text in rows["text"].to_pylist()], pa.string()))
+
+    def _homophones(self) -> Callable[[str, np.random.Generator], str]:
+        from augment.lexicon import homophones
+
+        return partial(typos.homophones, alike=homophones())
 
     def decode(self, embedding: np.ndarray, anchors: pa.Table, bank: Bank) -> tuple[pa.Table, np.ndarray]:
         """Text cannot be read off a vector: the decoded form is the nearest really perturbed training text."""

@@ -2,25 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from augment.anchors import Anchors, Bank
 from augment.errors import UsageError, suggest
-from augment.gates import Candidates
-from augment.modalities import Modality
-from augment.recipe import Generator
-from gan.victim import Victim
 
-# Name → module:class; a strategy is imported when a recipe asks for it.
-STRATEGIES = {
-    "gan": "augment.strategies.gan:Gan",
-    "noise": "augment.strategies.noise:Noise",
+if TYPE_CHECKING:  # so that listing the strategies imports no torch
+    from augment.anchors import Anchors, Bank
+    from augment.gates import Candidates
+    from augment.modalities import Modality
+    from augment.recipe import Generator
+    from gan.victim import Victim
+
+TEXT, FIELDS, BEHAVIOUR = "text", "fields", "behaviour"
+ALL = (TEXT, FIELDS, BEHAVIOUR)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A strategy as recipes name it; its module is imported when a recipe asks for it."""
+
+    place: str  # module:class
+    what: str
+    modalities: tuple[str, ...] = ALL
+    fixed: Mapping[str, str] = field(default_factory=dict)  # constructor arguments that this name stands for
+    extra: str = ""  # of this project, that installs `package`
+    package: str = ""  # to import
+    novel: bool = True  # its samples must differ from every real row
+
+    @property
+    def missing(self) -> str:
+        """What to do before it can be used here; "" when it can."""
+        if self.package and find_spec(self.package) is None:
+            return f"pip install 'sparring[{self.extra}]'"
+        probe = getattr(import_module(self.place.split(":")[0]), "missing", None) if self.package else None
+        return probe() if probe else ""
+
+
+def _gradient(kind: str, what: str) -> Entry:
+    return Entry("augment.strategies.gradient:Gradient", what, fixed={"kind": kind})
+
+
+def _noise(kind: str, what: str, modality: str) -> Entry:
+    return Entry("augment.strategies.noise:Noise", what, (modality,), {"kind": kind})
+
+
+def _negatives(kind: str, what: str) -> Entry:
+    return Entry("augment.strategies.negatives:Negatives", what, (BEHAVIOUR,), {"kind": kind})
+
+
+def _neighbours(kind: str, what: str) -> Entry:
+    place = "augment.strategies.mixing:Oversampling"
+    return Entry(place, what, (TEXT, FIELDS), {"kind": kind}, extra="mixing", package="imblearn")
+
+
+STRATEGIES: dict[str, Entry] = {
+    "gan": Entry("augment.strategies.gan:Gan", "the conditional GAN: learnt moves along real displacements"),
+    "fgm": _gradient("fgm", "fast gradient method (Miyato et al., 2017)"),
+    "pgd": _gradient("pgd", "projected gradient descent in the L2 ball (Madry et al., 2018)"),
+    "pgd-linf": _gradient("pgd-linf", "projected gradient descent in the L-infinity box"),
+    "freelb": _gradient("freelb", "every step of an ascent from a random start (Zhu et al., 2020)"),
+    "vat": _gradient("vat", "virtual adversarial direction, needs no label (Miyato et al., 2018)"),
+    "noise": Entry("augment.strategies.noise:Noise", "a blend of the task's real perturbations below"),
+    "gaussian": Entry("augment.strategies.noise:Gaussian", "Gaussian noise on the embedding"),
+    "typos": _noise("typos", "swapped, dropped, doubled, mistyped characters", TEXT),
+    "spacing": _noise("spacing", "words run together or split", TEXT),
+    "look-alike": _noise("look-alike", "letters replaced by signs that look alike", TEXT),
+    "word-drop": _noise("word-drop", "words left out", TEXT),
+    "homophones": _noise("homophones", "Chinese characters replaced by others that sound the same", TEXT),
+    "masking": _noise("masking", "30% of the fields missing", FIELDS),
+    "swaps": _noise("swaps", "one or two fields swapped for near or popular values", FIELDS),
+    "item-drop": _noise("item-drop", "a part of the history hidden", BEHAVIOUR),
+    "item-insert": _noise("item-insert", "near items slipped into the history", BEHAVIOUR),
+    "item-reorder": _noise("item-reorder", "the history in another order, for consumers that read order", BEHAVIOUR),
+    "pseudo-interactions": _noise("pseudo-interactions", "tail items near the history become targets", BEHAVIOUR),
+    "synonym": Entry(
+        "augment.strategies.synonym:Synonym",
+        "words replaced by synonyms (WordNet, Cilin or your own file)",
+        (TEXT,),
+        extra="synonyms",
+        package="nltk",
+    ),
+    "back-translation": Entry(
+        "augment.strategies.back_translation:BackTranslation",
+        "there and back through Apertium or a MarianMT model",
+        (TEXT,),
+        extra="translation",
+        package="transformers",
+    ),
+    "mixup": Entry("augment.strategies.mixing:Mixup", "convex mixes of two rows (Zhang et al., 2018)", (TEXT, FIELDS)),
+    "smote": _neighbours("smote", "minority rows between neighbours (Chawla et al., 2002)"),
+    "adasyn": _neighbours("adasyn", "the same, more where it is hard (He et al., 2008)"),
+    "uniform-negatives": _negatives("uniform", "negatives drawn evenly"),
+    "popular-negatives": _negatives("popularity", "negatives drawn as often as they occur"),
+    "dns": _negatives("dns", "the hardest of a few drawn negatives (Zhang et al., 2013)"),
+    "dns-mn": _negatives("dns-mn", "one of the N hardest of M drawn negatives (Shi et al., 2023)"),
+    "mixgcf": _negatives("mixgcf", "negatives mixed with the target, then snapped (Huang et al., 2021)"),
+    "self-training": Entry(
+        "augment.strategies.self_training:SelfTraining",
+        "unlabelled rows as they are, with cross-fitted soft labels",
+        (TEXT, FIELDS),
+        novel=False,
+    ),
 }
 
 
@@ -36,21 +126,80 @@ class Workshop:
     settings: Generator
     folder: Path  # for checkpoints
     seed: int
-    on_step: Callable[[int, int], None] | None = None
+
+    @property
+    def draws(self) -> int:
+        """Candidates per anchor."""
+        return self.settings.draws
+
+    def candidates(self, anchor: np.ndarray, moved: np.ndarray, label: np.ndarray | None = None) -> Candidates:
+        """Moved vectors float32[n, D] with the real rows they decode to; `label` where it is not the anchor's."""
+        import pyarrow as pa
+
+        from augment.gates import Candidates
+
+        if self.modality.normalised:
+            moved = moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
+        rows, embedding = self.modality.decode(moved, self.anchors.rows.take(pa.array(anchor)), self.bank)
+        return Candidates(anchor, rows, embedding, label)
 
 
 class Strategy(Protocol):
-    def __init__(self, workshop: Workshop) -> None:
-        """Whatever has to be learnt first is learnt here."""
-        ...
+    """The constructor takes the workshop, and options (str, int, float, bool) that recipes may set.
+
+    Whatever has to be learnt first is learnt there.
+    """
 
     def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:
         """A few candidates for each of the anchors at int64[n]; the gates choose among them."""
         ...
 
 
-def build(name: str, workshop: Workshop) -> Strategy:
+def check(name: str, modality: str, options: Mapping[str, Any], where: str) -> None:
+    """Raise UsageError for a strategy that is unknown, of another task, not usable here, or for unknown options."""
     if name not in STRATEGIES:
-        raise UsageError(f"unknown strategy '{name}'{suggest(name, STRATEGIES)}")
-    module, cls = STRATEGIES[name].split(":")
-    return getattr(import_module(module), cls)(workshop)
+        raise UsageError(f"{where}: unknown strategy '{name}'{suggest(name, STRATEGIES)}")
+    entry = STRATEGIES[name]
+    if modality not in entry.modalities:
+        serves = " and ".join(entry.modalities)
+        raise UsageError(f"{where}: strategy '{name}' serves {serves}, not {modality}; see `sparring strategies`")
+    if entry.missing:
+        raise UsageError(f"{where}: strategy '{name}' is not available here: {entry.missing}")
+    known = _options(entry)
+    for option in options:
+        if option not in known:
+            raise UsageError(f"{where}.strategy_options.{name}: unknown option '{option}'{suggest(option, known)}")
+
+
+def listing() -> list[dict[str, Any]]:
+    """Every strategy: name, what it is, the tasks it serves, its options with their defaults, what is missing."""
+    return [
+        {
+            "name": name,
+            "what": entry.what,
+            "serves": list(entry.modalities),
+            "options": _options(entry),
+            "available": not entry.missing,
+            "missing": entry.missing,
+        }
+        for name, entry in STRATEGIES.items()
+    ]
+
+
+def build(name: str, workshop: Workshop, options: Mapping[str, Any]) -> Strategy:
+    """The strategy of a recipe that passed `check`."""
+    entry = STRATEGIES[name]
+    return _class(entry)(workshop, **entry.fixed, **options)
+
+
+def _options(entry: Entry) -> dict[str, Any]:
+    """What a recipe may set: the constructor's parameters, with their defaults."""
+    if entry.package and find_spec(entry.package) is None:
+        return {}
+    parameters = inspect.signature(_class(entry)).parameters
+    return {name: p.default for name, p in parameters.items() if name != "workshop" and name not in entry.fixed}
+
+
+def _class(entry: Entry) -> Any:
+    module, cls = entry.place.split(":")
+    return getattr(import_module(module), cls)

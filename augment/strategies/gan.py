@@ -13,7 +13,10 @@ from gan.trainer import Material, train
 
 
 class Gan:
-    def __init__(self, workshop: Workshop) -> None:
+    """strength: length of the steps, in real displacements; 0 lets each candidate draw one from 0.5 to 1.5."""
+
+    def __init__(self, workshop: Workshop, strength: float = 1.0) -> None:
+        self._strength = strength or None
         anchors, bank, wanted = workshop.anchors, workshop.bank, workshop.settings
         device = anchors.device
         self._workshop = workshop
@@ -52,8 +55,7 @@ class Gan:
             self._displacements,
             draws,
             int(rng.integers(2**31)),
+            self._strength,
         )
         repeated = np.repeat(anchors, draws)
-        moved = vectors.reshape(len(repeated), -1).cpu().numpy()
-        rows, embedding = work.modality.decode(moved, work.anchors.rows.take(repeated), work.bank)
-        return Candidates(repeated, rows, embedding)
+        return work.candidates(repeated, vectors.reshape(len(repeated), -1).cpu().numpy())

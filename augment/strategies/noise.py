@@ -1,4 +1,4 @@
-"""Real perturbations, as they come: typos, masked and swapped fields, hidden interactions."""
+"""Real perturbations, as they come: typos, masked and swapped fields, hidden interactions; and Gaussian noise."""
 
 from __future__ import annotations
 
@@ -10,10 +10,26 @@ from augment.strategies import Workshop
 
 
 class Noise:
-    def __init__(self, workshop: Workshop) -> None:
-        self._modality, self._anchors = workshop.modality, workshop.anchors
+    """kind: one of the modality's perturbations, or "" for its blend of them."""
+
+    def __init__(self, workshop: Workshop, kind: str = "") -> None:
+        self._modality, self._anchors, self._kind = workshop.modality, workshop.anchors, kind
 
     def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:
         repeated = np.repeat(anchors, self._modality.draws)
-        rows = self._modality.perturb(self._anchors.rows.take(pa.array(repeated)), rng)
+        rows = self._modality.perturb(self._anchors.rows.take(pa.array(repeated)), rng, self._kind)
         return Candidates(repeated, rows, self._modality.encode(rows))
+
+
+class Gaussian:
+    """strength: mean length of the noise, in real displacements."""
+
+    def __init__(self, workshop: Workshop, strength: float = 1.0) -> None:
+        self._workshop, self._length = workshop, strength * workshop.bank.scale
+
+    def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:
+        work = self._workshop
+        repeated = np.repeat(anchors, work.settings.draws)
+        x = work.anchors.embedding[repeated]
+        noise = rng.standard_normal(x.shape, np.float32) * np.float32(self._length / x.shape[1] ** 0.5)
+        return work.candidates(repeated, x + noise)

@@ -1,0 +1,246 @@
+"""Every strategy on a small shop of each modality, through the gates."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from torch.nn import functional as F
+
+from augment.anchors import Anchors, build_bank
+from augment.encoders import TextEncoder
+from augment.errors import UsageError
+from augment.gates import Gatekeeper
+from augment.generate import Maker, Tally
+from augment.modalities.behaviour import Behaviour
+from augment.modalities.fields import Fields
+from augment.modalities.text import Text
+from augment.recipe import Gates, Generator
+from augment.strategies import STRATEGIES, Workshop, build, check, listing
+from augment.validity import LabelValidity, RankingValidity
+
+GOOD, BAD = ["great", "lovely", "perfect", "happy", "soft"], ["awful", "broken", "terrible", "ugly", "rough"]
+PLAIN = [
+    "the",
+    "dress",
+    "shirt",
+    "colour",
+    "fabric",
+    "waist",
+    "size",
+    "arrived",
+    "today",
+    "and",
+    "very",
+    "really",
+    "quite",
+]
+TYPED = {"synonym", "back-translation", "homophones"}  # need engines and data: they have tests of their own
+
+
+class Linear:
+    """The victim: the logit is a fixed direction; for behaviour, items are scored by their vectors."""
+
+    def __init__(self, weight, items=None):
+        self.dim, self.weight, self.items = len(weight), torch.from_numpy(weight), items
+
+    def loss(self, embedding, condition):
+        if self.items is not None:
+            items = torch.from_numpy(self.items)
+            scores = embedding @ items.T
+            target = scores.gather(1, condition.label.long()[:, None])[:, 0]
+            return F.softplus(scores.topk(5, dim=1).values[:, -1] - target)
+        logit = embedding @ self.weight
+        return condition.label * F.softplus(-logit) + (1 - condition.label) * F.softplus(logit)
+
+
+class Shop:
+    def __init__(self, modality, rows, label, victim, tmp_path):
+        rng = np.random.default_rng(1)
+        embedding = modality.encode(rows)
+        validity = RankingValidity(rows, 0.05, 0) if label is None else LabelValidity(embedding, label, 0)
+        anchors = Anchors(rows, embedding, validity.label, modality.describe(rows, validity.label, rng), "cpu")
+        bank = build_bank(anchors, modality, 60, 3, rng)
+        gates = Gates(band=(-30, 30), min_label_agreement=0.1, min_plausibility=0.01)
+        self.keeper = Gatekeeper(anchors, bank, validity, victim, gates)
+        self.maker = Maker("task", "run", 1.0, False, modality, anchors, validity, self.keeper)
+        self.workshop = Workshop(modality, anchors, bank, victim, (-30, 30),
+                                 Generator(steps=10, batch=32, draws=4), tmp_path, seed=0)  # fmt: skip
+        self.modality, self.anchors, self.bank = modality, anchors, bank
+
+    def samples(self, name, wanted=30, **options):
+        tally = Tally()
+        made = list(self.maker.samples(name, build(name, self.workshop, options), wanted, 5, tally))
+        return (pa.concat_tables(made) if made else None), tally
+
+
+def text_shop(tmp_path):
+    rng = np.random.default_rng(0)
+    label = (np.arange(200) % 3 > 0).astype(np.float32)
+    texts = [" ".join(rng.permutation([*rng.choice(PLAIN, 8), *rng.choice(GOOD if y else BAD, 3)])) for y in label]
+    projection = rng.standard_normal((997, 16)).astype(np.float32)
+
+    def encode(batch):
+        """Hashed character trigrams, projected: near texts have near vectors."""
+        out = np.zeros((len(batch), 16), np.float32)
+        for i, text in enumerate(batch):
+            for j in range(len(text) - 2):
+                code = sum(ord(c) * 31**k for k, c in enumerate(text[j : j + 3]))
+                out[i] += projection[code % 997]
+        return out
+
+    modality = Text(TextEncoder("trigrams", 16, encode, None))
+    rows = modality.attach(pa.table({"row_id": [f"r{i}" for i in range(200)], "text": texts}))
+    known = np.where(np.arange(200) < 120, label, np.nan)
+    return Shop(modality, rows, known, Linear(rng.standard_normal(16).astype(np.float32)), tmp_path)
+
+
+def fields_shop(tmp_path):
+    rng = np.random.default_rng(0)
+    names = {"colour": list("abcdef"), "size": list("uvwxyz"), "brand": [f"b{i}" for i in range(20)]}
+    tables = {n: (["", *v], rng.standard_normal((len(v) + 1, 4)).astype(np.float32)) for n, v in names.items()}
+    rows = pa.table({"row_id": [f"r{i}" for i in range(300)]} | {n: rng.choice(v, 300) for n, v in names.items()})
+    modality = Fields(tables, rows)
+    weight = rng.standard_normal(12).astype(np.float32)
+    label = (modality.encode(rows) @ weight > 0.5).astype(np.float32)
+    known = np.where(np.arange(300) < 200, label, np.nan)
+    return Shop(modality, rows, known, Linear(weight), tmp_path)
+
+
+def behaviour_shop(tmp_path):
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((60, 8)).astype(np.float32)
+    items = [f"i{n}" for n in range(60)]
+    users, history = [], []
+    for user in range(80):
+        taste = vectors @ rng.standard_normal(8)
+        for item in np.argsort(-taste - rng.gumbel(size=60))[:12]:
+            users.append(f"u{user}")
+            history.append(items[item])
+    modality = Behaviour({"item_id": (items, vectors)})
+    rows = modality.anchors(pa.table({"user_id": users, "item_id": history}))
+    return Shop(modality, rows, None, Linear(vectors[0], vectors), tmp_path)
+
+
+SHOPS = {"text": text_shop, "fields": fields_shop, "behaviour": behaviour_shop}
+CASES = [(n, m) for n, entry in STRATEGIES.items() for m in entry.modalities if n not in TYPED | {"item-reorder"}]
+
+
+@pytest.mark.parametrize(("name", "modality"), CASES)
+def test_every_strategy_makes_samples_that_pass_the_gates_and_a_seed_repeats_them(name, modality, tmp_path):
+    table, tally = SHOPS[modality](tmp_path).samples(name)
+    assert 1 <= len(table) == tally.kept <= 30
+    assert set(table["strategy"].to_pylist()) == {name}
+    vectors = np.stack(table["embedding"].to_pylist())
+    assert np.isfinite(vectors).all()
+    assert len(np.unique(vectors.round(5), axis=0)) > 0.6 * len(vectors)
+    again, _ = SHOPS[modality](tmp_path).samples(name)
+    assert table.equals(again)
+
+
+@pytest.mark.parametrize("name", ["fgm", "pgd", "pgd-linf", "freelb"])
+def test_gradient_samples_are_harder_than_noise_of_the_same_length(name, tmp_path):
+    shop = text_shop(tmp_path)
+    chosen = np.arange(100)
+    hard = build(name, shop.workshop, {}).propose(chosen, np.random.default_rng(0))
+    soft = build("gaussian", shop.workshop, {}).propose(chosen, np.random.default_rng(0))
+    loss = [shop.keeper.hardness(c.anchor, c.embedding).mean() for c in (hard, soft)]
+    assert loss[0] > loss[1] + 0.05
+
+
+@pytest.mark.parametrize("name", ["gan", "pgd", "gaussian"])
+def test_strength_is_how_far_samples_move(name, tmp_path):
+    shop = text_shop(tmp_path)
+    moved = []
+    for strength in (0.5, 1.5):
+        found = build(name, shop.workshop, {"strength": strength}).propose(np.arange(50), np.random.default_rng(0))
+        moved.append(np.linalg.norm(found.embedding - shop.anchors.embedding[found.anchor], axis=1).mean())
+    assert moved[1] > 1.5 * moved[0]
+
+
+def test_mixed_rows_have_mixed_labels(tmp_path):
+    table, _ = fields_shop(tmp_path).samples("mixup", 100)
+    label = np.array(table["label"].to_pylist())
+    assert ((label > 0.02) & (label < 0.98)).sum() > 10
+
+
+@pytest.mark.parametrize("name", ["smote", "adasyn"])
+def test_oversampling_makes_minority_rows_alone(name, tmp_path):
+    shop = fields_shop(tmp_path)
+    minority = float(np.mean(shop.anchors.label > 0.5) < 0.5)
+    table, _ = shop.samples(name)
+    assert set(np.round(table["label"].to_pylist())) == {minority}
+
+
+def test_self_training_takes_unlabelled_rows_as_they_are(tmp_path):
+    shop = text_shop(tmp_path)
+    table, _ = shop.samples("self-training", 60)
+    unlabelled = {f"r{i}" for i in range(120, 200)}
+    assert set(table["anchor_id"].to_pylist()) <= unlabelled
+    assert max(table["novelty"].to_pylist()) < 1e-6
+    assert all(0 < y < 1 for y in table["label"].to_pylist())
+    sure, _ = shop.samples("self-training", 60, confidence=0.45)
+    assert len(sure) < len(table)
+
+
+@pytest.mark.parametrize("name", [n for n, e in STRATEGIES.items() if e.place.endswith(":Negatives")])
+def test_no_sampler_draws_a_users_own_items(name, tmp_path):
+    table, _ = behaviour_shop(tmp_path).samples(name, 60)
+    for row in table["decoded"].to_pylist():
+        assert not set(row["negatives"]) & set(row["targets"])
+    assert sum(len(row["negatives"]) for row in table["decoded"].to_pylist()) > len(table)
+
+
+def test_harder_samplers_draw_nearer_negatives(tmp_path):
+    shop = behaviour_shop(tmp_path)
+
+    def nearness(name):
+        found = build(name, shop.workshop, {}).propose(np.arange(80), np.random.default_rng(0))
+        items, offsets = shop.modality.codes(found.rows["negatives"])
+        owner = np.repeat(np.arange(len(found)), np.diff(offsets))
+        return np.einsum("nd,nd->n", found.embedding[owner], shop.modality.vectors[items]).mean()
+
+    assert nearness("dns") > nearness("dns-mn") > nearness("uniform-negatives")
+
+
+def test_pseudo_interactions_add_tail_items_to_the_targets_alone(tmp_path):
+    shop = behaviour_shop(tmp_path)
+    copy = shop.modality.perturb(shop.anchors.rows, np.random.default_rng(0), "pseudo-interactions")
+    for row, anchor in zip(copy.to_pylist(), shop.anchors.rows.to_pylist(), strict=True):
+        assert set(anchor["targets"]) <= set(row["targets"])
+        assert set(row["items"]) <= set(anchor["items"])
+    assert sum(map(len, copy["targets"].to_pylist())) > sum(map(len, shop.anchors.rows["targets"].to_pylist()))
+
+
+def test_another_order_is_the_same_user_to_a_mean_of_vectors(tmp_path):
+    shop = behaviour_shop(tmp_path)
+    copy = shop.modality.perturb(shop.anchors.rows, np.random.default_rng(0), "item-reorder")
+    assert copy["items"].to_pylist() != shop.anchors.rows["items"].to_pylist()
+    np.testing.assert_allclose(shop.modality.encode(copy), shop.anchors.embedding, atol=1e-5)
+
+
+def test_without_a_share_no_negative_is_filtered(tmp_path):
+    shop = behaviour_shop(tmp_path)
+    rows = build("uniform-negatives", shop.workshop, {}).propose(np.arange(20), np.random.default_rng(0)).rows
+    anchors = np.repeat(np.arange(20), shop.modality.draws)
+    assert RankingValidity(shop.anchors.rows, 0.0, 0).filter(anchors, rows) == (rows, 0)
+    assert RankingValidity(shop.anchors.rows, 0.3, 0).filter(anchors, rows)[1] > 0
+
+
+def test_check_says_what_is_wrong_with_a_recipes_strategy():
+    with pytest.raises(UsageError, match="did you mean 'noise'"):
+        check("nois", "text", {}, "tasks.a")
+    with pytest.raises(UsageError, match="'typos' serves text, not fields"):
+        check("typos", "fields", {}, "tasks.a")
+    with pytest.raises(UsageError, match="did you mean 'strength'"):
+        check("pgd", "fields", {"strenth": 1.0}, "tasks.a")
+    check("pgd", "fields", {"strength": 1.0}, "tasks.a")
+
+
+def test_the_list_names_options_and_what_is_missing(monkeypatch):
+    found = {s["name"]: s for s in listing()}
+    assert found["gan"]["options"] == {"strength": 1.0}
+    assert found["pgd"]["serves"] == ["text", "fields", "behaviour"]
+    monkeypatch.setattr("augment.strategies.find_spec", lambda name: None)
+    assert "pip install 'sparring[mixing]'" in next(s for s in listing() if s["name"] == "smote")["missing"]
+    with pytest.raises(UsageError, match="not available here: pip install"):
+        check("smote", "fields", {}, "tasks.a")
