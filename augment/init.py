@@ -57,7 +57,7 @@ NAMES = {
 _VERDICTS = {
     "recommender": 'verdict = { clean = ["ndcg@20"], improve = ["tail_recall@20", "coverage", "target_hit@50"] }',
     "ctr": 'verdict = { clean = ["auc", "logloss"], improve = ["auc_masked", "auc_swapped"] }',
-    "sentiment": 'verdict = { clean = ["auc"], improve = ["auc_typo", "auc_typo_unseen"] }',
+    "sentiment": 'verdict = { clean = ["auc"], improve = ["auc_pool", "auc_unseen"] }',
 }
 
 

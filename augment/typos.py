@@ -141,7 +141,9 @@ def _look_alike(word: str, i: int, rng: np.random.Generator) -> str:
 
 
 def _lose_vowels(word: str, i: int, rng: np.random.Generator) -> str:
-    return word[0] + re.sub("[aeiou]", "", word[1:])
+    """Two or more; a single lost letter is a typo like any other, so a sign is inserted then."""
+    bare = word[0] + re.sub("[aeiou]", "", word[1:])
+    return bare if len(word) - len(bare) >= 2 else _insert(word, i, rng)
 
 
 def _insert(word: str, i: int, rng: np.random.Generator) -> str:

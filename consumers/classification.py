@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from augment.measures import Auc, CalibrationError, MacroF1, Mean, Measure
+from gan import attacks
 from gan.victim import Condition
 
 
@@ -81,6 +82,20 @@ def attacked_measures(
 ) -> dict[str, Measure]:
     """Attack name → `auc_<name>`, worst of each row's variants."""
     return {f"auc_{name}": worst_of_pool(rows, predict(rows)) for name, rows in attacked.items()}
+
+
+def embedding_attacks(
+    head: Callable[[Tensor], Tensor], x: Tensor, label: np.ndarray, radius: float
+) -> dict[str, Measure]:
+    """AUC when each embedding float32[n, D] is moved, by `radius` times its length, where this model's loss grows."""
+    target, reach = torch.from_numpy(label).to(x.device), attacks.lengths(x, radius)
+
+    def loss(moved: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(head(moved), target, reduction="none")
+
+    moves = {"auc_pgd": attacks.pgd(loss, x, reach), "auc_apgd": attacks.apgd(loss, x, reach)}
+    with torch.no_grad():
+        return {name: Auc(label, torch.sigmoid(head(x + delta)).cpu().numpy()) for name, delta in moves.items()}
 
 
 def state_arrays(net: torch.nn.Module) -> dict[str, np.ndarray]:

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 import torch
 from scipy.special import expit
 from torch import Tensor
-from torch.nn import functional as F
 
 from augment.errors import UsageError, suggest
 from augment.measures import Auc, Measure
@@ -28,7 +27,7 @@ GRID = (1e-3, 3e-2, 3e-1)  # weight decay
 RARE = 0.2  # share of rows that count as rare
 MASKED = 0.3  # share of fields hidden by the masking attack
 SWAPS = 16  # variants per row of the swapping attack
-PGD_RADIUS, PGD_STEPS = 0.1, 8  # L2, in lengths of the row's embedding
+RADIUS = 0.1  # of gradient attacks, in lengths of the row's embedding
 BATCH = 1024
 PREDICT_BATCH = 65_536
 
@@ -45,7 +44,7 @@ class ClickModel:
     metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "clean": ("auc", "logloss", "ece"),
         "slices": ("auc_rare",),
-        "robust": ("auc_masked", "auc_swapped", "auc_pgd"),
+        "robust": ("auc_masked", "auc_masked_ids", "auc_swapped", "auc_pgd", "auc_apgd"),
     }
 
     def __init__(
@@ -93,7 +92,7 @@ class ClickModel:
         valid_codes, valid_label = torch.from_numpy(self._codes(valid)).to(self.device), shared.labels(valid)
 
         def valid_loss(net: torch.nn.Module) -> float:
-            return float(shared.log_loss(valid_label, _predict(net, valid_codes)).mean())
+            return training.mean_loss(self.loss, _logits(net, valid_codes), valid_label)
 
         tried = []
         for decay in (self.weight_decay,) if self.weight_decay else GRID:
@@ -138,7 +137,7 @@ class ClickModel:
         return _predict(self.net_, torch.from_numpy(self._codes(rows)).to(self.device))
 
     def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
-        """Fields hidden, and one or two fields swapped for values drawn from the test rows' own marginals."""
+        """Fields hidden, the ids hidden, one or two fields swapped for values drawn from the test rows' marginals."""
         rng = np.random.default_rng(seed)
         chosen = np.sort(rng.choice(len(test), size=min(self.attacked_rows, len(test)), replace=False))
         names = [name for name in test.column_names if name not in RESERVED]
@@ -151,7 +150,10 @@ class ClickModel:
             other = whole(test[name]).take(pa.array(rng.integers(len(test), size=len(swapped))))
             masked = _where(masked, name, hidden[:, i], nothing)
             swapped = _where(swapped, name, moved[:, i], other)
-        return {"masked": masked, "swapped": swapped}
+        anonymous = test.take(pa.array(chosen))
+        for name in {"user_id", "item_id"} & set(names) or names[:2]:
+            anonymous = _where(anonymous, name, np.ones(len(chosen), bool), pa.nulls(len(chosen), test[name].type))
+        return {"masked": masked, "masked_ids": anonymous, "swapped": swapped}
 
     def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
         codes, label = self._codes(test), shared.labels(test)
@@ -161,24 +163,10 @@ class ClickModel:
         measures["auc_rare"] = Auc(label[rare], probability[rare])
         if attacked:
             chosen = slice(0, self.attacked_rows)
-            measures["auc_pgd"] = Auc(label[chosen], self._under_pgd(codes[chosen], label[chosen]))
+            with torch.no_grad():
+                x = self.net_.embed(torch.from_numpy(codes[chosen]).to(self.device))
+            measures |= shared.embedding_attacks(self.net_.head, x, label[chosen], RADIUS)
         return measures | shared.attacked_measures(attacked, self.predict)
-
-    def _under_pgd(self, codes: np.ndarray, label: np.ndarray) -> np.ndarray:
-        """Probabilities after projected gradient ascent on the embeddings (Madry et al., 2018)."""
-        target = torch.from_numpy(label).to(self.device)
-        start = self.net_.embed(torch.from_numpy(codes).to(self.device)).detach()
-        radius = PGD_RADIUS * start.norm(dim=1, keepdim=True)
-        delta = torch.zeros_like(start)
-        for _ in range(PGD_STEPS):
-            delta.requires_grad_(True)
-            loss = F.binary_cross_entropy_with_logits(self.net_.head(start + delta), target, reduction="sum")
-            (gradient,) = torch.autograd.grad(loss, delta)
-            step = F.normalize(gradient, dim=1) * radius * 2.5 / PGD_STEPS
-            delta = (delta + step).detach()
-            delta = delta * (radius / delta.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
-        with torch.no_grad():
-            return expit(self.net_.head(start + delta).cpu().numpy())
 
     def as_victim(self) -> Victim:
         self.net_.requires_grad_(False)
@@ -243,6 +231,10 @@ def _where(rows: pa.Table, name: str, chosen: np.ndarray, new: pa.Array) -> pa.T
     return rows.set_column(rows.column_names.index(name), name, column)
 
 
-@torch.no_grad()
 def _predict(net: torch.nn.Module, codes: Tensor) -> np.ndarray:
-    return expit(torch.cat([net(part) for part in codes.split(PREDICT_BATCH)]).cpu().numpy())
+    return expit(_logits(net, codes).cpu().numpy())
+
+
+@torch.no_grad()
+def _logits(net: torch.nn.Module, codes: Tensor) -> Tensor:
+    return torch.cat([net(part) for part in codes.split(PREDICT_BATCH)])

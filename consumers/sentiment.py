@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,15 +15,18 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
+from augment import typos
 from augment.measures import Auc, Measure
-from augment.typos import typo, unseen
 from consumers import classification as shared
 from consumers import storage, training
 from consumers.adversarial import Adversary, Settings
 from gan.victim import Victim
 
+Family = Callable[[str, np.random.Generator], str]
 GRID = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # inverse L2 strength C
 LR = {"logistic": 2e-2, "mlp": 2e-3}  # logistic: only for losses that scikit-learn's solver does not have
+RADIUS = 0.3  # of gradient attacks on unit vectors
+SYNONYMS = 14 / 24  # variants by synonyms per variant by typos
 LARGE_SEGMENTS = 3  # the tail is what lies outside the largest few
 
 
@@ -30,14 +35,15 @@ class Sentiment:
 
     model: "logistic" or "mlp" (one hidden layer). C: inverse L2 strength; 0 tunes it on validation AUC.
     balanced: weigh classes equally. loss: "cross-entropy", "l2" or "hinge". adversarial and what follows: see
-    `adversarial.Settings`. variants, attacked_rows: size of the attack pools (each text costs an encoding).
+    `adversarial.Settings`. variants, held_out, attacked_rows: size of the attack pools (each text costs an encoding);
+    synonyms: the lexicon of their synonyms ("wordnet", "cilin", a file), "" for none.
     """
 
     modality: ClassVar[str] = "text"
     metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "clean": ("auc", "macro_f1", "logloss", "ece"),
         "slices": ("auc_tail_segments",),
-        "robust": ("auc_typo", "auc_typo_unseen"),
+        "robust": ("auc_pool", "auc_unseen", "auc_respelt", "auc_pgd", "auc_apgd"),
     }
 
     def __init__(
@@ -55,12 +61,15 @@ class Sentiment:
         radius: float = 0.3,
         trades: bool = False,
         variants: int = 8,
+        synonyms: str = "",
+        held_out: int = 4,
         attacked_rows: int = 300,
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
         self.model, self.C, self.balanced, self.hidden, self.epochs = model, C, balanced, hidden, epochs
-        self.variants, self.attacked_rows, self.seed, self.device = variants, attacked_rows, seed, device
+        self.variants, self.synonyms, self.held_out, self.attacked_rows = variants, synonyms, held_out, attacked_rows
+        self.seed, self.device = seed, device
         self.loss = training.known_loss(loss)
         self.adversarial, self.adv_weight, self.adv_share = adversarial, adv_weight, adv_share
         self.radius, self.trades = radius, trades
@@ -93,7 +102,7 @@ class Sentiment:
         valid_label, valid_vectors = shared.labels(valid), embeddings(valid)
         training.fit(
             net, tensors,
-            lambda net: float(shared.log_loss(valid_label, _predict(net, valid_vectors)).mean()),
+            lambda net: training.mean_loss(self.loss, _logits(net, valid_vectors), valid_label),
             epochs=self.epochs, batch=128, lr=LR[self.model], weight_decay=0.03 / c, seed=self.seed,
             loss=self.loss, adversary=Adversary.of(self.sparring_, net, net.dim, self.seed, self.device),
         )  # fmt: skip
@@ -124,16 +133,23 @@ class Sentiment:
         return _predict(self.net_, embeddings(rows))
 
     def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
-        """Worst-of-pool typos, of the family that generation uses and of one that it never does."""
+        """Worst-of-pool variants: typos (and synonyms), and two families that generation never uses."""
         rng = np.random.default_rng(seed)
         rows = rng.choice(len(test), size=min(self.attacked_rows, len(test)), replace=False)
-        pool = test.select(["row_id", "text", "label"]).take(pa.array(np.sort(rows).repeat(self.variants)))
-        texts = pool["text"].to_pylist()
-        families = {"typo": typo, "typo_unseen": unseen}
-        return {
-            name: pool.set_column(1, "text", pa.array([family(text, rng) for text in texts], pa.string()))
-            for name, family in families.items()
+        chosen = test.select(["row_id", "text", "label"]).take(pa.array(np.sort(rows)))
+        pool: list[Family] = [typos.typo] * self.variants
+        if self.synonyms:
+            from augment.lexicon import lexicon, replace_words
+
+            words = lexicon(self.synonyms)
+            synonym = partial(replace_words, lexicon=words, rate=typos.RATE)
+            pool += [lambda text, rng: synonym(text, rng=rng)] * round(SYNONYMS * self.variants)
+        pools: dict[str, list[Family]] = {
+            "pool": pool,
+            "unseen": [typos.unseen] * self.held_out,
+            "respelt": [typos.respelt] * self.held_out,
         }
+        return {name: _variants(chosen, families, rng) for name, families in pools.items()}
 
     def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
         label, probability = shared.labels(test), self.predict(test)
@@ -142,6 +158,10 @@ class Sentiment:
         if self.large_segments_:
             tail = ~np.isin(test["segment"].to_numpy(zero_copy_only=False), self.large_segments_)
             measures["auc_tail_segments"] = Auc(label[tail], probability[tail])
+        if attacked:
+            chosen = slice(0, self.attacked_rows)
+            x = torch.from_numpy(embeddings(test)[chosen]).to(self.device)
+            measures |= shared.embedding_attacks(self.net_.head, x, label[chosen], RADIUS)
         return measures | shared.attacked_measures(attacked, self.predict)
 
     def as_victim(self) -> Victim:
@@ -202,13 +222,24 @@ class _Flat(nn.Module):
     forward = head
 
 
+def _variants(rows: pa.Table, families: Sequence[Family], rng: np.random.Generator) -> pa.Table:
+    """Each row once by each of the families."""
+    wide = rows.take(pa.array(np.arange(len(rows)).repeat(len(families))))
+    makers = itertools.cycle(families)
+    texts = [make(text, rng) for text, make in zip(wide["text"].to_pylist(), makers, strict=False)]
+    return wide.set_column(1, "text", pa.array(texts, pa.string()))
+
+
 def embeddings(rows: pa.Table) -> np.ndarray:
     """float32[n, D] of the `embedding` column, whether its lists are of fixed size or not."""
     flat = pa.concat_arrays([chunk.flatten() for chunk in rows["embedding"].chunks])
     return flat.to_numpy(zero_copy_only=False).reshape(len(rows), -1).copy()  # Arrow memory is read-only
 
 
-@torch.no_grad()
 def _predict(net: nn.Module, vectors: np.ndarray) -> np.ndarray:
-    device = next(net.parameters()).device
-    return expit(net(torch.tensor(vectors).to(device)).cpu().numpy())
+    return expit(_logits(net, vectors).cpu().numpy())
+
+
+@torch.no_grad()
+def _logits(net: nn.Module, vectors: np.ndarray) -> torch.Tensor:
+    return net(torch.tensor(vectors).to(next(net.parameters()).device))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +19,11 @@ def known_loss(name: str) -> str:
     if name not in LOSSES:
         raise UsageError(f"unknown loss '{name}'{suggest(name, LOSSES)}")
     return name
+
+
+def mean_loss(name: str, logit: Tensor, label: np.ndarray) -> float:
+    """Of validation rows, by the loss that the model trains with: another may prefer another epoch."""
+    return float(LOSSES[name](logit, torch.from_numpy(label).to(logit.device)).mean())
 
 
 def fit(

@@ -6,10 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment.typos import typo, unseen
+from augment.typos import RATE, homophones, look_alike, respelt, spacing, typo, unseen, word_drop
 
 ENGLISH = "I really love this dress, the colour is beautiful and it fits perfectly around the waist"
 CHINESE = "房间不错，有电脑，可以免费上网，服务员态度也很好，下次还会再来住的"
+
+
+HELD_OUT = [unseen, respelt]
+FAMILIES = [typo, spacing, look_alike, word_drop, *HELD_OUT]
 
 
 @pytest.mark.parametrize("family", [typo, unseen])
@@ -29,11 +33,30 @@ def test_nothing_to_change_is_left_alone_or_stays_text(text):
         assert isinstance(unseen(text, np.random.default_rng(seed)), str)
 
 
-def test_the_held_out_family_shares_no_edit_with_the_one_used_for_generation():
-    copies = {typo(ENGLISH, np.random.default_rng(seed)) for seed in range(200)}
-    held_out = {unseen(ENGLISH, np.random.default_rng(seed)) for seed in range(200)}
-    assert not copies & held_out - {ENGLISH}
-    assert not any(set("430$7189*~^") & set(copy) for copy in copies)
+@pytest.mark.parametrize("held_out", HELD_OUT)
+@pytest.mark.parametrize("family", [typo, spacing, look_alike, word_drop])
+@pytest.mark.parametrize("text", [ENGLISH, CHINESE])
+def test_the_held_out_families_share_no_copy_with_those_used_for_generation(family, held_out, text):
+    copies = {family(text, np.random.default_rng(seed)) for seed in range(200)}
+    others = {held_out(text, np.random.default_rng(seed)) for seed in range(200)}
+    assert not copies & others - {text}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_changes_english(family):
+    copies = [family(ENGLISH, np.random.default_rng(seed), RATE) for seed in range(50)]
+    assert sum(copy != ENGLISH for copy in copies) > 35
+
+
+def test_words_are_spelt_as_they_sound():
+    assert respelt("you", np.random.default_rng(0), 1.0) == "u"
+    assert "nite" in {respelt("night", np.random.default_rng(seed), 1.0) for seed in range(20)}
+
+
+def test_homophones_sound_the_same():
+    changed = homophones("他在家", np.random.default_rng(0), {"他": "她它", "在": "再"}, 2.0)
+    assert changed[0] in "她它"
+    assert changed[1:] == "再家"
 
 
 def test_the_rate_says_how_many_words_change():
@@ -44,7 +67,7 @@ def test_the_rate_says_how_many_words_change():
 
 @given(st.text().filter(lambda text: "\0" not in text), st.integers(0, 2**32), st.floats(0, 1))
 def test_any_text_gives_text_and_rate_zero_changes_nothing(text, seed, rate):
-    for family in (typo, unseen):
+    for family in FAMILIES:
         assert "\0" not in family(text, np.random.default_rng(seed), rate)
         assert family(text, np.random.default_rng(seed), 0.0) == text
 

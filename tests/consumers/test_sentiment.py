@@ -5,6 +5,7 @@ import torch
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import StandardScaler
 
+from augment.errors import UsageError
 from augment.samples import sample_schema
 from consumers import Sentiment
 from gan.victim import Condition
@@ -48,10 +49,10 @@ def mix_of(vectors, label, weight=1.0):
 def test_both_models_learn_and_measure_everything_they_promise(rows, model):
     train, valid, test = rows
     fitted = Sentiment(model=model).fit(train, valid)
-    attacked = {"typo": test, "typo_unseen": test}
+    attacked = {"pool": test, "unseen": test, "respelt": test}
     measures = fitted.evaluate(test, attacked)
     assert measures["auc"].value() > 0.97
-    assert measures["auc_typo"].value() == pytest.approx(measures["auc"].value())  # one variant: the text itself
+    assert measures["auc_pool"].value() == pytest.approx(measures["auc"].value())  # one variant: the text itself
     assert set(measures) == {m for group in Sentiment.metrics.values() for m in group}
 
 
@@ -62,7 +63,7 @@ def test_worst_of_pool_takes_the_variant_the_model_likes_least(rows):
         test.column_names.index("embedding"), "embedding", embedded(-np.stack(test["embedding"].to_pylist()))
     )
     pool = pa.concat_tables([test, flipped])
-    assert model.evaluate(test, {"typo": pool})["auc_typo"].value() < 0.1
+    assert model.evaluate(test, {"pool": pool})["auc_pool"].value() < 0.1
 
 
 def test_settings_are_chosen_on_validation_rows_alone(rows):
@@ -99,11 +100,35 @@ def test_attacks_keep_labels_and_are_repeatable(rows):
     pools, again = model.attacks(test, 1), model.attacks(test, 1)
     for name, pool in pools.items():
         assert pool.equals(again[name])
-        assert len(pool) == 60
+        assert len(pool) == 20 * (3 if name == "pool" else 4)
         assert len(set(pool["row_id"].to_pylist())) == 20
-    assert not set(pools["typo"]["text"].to_pylist()) & set(pools["typo_unseen"]["text"].to_pylist()) - set(
-        test["text"].to_pylist()
-    )
+    known = set(test["text"].to_pylist())
+    assert not set(pools["pool"]["text"].to_pylist()) & set(pools["unseen"]["text"].to_pylist()) - known
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "l2", "hinge"])
+@pytest.mark.parametrize("adversarial", ["", "fgm", "vat+mixup"])
+def test_every_loss_learns_plainly_and_adversarially(rows, loss, adversarial):
+    train, valid, test = rows
+    model = Sentiment(loss=loss, adversarial=adversarial, C=1.0, epochs=60).fit(train, valid)
+    assert model.evaluate(test, {})["auc"].value() > 0.95
+    again = Sentiment(loss=loss, adversarial=adversarial, C=1.0, epochs=60).fit(train, valid)
+    np.testing.assert_array_equal(model.predict(test), again.predict(test))
+
+
+@pytest.mark.parametrize("family", ["fgm", "pgd", "freelb", "vat"])
+def test_gradient_training_withstands_gradients(rows, family):
+    train, valid, test = rows
+    options = {"model": "mlp", "C": 1.0, "epochs": 60}
+    attacked = {"pool": test, "unseen": test, "respelt": test}
+    plain = Sentiment(**options).fit(train, valid).evaluate(test, attacked)
+    hard = Sentiment(adversarial=family, radius=0.3, adv_share=1.0, **options).fit(train, valid)
+    assert hard.evaluate(test, attacked)["auc_apgd"].value() > plain["auc_apgd"].value()
+
+
+def test_field_families_are_refused_where_there_are_no_fields(rows):
+    with pytest.raises(UsageError, match="'masking' changes categorical fields"):
+        Sentiment(adversarial="masking").fit(rows[0], rows[1])
 
 
 def test_the_victim_is_differentiable_and_centred_on_the_prior(rows):

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from augment.errors import UsageError
+from consumers import ClickModel
+from consumers.adversarial import FAMILIES
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_trains_and_a_seed_repeats_it(clicks, family):
+    train, valid, test = clicks
+    models = [ClickModel(adversarial=family, weight_decay=0.03, epochs=2).fit(train, valid) for _ in range(2)]
+    np.testing.assert_array_equal(models[0].predict(test), models[1].predict(test))
+    plain = ClickModel(weight_decay=0.03, epochs=2).fit(train, valid)
+    assert np.abs(plain.predict(test) - models[0].predict(test)).max() > 1e-4
+    assert models[0].evaluate(test, {})["auc"].value() > plain.evaluate(test, {})["auc"].value() - 0.1
+
+
+def test_masking_withstands_missing_fields(clicks):
+    train, valid, test = clicks
+    options = {"weight_decay": 0.03, "epochs": 6}
+    plain = ClickModel(**options).fit(train, valid)
+    attacked = plain.attacks(test, 0)
+    masked = ClickModel(adversarial="masking", adv_share=1.0, **options).fit(train, valid)
+    before, after = (model.evaluate(test, attacked)["auc_masked"].value() for model in (plain, masked))
+    assert after > before
+
+
+@pytest.mark.parametrize("loss", ["l2", "hinge"])
+def test_other_losses_learn_too(clicks, loss):
+    train, valid, test = clicks
+    assert ClickModel(loss=loss, weight_decay=0.03).fit(train, valid).evaluate(test, {})["auc"].value() > 0.6
+
+
+def test_the_divergence_of_trades_needs_no_label(clicks):
+    train, valid, test = clicks
+    models = [ClickModel(adversarial="fgm", trades=t, weight_decay=0.03, epochs=2) for t in (False, True)]
+    first, second = (model.fit(train, valid).predict(test) for model in models)
+    assert np.abs(first - second).max() > 1e-3
+
+
+def test_unknown_names_get_a_suggestion():
+    with pytest.raises(UsageError, match="did you mean 'masking'"):
+        ClickModel(adversarial="maskng+fgm")
+    with pytest.raises(UsageError, match="did you mean 'hinge'"):
+        ClickModel(loss="hing")
