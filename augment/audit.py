@@ -22,7 +22,9 @@ SLACK = 1e-5  # gates judge float64, the table holds float32
 # What is wrong → what every row must satisfy; NULL does not satisfy, and NaN sorts above every number.
 CHECKS = {
     "sample_id is not 24 hexadecimal digits": "regexp_full_match(sample_id, '[0-9a-f]{24}')",
-    "task, run or encoder is not that of the manifest": "task = $task AND run = $run AND encoder = $encoder",
+    "task, run or encoder is not that of the manifest": (
+        "task = $task AND run = $run AND list_contains($encoders, encoder)"
+    ),
     "no strategy": "strategy <> ''",
     "label outside [0, 1]": "label BETWEEN 0 AND 1",
     "weight is not a positive number": "weight > 0 AND isfinite(weight)",
@@ -119,7 +121,7 @@ def _limits(manifest: Manifest) -> dict[str, object]:
     return {
         "task": manifest.task,
         "run": manifest.run,
-        "encoder": manifest.encoder,
+        "encoders": manifest.encoders,
         "dim": manifest.dim,
         "easiest": easiest,
         "hardest": hardest,

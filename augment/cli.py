@@ -238,11 +238,52 @@ def show(output: Path, version: str, as_json: bool) -> None:
         click.echo(found.manifest.dump().decode())
         return
     result = found.manifest.result
-    click.echo(f"{dataset.root} {found.status}, run {found.run}, {found.created}\nencoder {found.manifest.encoder}")
+    click.echo(
+        f"{dataset.root} {found.status}, run {found.run}, {found.created}\nencoder {', '.join(found.manifest.encoders)}"
+    )
     for path, digest in found.manifest.inputs.items():
         click.echo(f"input {path} sha256 {digest[:16]}")
     click.echo(_table(result["verdict"]))
     click.echo(result["reason"])
+
+
+@cli.command()
+@click.argument("recipe")
+@click.option("--task", "tasks", multiple=True, help="Only this task; may be given several times.")
+@click.option("--trials", type=click.IntRange(1), default=40, show_default=True, help="For the mix, and for the plain.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Limit for each of the two.")
+@click.option("--seeds", type=click.IntRange(1), default=2, show_default=True, help="Trainings per trial.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Write the winning recipe here.")
+@device_options
+@json_option
+def search(
+    recipe: str, tasks: tuple[str, ...], trials: int, minutes: float | None, seeds: int, out: Path, device: str,
+    threads: int | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Search shares, strengths, gates and consumer settings for RECIPE on validation rows; resumes when stopped.
+
+    The plain consumer gets as many trials as the portfolio. The evidence is written beside the winning recipe.
+    """
+    from augment import search as searching
+
+    if out.exists():
+        raise UsageError(f"{out} exists; choose another name")
+    wanted = _recipe(recipe)
+    found = searching.search(
+        wanted, trials=trials, minutes=minutes, seeds=seeds, device=device, threads=threads, tasks=tasks
+    )
+    evidence = searching.write(wanted, found, out)
+    if as_json:
+        click.echo(json.dumps({"recipe": str(out), "evidence": str(evidence), "tasks": [f.evidence() for f in found]}))
+        return
+    for result in found:
+        click.echo(f"{result.task} (validation rows): {'':8}" + "".join(f"{name:>10}" for name in searching.OBJECTIVES))
+        for name, trial in (("plain", result.best_plain), ("portfolio", result.best)):
+            values = "none as good on clean data" if trial is None else "".join(
+                f"{trial.values[o]:10.4f}" for o in searching.OBJECTIVES
+            )  # fmt: skip
+            click.echo(f"  {name:24}{values}")
+    click.echo(f"wrote {out} and {evidence}; `sparring run {out}` says whether it holds on test rows")
 
 
 @cli.command()

@@ -9,6 +9,7 @@ import pyarrow as pa
 import torch
 
 from augment.anchors import Anchors, Bank
+from augment.modalities import margins_to_losses
 from augment.recipe import Gates
 from augment.validity import Validity
 from gan.victim import Victim
@@ -85,7 +86,7 @@ class Gatekeeper:
         nearest = self._anchors.embedding[neighbours[:, 0]]
         novelty = 1 - _cosine(candidates.embedding, nearest)
         hardness = self.hardness(candidates.anchor, candidates.embedding, candidates.label)
-        easy, hard = np.log1p(np.exp(-np.array(self._gates.band)[::-1]))  # margins to losses
+        easy, hard = margins_to_losses(self._gates.band)
         fails = [
             ~np.isfinite(candidates.embedding).all(axis=1) | ~np.isfinite(hardness),
             plausibility < self._gates.min_plausibility,

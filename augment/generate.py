@@ -32,6 +32,15 @@ class Tally:
     hardness: list[float] = field(default_factory=list)
     novelty: list[float] = field(default_factory=list)
 
+    def add(self, other: Tally) -> None:
+        """Count another round's proposals in."""
+        self.proposed += other.proposed
+        self.kept += other.kept
+        self.refused += other.refused
+        self.false_negatives += other.false_negatives
+        self.hardness += other.hardness
+        self.novelty += other.novelty
+
 
 @dataclass(frozen=True)
 class Maker:

@@ -6,10 +6,9 @@ import hashlib
 import inspect
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,7 @@ class Job:
         self.task: Task = self.recipe.tasks[self.name]
         self.source = self.recipe.sources[self.task.source]
         self.consumer: type[Consumer] = consumer_class(self.task.consumer)
-        self.make: Callable[[int], Consumer] = partial(_make, self.consumer, self.task, self.device, self.name)
+        self.make_with({**self.task.mix_options}, 0)  # an unknown option is said now, not after an hour
         check_metrics(self.consumer, self.task.verdict, f"tasks.{self.name}")
         for strategy in self.task.strategies:
             options = self.task.strategy_options.get(strategy, {})
@@ -72,6 +71,22 @@ class Job:
         self.digest = digest({**self.settings, "inputs": self.inputs, "versions": self.versions, "name": self.name})
         self.folder = Path(self.recipe.output) / self.name
         self.dataset = Dataset(self.folder)
+
+    def make(self, seed: int) -> Consumer:
+        """The consumer as the recipe has it, untrained."""
+        return self.make_with({}, seed)
+
+    def make_on_mix(self, seed: int) -> Consumer:
+        """The consumer that trains on the mix."""
+        return self.make_with(self.task.mix_options, seed)
+
+    def make_with(self, options: Mapping[str, Any], seed: int) -> Consumer:
+        """The consumer with `options` before the recipe's. Raises UsageError for one that it does not have."""
+        known = list(inspect.signature(self.consumer).parameters)
+        for option in (options := {**self.task.options, **options}):
+            if option not in known:
+                raise UsageError(f"tasks.{self.name}.options: unknown option '{option}'{suggest(option, known)}")
+        return self.consumer(**options, seed=seed, device=self.device)
 
     @property
     def seeds(self) -> list[int]:
@@ -100,9 +115,12 @@ def read(job: Job, work: Path) -> Material:
         attach = text.attach
     train, valid, test = (attach(pq.read_table(path)) for path in (splits.train, splits.valid, splits.test))
     unlabelled = attach(pq.read_table(splits.unlabelled)) if splits.unlabelled else None
-    attacked = job.make(job.recipe.seed).attacks(test, job.recipe.seed)
-    attacked = {name: attach(rows) for name, rows in attacked.items()}
-    return Material(splits, Arena(train, valid, test, attacked), unlabelled, text)
+
+    def attack(rows: pa.Table) -> dict[str, pa.Table]:
+        made = job.make(job.recipe.seed).attacks(rows, job.recipe.seed)
+        return {name: attach(variants) for name, variants in made.items()}
+
+    return Material(splits, Arena(train, valid, test, attack), unlabelled, text)
 
 
 def resolve_device(device: str, threads: int | None) -> str:
@@ -121,14 +139,6 @@ def open_job(recipe: Recipe, name: str, device: str, threads: int | None) -> Job
     if name not in recipe.tasks:
         raise UsageError(f"recipe '{recipe.name}' has no task '{name}'{suggest(name, recipe.tasks)}")
     return Job(recipe, name, resolve_device(device, threads))
-
-
-def _make(consumer: type[Consumer], task: Task, device: str, name: str, seed: int) -> Consumer:
-    known = list(inspect.signature(consumer).parameters)
-    for option in task.options:
-        if option not in known:
-            raise UsageError(f"tasks.{name}.options: unknown option '{option}'{suggest(option, known)}")
-    return consumer(**task.options, seed=seed, device=device)
 
 
 @contextmanager

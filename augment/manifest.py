@@ -26,7 +26,7 @@ class Manifest:
     status: str  # "published" or "rejected"
     settings: dict[str, Any]  # the recipe's part for this task
     inputs: dict[str, str]  # file or query → sha256
-    encoder: str
+    encoders: list[str]  # one per round of generation
     dim: int
     seed: int
     packages: dict[str, str]

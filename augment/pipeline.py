@@ -15,25 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from augment import report
-from augment.anchors import Anchors, build_bank
 from augment.dataset import Dataset, Stage, locked
-from augment.errors import Refused, UsageError, suggest
-from augment.gates import Gatekeeper
-from augment.generate import Maker, Tally
+from augment.errors import Refused, UsageError
+from augment.generate import Tally
 from augment.job import Job, Material, digest, open_job, read, resolve_device, work_folder
 from augment.manifest import Manifest
-from augment.modalities import Modality
-from augment.modalities.behaviour import Behaviour
-from augment.modalities.fields import Fields
 from augment.plugins import Consumer
 from augment.progress import bar, say
 from augment.recipe import Recipe
-from augment.strategies import Workshop, build
-from augment.study import fit_seeds, judge, strongest_baseline
-from augment.validity import LabelValidity, RankingValidity, Validity
+from augment.studio import Studio
+from augment.study import fit_seeds, judge, robustness, strongest_baseline
 from augment.verdict import Comparison, Verdict
 
 RUNNING = ".run-"  # prefix of a run's scratch folder
@@ -75,7 +68,7 @@ def _run_task(job: Job) -> dict[str, Any]:
         generated = generate(job, material, real[0], stage, work)
         samples = stage.read()
         say(f"{job.name}: training on the mix, with {len(samples):,} samples")
-        mix = fit_seeds(job.make, job.seeds, arena, samples)
+        mix = fit_seeds(job.make_on_mix, job.seeds, arena, samples)
         baseline = strongest_baseline(job.consumer, job.seeds, arena, job.device)
         say(f"{job.name}: evaluating on {len(arena.test):,} test rows")
         verdict = judge(real, mix, baseline, arena, job.task.verdict, job.recipe.seed)
@@ -103,7 +96,8 @@ def _conclude(job: Job, material: Material, generated: Generated, stage: Stage, 
         "strategies": {name: _summary(tally) for name, tally in tallies.items()},
         "gates": dict(refused),
         "histograms": {"hardness": _histogram(generated.real_hardness, tallies)},
-        "encoder": generated.modality.encoder,
+        "encoder": ", ".join(generated.encoders),
+        "rounds": generated.rounds,
     }
     manifest = Manifest(
         run=job.digest,
@@ -111,8 +105,8 @@ def _conclude(job: Job, material: Material, generated: Generated, stage: Stage, 
         status=status,
         settings=job.settings,
         inputs=job.inputs,
-        encoder=generated.modality.encoder,
-        dim=generated.modality.dim,
+        encoders=generated.encoders,
+        dim=generated.dim,
         seed=job.recipe.seed,
         packages=job.versions,
         gates=job.task.gates.model_dump(mode="json"),
@@ -129,70 +123,62 @@ def _conclude(job: Job, material: Material, generated: Generated, stage: Stage, 
 
 @dataclass(frozen=True)
 class Generated:
-    modality: Modality
+    encoders: list[str]  # one per round: a victim's id tables are its own
+    dim: int
     tallies: dict[str, Tally]
     anchors: int
     real_hardness: np.ndarray  # of the anchors themselves, for the report
+    rounds: int
 
 
 def generate(job: Job, material: Material, victim: Consumer, stage: Stage, work: Path) -> Generated:
-    """Propose, judge and stage samples. Sees training rows only: `material.arena.test` is never touched here.
+    """Propose, judge and stage samples, in rounds: each further one spars with a victim trained on the mix so far.
 
-    Raises Refused when too few proposals pass the gates.
+    Stops before a round when the last one left the robust metrics on validation rows no better.
+    Sees training and validation rows only. Raises Refused when too few proposals pass the gates.
     """
-    task, seed = job.task, job.recipe.seed
-    modality, train = _modality(job, material, victim)
-    rows = modality.anchors(train)
-    rng = np.random.default_rng(seed)
-    if len(rows) > task.generator.anchors:
-        rows = rows.take(pa.array(np.sort(rng.choice(len(rows), task.generator.anchors, replace=False))))
-    embedding = modality.encode(rows)
-    validity = _validity(job, rows, embedding)
-    anchors = Anchors(rows, embedding, validity.label, modality.describe(rows, validity.label, rng), job.device)
-    bank = build_bank(anchors, modality, task.generator.bank, task.generator.variants, rng)
-    frozen = victim.as_victim()
-    gatekeeper = Gatekeeper(anchors, bank, validity, frozen, task.gates)
-    maker = Maker(
-        job.name, job.digest, task.weight, task.gates.keep == "hardest", modality, anchors, validity, gatekeeper
-    )
-    workshop = Workshop(modality, anchors, bank, frozen, task.gates.band, task.generator, work, seed)
-    tallies: dict[str, Tally] = {}
-    total = sum(task.strategies.values())
-    for number, (name, share) in enumerate(task.strategies.items()):
+    task = job.task
+    tallies: dict[str, Tally] = {name: Tally() for name in task.strategies}
+    encoders: list[str] = []
+    rounds = task.generator.rounds
+    studio = Studio(job, material, victim, work)
+    best = robustness(victim, material.arena, task.verdict) if rounds > 1 else 0.0
+    hardness = studio.real_hardness()
+    for number in range(rounds):
+        if number:
+            say(f"{job.name}: round {number + 1}, a new victim on the mix so far")
+            victim = job.make_on_mix(job.seeds[0]).fit(material.arena.train, material.arena.valid, stage.read())
+            found = robustness(victim, material.arena, task.verdict)
+            if found <= best:
+                say(f"{job.name}: the last round brought nothing on validation rows; no more rounds")
+                break
+            best = found
+            studio = Studio(job, material, victim, _subfolder(work, f"round{number}"))
+        encoders.append(studio.modality.encoder)
+        _one_round(job, studio, stage, tallies, number)
+    return Generated(encoders, studio.modality.dim, tallies, len(studio.anchors), hardness, len(encoders))
+
+
+def _one_round(job: Job, studio: Studio, stage: Stage, tallies: dict[str, Tally], number: int) -> None:
+    task = job.task
+    total = sum(task.strategies.values()) * task.generator.rounds
+    for place, (name, share) in enumerate(task.strategies.items()):
         wanted = round(task.samples * share / total)
         say(f"{job.name}: {name}, {wanted:,} samples wanted")
-        strategy = build(name, workshop, task.strategy_options.get(name, {}))
-        tally = tallies[name] = Tally()
+        tally = Tally()
         with bar(wanted, name, "sample") as shown:
-            for table in maker.samples(name, strategy, wanted, seed + number, tally):
+            for table in studio.samples(name, wanted, tally, place + number * len(task.strategies)):
                 stage.write(table)
                 shown.update(len(table))
         if tally.kept < task.gates.min_kept_share * max(1, tally.proposed):
             raise Refused(f"{job.name}: the gates kept {tally.kept} of {tally.proposed} proposals by '{name}'")
-    hardness = gatekeeper.hardness(np.arange(len(anchors)), embedding)
-    return Generated(modality, tallies, len(anchors), hardness)
+        tallies[name].add(tally)
 
 
-def _modality(job: Job, material: Material, victim: Consumer) -> tuple[Modality, pa.Table]:
-    """The task's modality, in the space the victim was trained in, and the training rows it may start from."""
-    train = material.arena.train
-    if material.text:
-        unlabelled = material.unlabelled
-        return material.text, train if unlabelled is None else pa.concat_tables([train, unlabelled])
-    if job.consumer.modality == "fields":
-        return Fields(victim.tables(), train), train
-    if job.consumer.modality == "behaviour":
-        return Behaviour(victim.tables()), train
-    modalities = ("text", "fields", "behaviour")
-    raise UsageError(f"consumer '{job.task.consumer}' has modality '{job.consumer.modality}'"
-                     + suggest(job.consumer.modality, modalities))  # fmt: skip
-
-
-def _validity(job: Job, rows: pa.Table, embedding: np.ndarray) -> Validity:
-    if job.consumer.modality == "behaviour":
-        return RankingValidity(rows, job.task.gates.false_negative_share, job.recipe.seed)
-    label = rows["label"].to_numpy().astype(np.float32)  # null becomes NaN
-    return LabelValidity(embedding, label, job.recipe.seed)
+def _subfolder(work: Path, name: str) -> Path:
+    folder = work / name
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def generate_only(
@@ -225,7 +211,7 @@ def train(recipe: Recipe, name: str, folder: Path, *, version: str = "current", 
     samples = job.dataset.read(published.version).to_table()
     with work_folder(job) as work:
         arena = read(job, work).arena
-        job.make(job.recipe.seed).fit(arena.train, arena.valid, samples).save(folder)
+        job.make_on_mix(job.recipe.seed).fit(arena.train, arena.valid, samples).save(folder)
     (folder / "mix.json").write_text(
         json.dumps({"path": str(job.folder), "version": published.version, "run": published.run})
     )

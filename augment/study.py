@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import pyarrow as pa
 
@@ -17,12 +18,23 @@ from augment.verdict import Verdict, compare, decide
 
 @dataclass(frozen=True)
 class Arena:
-    """One task's real rows, ready to train on. `test` and `attacked` are read by `judge` alone."""
+    """One task's real rows, ready to train on. `test` and `attacked` are read by `judge` alone.
+
+    attack: perturbed copies of rows, as `Consumer.attacks` makes them; made, and encoded, when first asked for.
+    """
 
     train: pa.Table
     valid: pa.Table
     test: pa.Table
-    attacked: Mapping[str, pa.Table]
+    attack: Callable[[pa.Table], Mapping[str, pa.Table]]
+
+    @cached_property
+    def attacked(self) -> Mapping[str, pa.Table]:
+        return self.attack(self.test)
+
+    @cached_property
+    def attacked_valid(self) -> Mapping[str, pa.Table]:
+        return self.attack(self.valid)
 
 
 def check_metrics(consumer: type[Consumer], settings: VerdictSettings, where: str) -> None:
@@ -31,6 +43,13 @@ def check_metrics(consumer: type[Consumer], settings: VerdictSettings, where: st
     for metric in (*settings.clean, *settings.improve):
         if metric not in known:
             raise UsageError(f"{where}.verdict: unknown metric '{metric}'{suggest(metric, known)}")
+
+
+def robustness(model: Consumer, arena: Arena, settings: VerdictSettings) -> float:
+    """Mean of the metrics to improve, on validation rows and attacks on them; higher is better."""
+    measures = model.evaluate(arena.valid, arena.attacked_valid)
+    signed = [measures[m].value() * (1 if measures[m].better_is == "higher" else -1) for m in settings.improve]
+    return sum(signed) / len(signed)
 
 
 def fit_seeds(make: Callable[[int], Consumer], seeds: list[int], arena: Arena, mix: pa.Table | None) -> list[Consumer]:

@@ -47,6 +47,17 @@ class ClickModel:
         "robust": ("auc_masked", "auc_masked_ids", "auc_swapped", "auc_pgd", "auc_apgd"),
     }
 
+    space: ClassVar[Mapping[str, tuple]] = {
+        "weight_decay": GRID,
+        "lr": (1e-3, 2e-3, 4e-3),
+        "dim": (4, 8, 16),
+    }
+    mix_space: ClassVar[Mapping[str, tuple]] = {
+        "adversarial": ("", "masking+swaps+live", "masking+swaps+fgm"),
+        "adv_share": (0.5, 1.0),
+        "radius": (0.1, 0.3),
+    }
+
     def __init__(
         self,
         *,

@@ -46,6 +46,9 @@ class Sentiment:
         "robust": ("auc_pool", "auc_unseen", "auc_respelt", "auc_pgd", "auc_apgd"),
     }
 
+    space: ClassVar[Mapping[str, tuple]] = {"C": GRID, "balanced": (False, True)}
+    mix_space: ClassVar[Mapping[str, tuple]] = {}
+
     def __init__(
         self,
         *,

@@ -69,3 +69,9 @@ def codes(column: pa.ChunkedArray) -> np.ndarray:
     """int64[n] codes of a string column in order of first appearance; null is one value more."""
     encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
     return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def margins_to_losses(band: tuple[float, float]) -> tuple[float, float]:
+    """The victim's losses softplus(−m) at the ends of a band of margins: the easiest, and the hardest."""
+    easiest, hardest = np.log1p(np.exp(-np.array(band)[::-1]))
+    return float(easiest), float(hardest)

@@ -165,7 +165,7 @@ def check(name: str, modality: str, options: Mapping[str, Any], where: str) -> N
         raise UsageError(f"{where}: strategy '{name}' serves {serves}, not {modality}; see `sparring strategies`")
     if entry.missing:
         raise UsageError(f"{where}: strategy '{name}' is not available here: {entry.missing}")
-    known = _options(entry)
+    known = options_of(name)
     for option in options:
         if option not in known:
             raise UsageError(f"{where}.strategy_options.{name}: unknown option '{option}'{suggest(option, known)}")
@@ -178,7 +178,7 @@ def listing() -> list[dict[str, Any]]:
             "name": name,
             "what": entry.what,
             "serves": list(entry.modalities),
-            "options": _options(entry),
+            "options": options_of(name),
             "available": not entry.missing,
             "missing": entry.missing,
         }
@@ -192,8 +192,9 @@ def build(name: str, workshop: Workshop, options: Mapping[str, Any]) -> Strategy
     return _class(entry)(workshop, **entry.fixed, **options)
 
 
-def _options(entry: Entry) -> dict[str, Any]:
-    """What a recipe may set: the constructor's parameters, with their defaults."""
+def options_of(name: str) -> dict[str, Any]:
+    """What a recipe may set of a strategy: its constructor's parameters, with their defaults."""
+    entry = STRATEGIES[name]
     if entry.package and find_spec(entry.package) is None:
         return {}
     parameters = inspect.signature(_class(entry)).parameters

@@ -42,7 +42,7 @@ def publish(root, run, shards):
             stage.write(samples(run, first, rows))
             assert stage.files  # asking for them ends a shard: these tests need several
         manifest = Manifest(
-            run=run, task="t", status="published", settings={}, inputs={}, encoder="e@1", dim=DIM, seed=0,
+            run=run, task="t", status="published", settings={}, inputs={}, encoders=["e@1"], dim=DIM, seed=0,
             packages={}, gates={}, result={}, files=stage.files, parent=dataset.current(),
         )  # fmt: skip
         return dataset.publish(stage, manifest)

@@ -1,0 +1,319 @@
+"""The portfolio search: which samples, how many and how hard, and which settings of the consumer, on validation rows.
+
+Samples are made once per strategy and strength, behind gates as wide as the search may want. A trial then picks from
+these pools and trains the consumer, so its price is one training. The plain consumer gets as many trials over its own
+settings. Test rows are never read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from augment.errors import BadInput, UsageError
+from augment.generate import Tally
+from augment.job import Job, digest, read, resolve_device, work_folder
+from augment.modalities import margins_to_losses
+from augment.plugins import Consumer
+from augment.progress import bar, say
+from augment.recipe import Recipe, Task
+from augment.strategies import options_of
+from augment.studio import Studio
+from augment.study import Arena
+
+SHARES = (0.0, 0.25, 0.5, 1.0)
+STRENGTHS = (0.5, 1.0, 1.5)
+SIZES = (0.25, 0.5, 1.0)  # of the recipe's `samples`
+WEIGHTS = (0.1, 0.25, 0.5, 1.0)
+BANDS = ((-0.5, 1.5), (-2.0, 2.5), (-4.0, 4.0), (-6.0, 6.0))
+AGREEMENTS = (0.5, 0.7, 0.85)
+FILTERS = (0.0, 0.02, 0.05, 0.1)  # share of a user's likeliest items that are no negatives
+OBJECTIVES = ("clean", "robust", "slices")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One trial's portfolio; without shares, no mix at all."""
+
+    shares: dict[str, float] = field(default_factory=dict)
+    strengths: dict[str, float] = field(default_factory=dict)
+    size: float = 1.0
+    weight: float = 1.0
+    band: tuple[float, float] = (-6.0, 6.0)
+    agreement: float = 0.5
+    filter: float = 0.05
+    options: dict[str, Any] = field(default_factory=dict)  # of the consumer
+
+
+@dataclass(frozen=True)
+class Trial:
+    number: int
+    choice: Choice
+    values: dict[str, float]  # objective → mean over seeds on validation rows, higher is better
+
+
+class Pools:
+    """Gated samples of every strategy at every strength."""
+
+    def __init__(self, job: Job, studio: Studio) -> None:
+        self._job, self._studio = job, studio
+        self._tables: dict[tuple[str, float], pa.Table] = {}
+        for name in job.task.strategies:
+            has = "strength" in options_of(name)
+            for strength in STRENGTHS if has else (1.0,):
+                self._tables[name, strength] = self._make(name, strength, has)
+
+    @property
+    def strong(self) -> set[str]:
+        """Strategies that have a strength."""
+        return {name for name, strength in self._tables if strength != 1.0}
+
+    def _make(self, name: str, strength: float, has: bool) -> pa.Table:
+        wanted, tally = self._job.task.samples // 2 + 1, Tally()
+        options = {"strength": strength} if has else {}
+        with bar(wanted, f"{name} {strength:g}", "sample") as shown:
+            tables = []
+            for table in self._studio.samples(name, wanted, tally, len(self._tables), options):
+                tables.append(table)
+                shown.update(len(table))
+        say(f"{self._job.name}: {name} at strength {strength:g}: {tally.kept:,} of {tally.proposed:,} pass")
+        return pa.concat_tables(tables) if tables else self._studio.nothing()
+
+    def mix(self, choice: Choice) -> pa.Table | None:
+        total = sum(choice.shares.values())
+        if not total:
+            return None
+        easiest, hardest = margins_to_losses(choice.band)
+        parts = []
+        for name, share in choice.shares.items():
+            pool = self._tables[name, choice.strengths.get(name, 1.0)]
+            hardness, agreement = pool["hardness"].to_numpy(), pool["label_agreement"].to_numpy()
+            passed = (hardness >= easiest) & (hardness <= hardest) & (agreement >= choice.agreement)
+            wanted = round(self._job.task.samples * choice.size * share / total)
+            parts.append(pool.filter(pa.array(passed)).slice(0, wanted))
+        mix = self._studio.refiltered(pa.concat_tables(parts), choice.filter)
+        weight = pa.array(np.full(len(mix), choice.weight, np.float32))
+        return mix.set_column(mix.column_names.index("weight"), "weight", weight) if len(mix) else None
+
+
+@dataclass
+class Found:
+    """What a search of one task found, on validation rows."""
+
+    task: str
+    plain: list[Trial]
+    portfolio: list[Trial]
+    best_plain: Trial
+    best: Trial | None  # None: no portfolio was as good on clean data as the plain consumer
+
+    def evidence(self) -> dict[str, Any]:
+        return asdict(self) | {"objectives": OBJECTIVES}
+
+
+def search(
+    recipe: Recipe, *, trials: int, minutes: float | None = None, seeds: int = 2, device: str = "auto",
+    threads: int | None = None, tasks: tuple[str, ...] = (),
+) -> list[Found]:  # fmt: skip
+    """Search every task of the recipe (or `tasks`): `trials` each for the plain consumer and for the portfolio.
+
+    minutes: a limit for each of the two. Trials are kept under the recipe's output: a stopped search goes on.
+    """
+    _optuna()
+    device = resolve_device(device, threads)
+    return [_search_task(Job(_wide(recipe, name), name, device), recipe, trials, minutes, seeds)
+            for name in tasks or recipe.tasks]  # fmt: skip
+
+
+def _wide(recipe: Recipe, name: str) -> Recipe:
+    """The recipe with gates that let through all that a trial may choose from."""
+    if name not in recipe.tasks:
+        raise UsageError(f"recipe '{recipe.name}' has no task '{name}'; it has {', '.join(recipe.tasks)}")
+    task = recipe.tasks[name]
+    wide = {"band": BANDS[-1], "min_label_agreement": AGREEMENTS[0], "false_negative_share": 0.0}
+    gates = task.gates.model_copy(update=wide)
+    return recipe.model_copy(update={"tasks": {name: task.model_copy(update={"gates": gates})}})
+
+
+def _search_task(job: Job, recipe: Recipe, trials: int, minutes: float | None, seeds: int) -> Found:
+    task = recipe.tasks[job.name]
+    with work_folder(job) as work:
+        material = read(job, work)
+        arena = material.arena
+        victim = job.make(job.seeds[0]).fit(arena.train, arena.valid)
+        pools = Pools(job, Studio(job, material, victim, work))
+        fit = _Fit(job, arena, seeds)
+        store = Path(recipe.output) / "_search" / f"{job.name}-{digest([job.digest, seeds])}.log"
+        store.parent.mkdir(parents=True, exist_ok=True)
+        space = dict(getattr(job.consumer, "space", {}))
+        plain = _study(
+            store, "plain", trials, minutes, job.recipe.seed,
+            lambda trial: Choice(options=_options(trial, space)),
+            lambda choice: fit(choice, None), {},
+        )  # fmt: skip
+        best_clean = max(plain, key=lambda t: t.values["clean"])
+        best_plain = _most_robust(plain, task, best_clean.values["clean"]) or best_clean
+        mix_space = space | dict(getattr(job.consumer, "mix_space", {}))
+        portfolio = _study(
+            store, "portfolio", trials, minutes, job.recipe.seed,
+            lambda trial: _portfolio(trial, task, pools.strong, mix_space, job.consumer.modality),
+            lambda choice: fit(choice, pools.mix(choice), best_plain.values["clean"] - 3 * task.verdict.tolerance),
+            _given(task),
+        )  # fmt: skip
+    best = _most_robust(portfolio, task, best_plain.values["clean"])
+    return Found(job.name, plain, portfolio, best_plain, best)
+
+
+class _Fit:
+    """Train on a mix and measure on validation rows, for a few seeds."""
+
+    def __init__(self, job: Job, arena: Arena, seeds: int) -> None:
+        self._job, self._arena = job, arena
+        self._seeds = [job.recipe.seed + i for i in range(seeds)]
+
+    def __call__(self, choice: Choice, mix: pa.Table | None, least_clean: float = -np.inf) -> dict[str, float] | None:
+        """Objective → mean; None when the first seed's clean metric is below `least_clean`."""
+        found = []
+        for seed in self._seeds:
+            model = self._job.make_with(choice.options, seed).fit(self._arena.train, self._arena.valid, mix)
+            found.append(self._measure(model))
+            if found[0]["clean"] < least_clean:
+                return None
+        return {name: float(np.mean([values[name] for values in found])) for name in OBJECTIVES}
+
+    def _measure(self, model: Consumer) -> dict[str, float]:
+        measures = model.evaluate(self._arena.valid, self._arena.attacked_valid)
+        signed = {m: v.value() * (1 if v.better_is == "higher" else -1) for m, v in measures.items()}
+        groups = model.metrics
+        means = {
+            group: float(np.mean([signed[m] for m in groups[group] if m in signed and np.isfinite(signed[m])]))
+            for group in ("robust", "slices")
+        }
+        return {"clean": signed[groups["clean"][0]], **means}
+
+
+def _study(
+    store: Path, name: str, trials: int, minutes: float | None, seed: int,
+    suggest: Callable[[Any], Choice], fit: Callable[[Choice], dict[str, float] | None], first: Mapping[str, Any],
+) -> list[Trial]:  # fmt: skip
+    """Run, or go on with, a study kept in the journal file `store`; its finished trials."""
+    optuna = _optuna()
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(store)))
+    study = optuna.create_study(
+        study_name=name, storage=storage, directions=["maximize"] * len(OBJECTIVES), load_if_exists=True
+    )
+    done = [t for t in study.trials if t.state.is_finished()]
+    # Another seed after a stop: the same one would draw the first trials again.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(done), n_startup_trials=max(5, trials // 4))
+    if first and not study.trials:
+        study.enqueue_trial(dict(first))
+    with bar(max(0, trials - len(done)), f"search, {name}", "trial") as shown:
+
+        def objective(trial: Any) -> tuple[float, ...]:
+            choice = suggest(trial)
+            trial.set_user_attr("choice", json.dumps(asdict(choice)))
+            values = fit(choice)
+            shown.update()
+            if values is None:
+                raise optuna.TrialPruned
+            return tuple(values[objective] for objective in OBJECTIVES)
+
+        study.optimize(objective, n_trials=max(0, trials - len(done)), timeout=minutes and minutes * 60)
+    complete = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
+    if not complete:
+        raise BadInput(f"search, {name}: no trial finished; give it more trials or minutes")
+    return [Trial(t.number, _choice(t.user_attrs["choice"]), dict(zip(OBJECTIVES, t.values, strict=True)))
+            for t in complete]  # fmt: skip
+
+
+def _choice(text: str) -> Choice:
+    kept = json.loads(text)
+    return Choice(**{**kept, "band": tuple(kept["band"])})
+
+
+def _options(trial: Any, space: Mapping[str, tuple]) -> dict[str, Any]:
+    return {name: trial.suggest_categorical(f"option.{name}", list(values)) for name, values in space.items()}
+
+
+def _portfolio(
+    trial: Any, task: Task, strong: set[str], space: Mapping[str, tuple], modality: str
+) -> Choice:  # fmt: skip
+    return Choice(
+        shares={n: trial.suggest_categorical(f"share.{n}", SHARES) for n in task.strategies},
+        strengths={n: trial.suggest_categorical(f"strength.{n}", STRENGTHS) for n in task.strategies if n in strong},
+        size=trial.suggest_categorical("size", SIZES),
+        weight=trial.suggest_categorical("weight", WEIGHTS),
+        band=BANDS[trial.suggest_categorical("band", list(range(len(BANDS))))],
+        agreement=trial.suggest_categorical("agreement", AGREEMENTS),
+        filter=trial.suggest_categorical("filter", FILTERS) if modality == "behaviour" else 0.0,
+        options=_options(trial, space),
+    )
+
+
+def _given(task: Task) -> dict[str, Any]:
+    """The recipe's own portfolio, nearly: the first trial."""
+    most = max(task.strategies.values())
+    nearest = {n: min(SHARES[1:], key=lambda s: abs(s - share / most)) for n, share in task.strategies.items()}
+    weight = min(WEIGHTS, key=lambda w: abs(w - task.weight))
+    return {f"share.{n}": s for n, s in nearest.items()} | {"size": 1.0, "weight": weight}
+
+
+def _most_robust(trials: list[Trial], task: Task, clean: float) -> Trial | None:
+    """The best in robustness and slices among those within half the verdict's tolerance of `clean`."""
+    able = [t for t in trials if t.values["clean"] >= clean - task.verdict.tolerance / 2]
+    return max(able, key=lambda t: t.values["robust"] + t.values["slices"], default=None)
+
+
+def winning_recipe(recipe: Recipe, found: list[Found]) -> Recipe:
+    """The recipe with what the search found; a task for which nothing was found stays as it is."""
+    tasks = dict(recipe.tasks)
+    for result in found:
+        if result.best is None or not any(result.best.choice.shares.values()):
+            continue
+        task, best = tasks[result.task], result.best.choice
+        shares = {name: share for name, share in best.shares.items() if share}
+        options = {n: dict(v) for n, v in task.strategy_options.items() if n in shares}
+        for name, strength in best.strengths.items():
+            if name in shares:
+                options.setdefault(name, {})["strength"] = strength
+        gates = {"band": best.band, "min_label_agreement": best.agreement, "false_negative_share": best.filter}
+        plain = result.best_plain.choice.options
+        tasks[result.task] = task.model_copy(
+            update={
+                "strategies": shares,
+                "strategy_options": options,
+                "samples": max(1, round(task.samples * best.size)),
+                "weight": best.weight,
+                "gates": task.gates.model_copy(update=gates),
+                "options": task.options | plain,
+                "mix_options": {k: v for k, v in best.options.items() if plain.get(k) != v},
+            }
+        )
+    return recipe.model_copy(update={"tasks": tasks})
+
+
+def write(recipe: Recipe, found: list[Found], path: Path) -> Path:
+    """The winning recipe at `path`, and the evidence beside it, whose path is returned."""
+    import tomli_w
+
+    evidence = path.with_suffix(".evidence.json")
+    content = winning_recipe(recipe, found).model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    said = "# Found by `sparring search` on validation rows; every trial is in " + evidence.name + "\n"
+    path.write_text(said + tomli_w.dumps(content), "utf-8")
+    evidence.write_text(json.dumps([result.evidence() for result in found], indent=1), "utf-8")
+    return evidence
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+        import tomli_w  # noqa: F401
+    except ImportError as error:
+        raise UsageError(f"the search needs {error.name}: pip install 'sparring[search]'") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna

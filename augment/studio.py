@@ -1,0 +1,100 @@
+"""Where the samples of one task are made: its modality, anchors, bank, label validity and gates, around one victim."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from augment.anchors import Anchors, build_bank
+from augment.errors import UsageError, suggest
+from augment.gates import Gatekeeper
+from augment.generate import Maker, Tally
+from augment.job import Job, Material
+from augment.modalities import Modality
+from augment.modalities.behaviour import Behaviour
+from augment.modalities.fields import Fields
+from augment.plugins import Consumer
+from augment.samples import sample_schema
+from augment.strategies import Workshop, build
+from augment.validity import LabelValidity, RankingValidity, Validity
+
+
+class Studio:
+    """Sees training rows only: `material.arena.test` is never touched here. `folder` keeps checkpoints."""
+
+    def __init__(self, job: Job, material: Material, victim: Consumer, folder: Path) -> None:
+        task, self._seed, self._task = job.task, job.recipe.seed, job.task
+        self.modality, train = _modality(job, material, victim)
+        rows = self.modality.anchors(train)
+        rng = np.random.default_rng(self._seed)
+        if len(rows) > task.generator.anchors:
+            rows = rows.take(pa.array(np.sort(rng.choice(len(rows), task.generator.anchors, replace=False))))
+        embedding = self.modality.encode(rows)
+        validity = _validity(job, rows, embedding)
+        described = self.modality.describe(rows, validity.label, rng)
+        self.anchors = Anchors(rows, embedding, validity.label, described, job.device)
+        bank = build_bank(self.anchors, self.modality, task.generator.bank, task.generator.variants, rng)
+        frozen = victim.as_victim()
+        self._gatekeeper = Gatekeeper(self.anchors, bank, validity, frozen, task.gates)
+        hardest = task.gates.keep == "hardest"
+        self._maker = Maker(
+            job.name, job.digest, task.weight, hardest, self.modality, self.anchors, validity, self._gatekeeper
+        )
+        self._workshop = Workshop(
+            self.modality, self.anchors, bank, frozen, task.gates.band, task.generator, folder, self._seed
+        )
+
+    def samples(
+        self, name: str, wanted: int, tally: Tally, number: int, options: Mapping[str, Any] | None = None
+    ) -> Iterator[pa.Table]:
+        """Batches of gated samples of one strategy; `number` sets its random stream apart from the others'.
+
+        options: go before the recipe's.
+        """
+        strategy = build(name, self._workshop, {**self._task.strategy_options.get(name, {}), **(options or {})})
+        return self._maker.samples(name, strategy, wanted, self._seed + number, tally)
+
+    def nothing(self) -> pa.Table:
+        """No samples, in the schema of some."""
+        return sample_schema(self.modality.decoded).empty_table()
+
+    def refiltered(self, samples: pa.Table, share: float) -> pa.Table:
+        """A recommender's samples without the negatives among their users' likeliest `share` of items."""
+        if "negatives" not in [f.name for f in self.modality.decoded] or not share:
+            return samples
+        place = {name: i for i, name in enumerate(self.anchors.rows["row_id"].to_pylist())}
+        anchor = np.array([place[name] for name in samples["anchor_id"].to_pylist()], np.int64)
+        decoded = pa.Table.from_struct_array(samples["decoded"].combine_chunks())
+        judge = RankingValidity(self.anchors.rows, share, self._seed)
+        kept, _ = judge.filter(anchor, decoded)
+        return samples.set_column(samples.column_names.index("decoded"), "decoded", self.modality.as_decoded(kept))
+
+    def real_hardness(self) -> np.ndarray:
+        """float32[n]: the victim's loss on the anchors themselves."""
+        return self._gatekeeper.hardness(np.arange(len(self.anchors)), self.anchors.embedding)
+
+
+def _modality(job: Job, material: Material, victim: Consumer) -> tuple[Modality, pa.Table]:
+    """The task's modality, in the space the victim was trained in, and the training rows it may start from."""
+    train = material.arena.train
+    if material.text:
+        unlabelled = material.unlabelled
+        return material.text, train if unlabelled is None else pa.concat_tables([train, unlabelled])
+    if job.consumer.modality == "fields":
+        return Fields(victim.tables(), train), train
+    if job.consumer.modality == "behaviour":
+        return Behaviour(victim.tables()), train
+    modalities = ("text", "fields", "behaviour")
+    raise UsageError(f"consumer '{job.task.consumer}' has modality '{job.consumer.modality}'"
+                     + suggest(job.consumer.modality, modalities))  # fmt: skip
+
+
+def _validity(job: Job, rows: pa.Table, embedding: np.ndarray) -> Validity:
+    if job.consumer.modality == "behaviour":
+        return RankingValidity(rows, job.task.gates.false_negative_share, job.recipe.seed)
+    label = rows["label"].to_numpy().astype(np.float32)  # null becomes NaN
+    return LabelValidity(embedding, label, job.recipe.seed)
