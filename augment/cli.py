@@ -6,20 +6,19 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from augment.errors import BadInput, SparringError, UsageError
+from augment.errors import SparringError, UsageError
 from augment.progress import say
+from augment.tables import gc, ls, rollback, show, verify
+from augment.terminal import device_options, json_option, verdict_table
 
 if TYPE_CHECKING:
-    from augment.dataset import Dataset, Version
     from augment.recipe import Recipe
 
-F = TypeVar("F", bound=Callable[..., Any])
 DATA = Path("sparring-data")
 
 
@@ -53,20 +52,6 @@ def _fail(message: str, code: int) -> None:
     if "--json" in sys.argv:
         click.echo(json.dumps({"error": message, "code": code}))
     sys.exit(code)
-
-
-def json_option(command: F) -> F:
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")(command)
-
-
-def device_options(command: F) -> F:
-    command = click.option("--threads", type=click.IntRange(1), help="CPU threads of torch and FAISS.")(command)
-    choice = click.Choice(["auto", "cpu", "cuda"])
-    return click.option("--device", type=choice, default="auto", show_default=True, help="Where to compute.")(command)
-
-
-def output_argument(command: F) -> F:
-    return click.argument("output", type=click.Path(path_type=Path))(command)
 
 
 @click.group()
@@ -209,45 +194,6 @@ def evaluate(recipe: str, task: str, model: Path, device: str, threads: int | No
 
 
 @cli.command()
-@output_argument
-@json_option
-def ls(output: Path, as_json: bool) -> None:
-    """List the versions and rejected runs of every task in OUTPUT."""
-    found = {dataset.root.name: [_version(v) for v in dataset.versions()] for dataset in _datasets(output)}
-    if as_json:
-        click.echo(json.dumps(found))
-        return
-    for task, versions in found.items():
-        for v in versions:
-            number = "-" if v["version"] is None else v["version"]
-            click.echo(
-                f"{task:16}{number!s:>4}  {v['status']:10}{v['rows']:>8,} rows  {v['created']}  {v['run']}"
-                f"  {v['reason']}"
-            )
-
-
-@cli.command()
-@output_argument
-@click.argument("version", default="current")
-@json_option
-def show(output: Path, version: str, as_json: bool) -> None:
-    """Show the manifest of a VERSION (number, run digest or current) of the task table OUTPUT."""
-    dataset = _one_dataset(output)
-    found = dataset.find(version) or dataset.version(version)
-    if as_json:
-        click.echo(found.manifest.dump().decode())
-        return
-    result = found.manifest.result
-    click.echo(
-        f"{dataset.root} {found.status}, run {found.run}, {found.created}\nencoder {', '.join(found.manifest.encoders)}"
-    )
-    for path, digest in found.manifest.inputs.items():
-        click.echo(f"input {path} sha256 {digest[:16]}")
-    click.echo(_table(result["verdict"]))
-    click.echo(result["reason"])
-
-
-@cli.command()
 @click.argument("recipe")
 @click.option("--task", "tasks", multiple=True, help="Only this task; may be given several times.")
 @click.option("--trials", type=click.IntRange(1), default=40, show_default=True, help="For the mix, and for the plain.")
@@ -302,58 +248,8 @@ def strategies(as_json: bool) -> None:
     click.echo(json.dumps(found) if as_json else "\n".join(lines))
 
 
-@cli.command()
-@output_argument
-@click.argument("version", default="current")
-@json_option
-def verify(output: Path, version: str, as_json: bool) -> None:
-    """Recompute every checksum of a VERSION and re-read every row's invariants; exit code 5 when something is wrong."""
-    problems = {
-        dataset.root.name: dataset.verify(version) for dataset in _datasets(output) if dataset.current() is not None
-    }
-    if not problems:
-        raise UsageError(f"{output}: nothing is published here")
-    if as_json:
-        click.echo(json.dumps({"ok": not any(problems.values()), "tasks": problems}))
-    for task, found in problems.items() if not as_json else ():
-        click.echo("\n".join([f"{task}: {'whole' if not found else f'{len(found)} problems'}", *found]))
-    if any(problems.values()):
-        sys.exit(BadInput.exit_code)
-
-
-@cli.command()
-@output_argument
-@click.argument("version", type=int)
-@json_option
-def rollback(output: Path, version: int, as_json: bool) -> None:
-    """Make an older VERSION of the task table OUTPUT current again, by a new commit."""
-    from augment.dataset import locked
-
-    dataset = _one_dataset(output)
-    with locked(dataset.root.parent):
-        number = dataset.rollback(version)
-    click.echo(
-        json.dumps({"version": number, "content_of": version}) if as_json else f"version {number} = version {version}"
-    )
-
-
-@cli.command()
-@output_argument
-@click.option("--keep-last", type=click.IntRange(1), default=5, show_default=True, help="Versions whose files stay.")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
-@json_option
-def gc(output: Path, keep_last: int, dry_run: bool, as_json: bool) -> None:
-    """Remove files that no kept version needs, old rejected runs and orphans; never what is current."""
-    from augment.dataset import locked
-
-    datasets = _datasets(output)
-    with locked(datasets[0].root.parent):
-        removed = [str(path) for dataset in datasets for path in dataset.gc(keep_last, dry_run)]
-    click.echo(
-        json.dumps({"removed": removed, "dry_run": dry_run})
-        if as_json
-        else "\n".join([*removed, f"{len(removed)} files"])
-    )
+for command in (ls, show, verify, rollback, gc):
+    cli.add_command(command)
 
 
 def _recipe(name: str, full: bool = False) -> Recipe:
@@ -367,60 +263,16 @@ def _recipe(name: str, full: bool = False) -> Recipe:
     return recipe.uncapped() if full else recipe
 
 
-def _datasets(output: Path) -> list[Dataset]:
-    """The tables under an output folder, or the one at it."""
-    from augment.dataset import STATE, Dataset
-
-    roots = [output, *sorted(p for p in output.glob("*") if p.is_dir())]
-    found = [Dataset(root) for root in roots if (root / "_delta_log").is_dir() or (root / STATE).is_dir()]
-    if not found:
-        raise UsageError(f"{output}: no published data here; `sparring run` makes some")
-    return found
-
-
-def _one_dataset(output: Path) -> Dataset:
-    found = _datasets(output)
-    if len(found) > 1:
-        raise UsageError(f"{output} holds several tasks; name one: {', '.join(str(d.root) for d in found)}")
-    return found[0]
-
-
-def _version(v: Version) -> dict[str, Any]:
-    return {
-        "version": v.version,
-        "status": v.status,
-        "run": v.run,
-        "rows": v.rows,
-        "created": v.created,
-        "reason": v.manifest.result.get("reason", ""),
-    }
-
-
 def _show_run(result: dict[str, Any]) -> None:
     for name, task in result["tasks"].items():
         version = "" if task["version"] is None else f" as version {task['version']}"
         click.echo(
             f"\n{name}: {task['status']}{version}, {task['rows']:,} samples, {task['quarantined']:,} rows quarantined"
         )
-        click.echo(_table(task["verdict"]))
-        click.echo(f"  {task['reason']}")
+        click.echo(verdict_table(task["verdict"]))
+        click.echo(
+            "\n".join(f"  {line}" for line in [task["reason"], *(f"alarm: {a}" for a in task.get("alarms", []))])
+        )
     if result["status"] == "unchanged":
         click.echo("\nnothing to do: recipe, data and versions are those of the last run")
     click.echo(f"\nreport: {result['report']}  ({result['seconds']:.0f} s)")
-
-
-def _table(verdict: dict[str, dict[str, Any]]) -> str:
-    lines = [f"  {'metric':20}{'real':>9}{'mix':>9}{'diff':>10}  {'95% interval':21}{'':8}strongest plain baseline"]
-    for name, c in verdict.items():
-        if None in (c["real"], c["mix"], c["diff"], c["low"], c["high"], c["baseline"]):
-            lines.append(f"  {name:20}could not be measured on these test rows")
-            continue
-        sign = 1 if c["better_is"] == "higher" else -1
-        clear = c["low"] > 0 or c["high"] < 0
-        word = ("better" if c["diff"] * sign > 0 else "worse") if clear else "same"
-        interval = f"[{c['low']:+.4f}, {c['high']:+.4f}]"
-        lines.append(
-            f"  {name:20}{c['real']:9.4f}{c['mix']:9.4f}{c['diff']:+10.4f}  {interval:21}{word:8}"
-            f"{c['baseline']:.4f} {c['baseline_name']}"
-        )
-    return "\n".join(lines)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from augment import report
+from augment import alarms, report
 from augment.dataset import Dataset, Stage, locked
 from augment.errors import Refused, UsageError
 from augment.generate import Tally
@@ -72,10 +72,13 @@ def _run_task(job: Job) -> dict[str, Any]:
         baseline = strongest_baseline(job.consumer, job.seeds, arena, job.device)
         say(f"{job.name}: evaluating on {len(arena.test):,} test rows")
         verdict = judge(real, mix, baseline, arena, job.task.verdict, job.recipe.seed)
-        return _conclude(job, material, generated, stage, verdict)
+        raised = alarms.signs(samples, arena.train, arena.valid).raised if job.consumer.modality == "behaviour" else []
+        return _conclude(job, material, generated, stage, verdict, raised)
 
 
-def _conclude(job: Job, material: Material, generated: Generated, stage: Stage, verdict: Verdict) -> dict[str, Any]:
+def _conclude(
+    job: Job, material: Material, generated: Generated, stage: Stage, verdict: Verdict, raised: list[str]
+) -> dict[str, Any]:
     """Publish or reject the stage, and say why."""
     splits, tallies = material.splits, generated.tallies
     kept = sum(t.kept for t in tallies.values())
@@ -95,6 +98,7 @@ def _conclude(job: Job, material: Material, generated: Generated, stage: Stage, 
         "seeds": len(job.seeds),
         "strategies": {name: _summary(tally) for name, tally in tallies.items()},
         "gates": dict(refused),
+        "alarms": raised,
         "histograms": {"hardness": _histogram(generated.real_hardness, tallies)},
         "encoder": ", ".join(generated.encoders),
         "rounds": generated.rounds,

@@ -47,7 +47,8 @@ def _task(name: str, task: dict[str, Any]) -> str:
     status = escape(task["status"])
     return (
         f"<h2>{escape(name)}: <span class={status}>{status}{version}</span></h2><p>{escape(task['reason'])}</p>"
-        f"{_forest(task['verdict'])}<div class=scroll>{_verdict(task['verdict'], task['seeds'])}</div>"
+        + "".join(f"<p><b>Alarm</b>: {escape(alarm)}.</p>" for alarm in task.get("alarms", ()))
+        + f"{_forest(task['verdict'])}<div class=scroll>{_verdict(task['verdict'], task['seeds'])}</div>"
         f"<h3>What was made</h3><div class=scroll>{_strategies(task)}</div><p class=soft>{_fate(task)}</p>"
         f"<h3>How hard it is for the consumer</h3>{_histogram(task['histograms']['hardness'])}"
         f"<p class=soft>Victim's loss: <span style='color:var(--soft)'>real anchors</span> and "

@@ -91,7 +91,7 @@ class Pools:
             return None
         easiest, hardest = margins_to_losses(choice.band)
         parts = []
-        for name, share in choice.shares.items():
+        for name, share in ((n, s) for n, s in choice.shares.items() if s):
             pool = self._tables[name, choice.strengths.get(name, 1.0)]
             hardness, agreement = pool["hardness"].to_numpy(), pool["label_agreement"].to_numpy()
             passed = (hardness >= easiest) & (hardness <= hardest) & (agreement >= choice.agreement)

@@ -21,7 +21,8 @@ class Gan:
         device = anchors.device
         self._workshop = workshop
         self._nearby = bank.origins.search(anchors.embedding, wanted.neighbours)[1]
-        self._displacements = torch.from_numpy(bank.displacements).to(device)
+        steps = bank.displacements if wanted.grounded else _random(bank.displacements, workshop.seed)
+        self._displacements = torch.from_numpy(steps).to(device)
         material = Material(
             torch.from_numpy(anchors.embedding).to(device),
             anchors.condition(np.arange(len(anchors))),
@@ -34,6 +35,9 @@ class Gan:
             steps=wanted.steps,
             batch=wanted.batch,
             band=workshop.band,
+            critic_weight=wanted.critic_weight,
+            victim_weight=wanted.victim_weight,
+            diversity_weight=wanted.diversity_weight,
             sphere=workshop.modality.normalised,
             seed=workshop.seed,
         )
@@ -59,3 +63,10 @@ class Gan:
         )
         repeated = np.repeat(anchors, draws)
         return work.candidates(repeated, vectors.reshape(len(repeated), -1).cpu().numpy())
+
+
+def _random(displacements: np.ndarray, seed: int) -> np.ndarray:
+    """Random directions float32[m, variants, D] of the displacements' lengths: what they are worth, ablated."""
+    directions = np.random.default_rng(seed).standard_normal(displacements.shape, np.float32)
+    lengths = np.linalg.norm(displacements, axis=2, keepdims=True)
+    return directions / np.linalg.norm(directions, axis=2, keepdims=True) * lengths
