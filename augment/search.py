@@ -98,8 +98,13 @@ class Pools:
             wanted = round(self._job.task.samples * choice.size * share / total)
             parts.append(pool.filter(pa.array(passed)).slice(0, wanted))
         mix = self._studio.refiltered(pa.concat_tables(parts), choice.filter)
-        weight = pa.array(np.full(len(mix), choice.weight, np.float32))
-        return mix.set_column(mix.column_names.index("weight"), "weight", weight) if len(mix) else None
+        return weighed(mix, choice.weight) if len(mix) else None
+
+
+def weighed(samples: pa.Table, weight: float) -> pa.Table:
+    """The samples with another weight."""
+    column = pa.array(np.full(len(samples), weight, np.float32))
+    return samples.set_column(samples.column_names.index("weight"), "weight", column)
 
 
 @dataclass

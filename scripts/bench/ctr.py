@@ -13,32 +13,36 @@ from typing import Any
 
 import arms
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from augment import demo_data, recipe
 from augment.generate import Tally
 from augment.job import Job, Material, read
+from augment.search import weighed
 from augment.studio import Studio
 from consumers import ClickModel
 
 SETS = {
     "movielens": """
 path = "impressions.parquet"
-columns = { user = "user_id", item = "item_id", timestamp = "timestamp", label = "label", fields = ["gender", "occupation", "zip3", "genre", "hour", "weekday"], numbers = ["age", "year"] }
+columns = { user = "user_id", item = "item_id", timestamp = "timestamp", label = "label", fields = [
+    "gender", "occupation", "zip3", "genre", "hour", "weekday"], numbers = ["age", "year"] }
 split = { by = "time", valid = 0.1, test = 0.2 }
 """,
     "kddcup": """
 path = "ctr_kddcup12_click_small_40k.parquet"
-columns = { user = "user_id", item = "ad_id", label = "label", fields = ["advertiser_id", "depth", "position", "query_id", "keyword_id", "title_id", "description_id"] }
+columns = { user = "user_id", item = "ad_id", label = "label", fields = [
+    "advertiser_id", "depth", "position", "query_id", "keyword_id", "title_id", "description_id"] }
 split = { by = "random", valid = 0.15, test = 0.25 }
 """,
     "criteo": """
 path = "ctr_criteo_small_8k.parquet"
-columns = { label = "label", fields = ["C1", "C2", "C5", "C6", "C8", "C9", "C14", "C17", "C18", "C20", "C22", "C23", "C25"], numbers = ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I10", "I11", "I12", "I13"] }
+columns = { label = "label", fields = [
+    "C1", "C2", "C5", "C6", "C8", "C9", "C14", "C17", "C18", "C20", "C22", "C23", "C25"], numbers = [
+    "I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I10", "I11", "I12", "I13"] }
 split = { by = "random", valid = 0.15, test = 0.3 }
 """,
-}  # fmt: skip # noqa: E501
+}
 RECIPE = """
 name = "bench"
 seed = 0
@@ -127,8 +131,7 @@ def _published(job: Job, material: Material, work: Path, budget: int) -> Iterato
     for config in arms.draw({"size": (0.1, 0.3, 1.0), "weight": (0.1, 0.25, 0.5, 1.0)}, budget, 98):
         weight, size = config.pop("weight"), config.pop("size")
         mix = pa.concat_tables([pool.slice(0, int(size * wanted)) for pool in pools])
-        column = pa.array([weight] * len(mix), pa.float32())
-        yield {**config, "mix": mix.set_column(mix.column_names.index("weight"), "weight", column)}
+        yield {**config, "mix": weighed(mix, weight)}
 
 
 def _fit(config: arms.Config, seed: int, material: Material, device: str) -> arms.Fitted:

@@ -72,8 +72,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory() as work:
-        job, material = _open(options, Path(work))
-        attacked_valid = _validation_attack(job, material)
+        job, material = open_set(options, Path(work))
+        attacked_valid = validation_attack(job, material)
         for count in LABELS:
             measured: dict[str, list[dict[str, Measure]]] = {}
             chosen: dict[str, Any] = {}
@@ -85,19 +85,19 @@ def main() -> None:
                 say(f"n = {count}, seed {seed}: " + "; ".join(
                     f"{name} {m[-1]['auc'].value():.4f} / {m[-1]['auc_pool'].value():.4f} / "
                     f"{m[-1]['auc_unseen'].value():.4f}" for name, m in measured.items()))  # fmt: skip
-            results = _compared(measured, chosen)
+            results = compared(measured, chosen)
             title = f"Sentiment, {options.name}, {count} labels and {ROWS - count:,} unlabelled, {options.seeds} seeds"
             out = options.out.with_name(f"{options.out.stem}-{count}.json")
-            arms.finish(results, METRICS, _writing_to(options, out), title)
+            arms.finish(results, METRICS, writing_to(options, out), title)
 
 
-def _writing_to(options: Any, out: Path) -> Any:
+def writing_to(options: Any, out: Path) -> Any:
     options = type(options)(**vars(options))
     options.out = out
     return options
 
 
-def _open(options: Any, work: Path) -> tuple[Job, Material]:
+def open_set(options: Any, work: Path) -> tuple[Job, Material]:
     file, encoder, lexicon = SETS[options.name]
     text = RECIPE.format(output=options.out.parent / f"work-{options.name}", path=options.data / file, rows=ROWS,
                          encoder=encoder, lexicon=lexicon, attacked=options.attacked)  # fmt: skip
@@ -109,7 +109,7 @@ def _open(options: Any, work: Path) -> tuple[Job, Material]:
     return job, material
 
 
-def _validation_attack(job: Job, material: Material) -> dict[str, pa.Table]:
+def validation_attack(job: Job, material: Material) -> dict[str, pa.Table]:
     """A smaller pool on validation rows, of the family that generation uses: the held-out ones are never tuned on."""
     small = Sentiment(**{**job.task.options, "variants": 8, "attacked_rows": 150})
     pool = small.attacks(material.arena.valid, 1)["pool"]
@@ -121,7 +121,7 @@ def _arms(
     job: Job, material: Material, attacked: dict[str, pa.Table], count: int, seed: int, budget: int, work: str
 ) -> Iterator[tuple[str, Any, Sentiment]]:
     """Each arm's choice and its model, for one set of labelled rows."""
-    arena, unlabelled = _with_labels(material.arena, count, seed)
+    arena, unlabelled = with_labels(material.arena, count, seed)
     few = Material(material.splits, arena, unlabelled, material.text)
     seeded = Job(job.recipe.model_copy(update={"seed": seed}), job.name, job.device)
     victim = Sentiment().fit(arena.train, arena.valid)
@@ -163,7 +163,7 @@ def _choice(config: dict[str, Any]) -> Choice:
     )  # fmt: skip
 
 
-def _with_labels(arena: Arena, count: int, seed: int) -> tuple[Arena, pa.Table]:
+def with_labels(arena: Arena, count: int, seed: int) -> tuple[Arena, pa.Table]:
     """`count` training rows with their labels, the others without."""
     order = np.random.default_rng(seed).permutation(len(arena.train))
     labelled, others = (arena.train.take(pa.array(part)) for part in (order[:count], order[count:]))
@@ -172,17 +172,19 @@ def _with_labels(arena: Arena, count: int, seed: int) -> tuple[Arena, pa.Table]:
     return replace(arena, train=labelled), others.set_column(place, "label", nothing)
 
 
-def _compared(measured: dict[str, list[dict[str, Measure]]], chosen: dict[str, Any]) -> list[arms.Result]:
-    """Differences to logistic regression tuned for robustness, the strongest plain arm."""
-    reference = measured["LR, tuned for robustness"]
+def compared(
+    measured: dict[str, list[dict[str, Measure]]], chosen: dict[str, Any], reference: str = "LR, tuned for robustness"
+) -> list[arms.Result]:
+    """Differences to the reference arm: by default the strongest plain one."""
     results = []
     for name, found in measured.items():
         mine = {k: v for k, v in chosen.items() if k.startswith(f"{name}, seed")}
         values = {m: float(np.mean([one[m].value() for one in found])) for m in METRICS}
         result = arms.Result(name, mine, values)
-        if found is not reference:
-            compared = compare(reference, found, reference, name, draws=1000, confidence=0.95, seed=0)
-            result.differences = {m: {"diff": c.diff, "low": c.low, "high": c.high} for m, c in compared.items()}
+        if name != reference:
+            plain = measured[reference]
+            against = compare(plain, found, plain, reference, draws=1000, confidence=0.95, seed=0)
+            result.differences = {m: {"diff": c.diff, "low": c.low, "high": c.high} for m, c in against.items()}
         results.append(result)
     return results
 

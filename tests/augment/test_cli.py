@@ -153,3 +153,10 @@ def test_data_list_names_licences():
 
 def test_explain_prints_the_documentation():
     assert "min_plausibility" in sparring("init", "--explain").stdout
+
+
+def test_the_strategies_are_listed_for_people_and_machines():
+    listed = json.loads(sparring("strategies", "--json").stdout)
+    assert {"name", "what", "serves", "options", "available", "missing"} == set(listed[0])
+    assert {"gan", "fgm", "synonym", "back-translation", "mixup", "dns", "self-training"} <= {s["name"] for s in listed}
+    assert "strength=1.0" in sparring("strategies").stdout

@@ -230,3 +230,55 @@ def test_a_gpu_that_is_not_there_is_a_usage_error(small, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="no GPU"):
         pipeline.run(small_recipe(small, tmp_path), device="cuda")
+
+
+def rounds_recipe(small, output):
+    return small_recipe(small, output, **{"steps = 20,": "steps = 20, rounds = 3,"})
+
+
+@pytest.mark.parametrize("improving", [True, False])
+def test_rounds_spar_with_a_new_victim_each_and_stop_when_validation_rows_gain_nothing(
+    small, tmp_path, monkeypatch, improving
+):
+    values = iter([0.1, 0.2, 0.3] if improving else [0.2, 0.1])
+    monkeypatch.setattr(pipeline, "robustness", lambda *_: next(values))
+    result = pipeline.run(rounds_recipe(small, tmp_path), device="cpu")["tasks"]["ctr"]
+    assert result["rounds"] == (3 if improving else 1)
+    assert result["rows"] == (300 if improving else 100)
+    made = samples(tmp_path, {"tasks": {"ctr": result}})
+    assert len(set(made["encoder"].to_pylist())) == result["rounds"]
+    assert len(set(made["sample_id"].to_pylist())) == len(made)
+    if result["status"] == "published":
+        assert Dataset(tmp_path / "ctr").verify() == []
+
+
+def test_options_for_the_mix_reach_that_arm_alone(small, tmp_path, monkeypatch):
+    from consumers import ClickModel
+
+    seen = []
+    original = ClickModel.fit
+
+    def fit(self, train, valid, mix=None):
+        seen.append((self.adversarial, mix is not None))
+        return original(self, train, valid, mix)
+
+    monkeypatch.setattr(ClickModel, "fit", fit)
+    changed = small_recipe(small, tmp_path, **{"samples = 300": 'samples = 300\nmix_options = { adversarial = "fgm" }'})
+    pipeline.run(changed, device="cpu")
+    assert {mixed for adversarial, mixed in seen if adversarial == "fgm"} == {True}
+    assert {adversarial for adversarial, mixed in seen if mixed} == {"fgm"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("samples = 300", "samples = 300\nmix_options = { adversarail = 'fgm' }", "did you mean 'adversarial'"),
+        ("noise = 0.5", "typos = 0.5", "'typos' serves text"),
+        ("samples = 300", "samples = 300\nstrategy_options = { gan = { strenth = 1.0 } }", "did you mean 'strength'"),
+        ("samples = 300", "samples = 300\nstrategy_options = { gam = { strength = 1.0 } }", "did you mean 'gan'"),
+    ],
+)
+def test_a_mistake_in_the_portfolio_is_said_before_any_work(small, tmp_path, old, new, said):
+    with pytest.raises(UsageError, match=said):
+        pipeline.run(small_recipe(small, tmp_path, **{old: new}), device="cpu")
+    assert not (tmp_path / "ctr").exists()

@@ -1,0 +1,71 @@
+"""Words replaced by synonyms, kept where the sentence still means about the same to the encoder."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from augment.errors import UsageError
+from augment.gates import Candidates
+from augment.lexicon import available, lexicon, replace_words, suited
+from augment.strategies import Workshop
+
+
+class Synonym:
+    """source: `wordnet`, `cilin`, a file with a group of synonyms per line, or "" for what suits each text's script.
+
+    rate: share of the replaceable words that are replaced. similarity: least cosine to the anchor.
+    """
+
+    def __init__(self, workshop: Workshop, source: str = "", rate: float = 0.3, similarity: float = 0.8) -> None:
+        check_share("synonym", "rate", rate)
+        check_share("synonym", "similarity", similarity)
+        self._workshop, self._source, self._rate, self._similarity = workshop, source, rate, similarity
+        names = {source} if source else {suited(text) for text in workshop.anchors.rows["text"].to_pylist()}
+        self._lexicons = {name: lexicon(name) for name in sorted(names)}
+
+    def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:
+        anchor = np.repeat(anchors, self._workshop.draws)
+        texts = texts_of(self._workshop, anchor)
+        replaced = [
+            replace_words(text, self._lexicons[self._source or suited(text)], self._rate, rng) for text in texts
+        ]
+        return rewritten(self._workshop, anchor, replaced, self._similarity)
+
+
+def missing() -> str:
+    """What to do before any synonyms but a file's own can be had; "" when some can."""
+    remedies = [available(name) for name in ("wordnet", "cilin")]
+    return "" if "" in remedies else f"{remedies[0]}; for Chinese: {remedies[1]}"
+
+
+def check_share(strategy: str, option: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise UsageError(f"strategy '{strategy}': {option} = {value!r} must be above 0 and at most 1")
+
+
+def texts_of(workshop: Workshop, anchor: np.ndarray) -> list[str]:
+    return workshop.anchors.rows["text"].take(pa.array(anchor)).to_pylist()
+
+
+def rewritten(workshop: Workshop, anchor: np.ndarray, texts: list[str], similarity: float) -> Candidates:
+    """Candidates of the rewritten texts, texts[i] from the anchor at anchor[i].
+
+    Those that say the same word for word, or whose cosine to the anchor is below `similarity`, are left out.
+    """
+    pairs = zip(texts, texts_of(workshop, anchor), strict=True)
+    changed = np.flatnonzero([new != old and bool(new.strip()) for new, old in pairs])
+    anchor = anchor[changed]
+    rows = workshop.anchors.rows.take(pa.array(anchor))
+    if "embedding" in rows.column_names:  # it is the old text's
+        rows = rows.drop_columns(["embedding"])
+    place = rows.column_names.index("text")
+    rows = rows.set_column(place, "text", pa.array([texts[i] for i in changed], pa.string()))
+    embedding = workshop.modality.encode(rows)
+    near = np.flatnonzero(_cosine(embedding, workshop.anchors.embedding[anchor]) >= similarity)
+    return Candidates(anchor, rows, embedding).take(near)
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.einsum("nd,nd->n", a, b) / np.maximum(norms, 1e-12)
