@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -116,11 +116,12 @@ def read(job: Job, work: Path) -> Material:
     train, valid, test = (attach(pq.read_table(path)) for path in (splits.train, splits.valid, splits.test))
     unlabelled = attach(pq.read_table(splits.unlabelled)) if splits.unlabelled else None
 
-    def attack(rows: pa.Table) -> dict[str, pa.Table]:
+    def attack(rows: pa.Table, without: Collection[str]) -> dict[str, pa.Table]:
         made = job.make(job.recipe.seed).attacks(rows, job.recipe.seed)
-        return {name: attach(variants) for name, variants in made.items()}
+        return {name: attach(variants) for name, variants in made.items() if name not in without}
 
-    return Material(splits, Arena(train, valid, test, attack), unlabelled, text)
+    held_out = getattr(job.consumer, "held_out_attacks", ())
+    return Material(splits, Arena(train, valid, test, attack, held_out), unlabelled, text)
 
 
 def resolve_device(device: str, threads: int | None) -> str:

@@ -31,7 +31,7 @@ SHARES = (0.0, 0.25, 0.5, 1.0)
 STRENGTHS = (0.5, 1.0, 1.5)
 SIZES = (0.25, 0.5, 1.0)  # of the recipe's `samples`
 WEIGHTS = (0.1, 0.25, 0.5, 1.0)
-BANDS = ((-0.5, 1.5), (-2.0, 2.5), (-4.0, 4.0), (-6.0, 6.0))
+BANDS = ((-0.5, 1.5), (-2.0, 2.5), (-4.0, 4.0), (-6.0, 0.5), (-6.0, 6.0))
 AGREEMENTS = (0.5, 0.7, 0.85)
 FILTERS = (0.0, 0.02, 0.05, 0.1)  # share of a user's likeliest items that are no negatives
 OBJECTIVES = ("clean", "robust", "slices")
@@ -61,12 +61,12 @@ class Trial:
 class Pools:
     """Gated samples of every strategy at every strength."""
 
-    def __init__(self, job: Job, studio: Studio) -> None:
+    def __init__(self, job: Job, studio: Studio, strengths: tuple[float, ...] = STRENGTHS) -> None:
         self._job, self._studio = job, studio
         self._tables: dict[tuple[str, float], pa.Table] = {}
         for name in job.task.strategies:
             has = "strength" in options_of(name)
-            for strength in STRENGTHS if has else (1.0,):
+            for strength in strengths if has else (1.0,):
                 self._tables[name, strength] = self._make(name, strength, has)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,21 +20,23 @@ from augment.verdict import Verdict, compare, decide
 class Arena:
     """One task's real rows, ready to train on. `test` and `attacked` are read by `judge` alone.
 
-    attack: perturbed copies of rows, as `Consumer.attacks` makes them; made, and encoded, when first asked for.
+    attack: perturbed copies of rows, as `Consumer.attacks` makes them, without those named; made, and encoded, when
+    first asked for. held_out: attacks that nothing is ever chosen by.
     """
 
     train: pa.Table
     valid: pa.Table
     test: pa.Table
-    attack: Callable[[pa.Table], Mapping[str, pa.Table]]
+    attack: Callable[[pa.Table, Collection[str]], Mapping[str, pa.Table]]
+    held_out: Collection[str] = ()
 
     @cached_property
     def attacked(self) -> Mapping[str, pa.Table]:
-        return self.attack(self.test)
+        return self.attack(self.test, ())
 
     @cached_property
     def attacked_valid(self) -> Mapping[str, pa.Table]:
-        return self.attack(self.valid)
+        return self.attack(self.valid, self.held_out)
 
 
 def check_metrics(consumer: type[Consumer], settings: VerdictSettings, where: str) -> None:
@@ -48,8 +50,8 @@ def check_metrics(consumer: type[Consumer], settings: VerdictSettings, where: st
 def robustness(model: Consumer, arena: Arena, settings: VerdictSettings) -> float:
     """Mean of the metrics to improve, on validation rows and attacks on them; higher is better."""
     measures = model.evaluate(arena.valid, arena.attacked_valid)
-    signed = [measures[m].value() * (1 if measures[m].better_is == "higher" else -1) for m in settings.improve]
-    return sum(signed) / len(signed)
+    found = [measures[m] for m in settings.improve if m in measures]
+    return sum(m.value() * (1 if m.better_is == "higher" else -1) for m in found) / max(1, len(found))
 
 
 def fit_seeds(make: Callable[[int], Consumer], seeds: list[int], arena: Arena, mix: pa.Table | None) -> list[Consumer]:

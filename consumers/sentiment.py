@@ -25,7 +25,7 @@ from gan.victim import Victim
 Family = Callable[[str, np.random.Generator], str]
 GRID = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # inverse L2 strength C
 LR = {"logistic": 2e-2, "mlp": 2e-3}  # logistic: only for losses that scikit-learn's solver does not have
-RADIUS = 0.3  # of gradient attacks on unit vectors
+RADIUS = 0.1  # of gradient attacks, in lengths of the embedding
 SYNONYMS = 14 / 24  # variants by synonyms per variant by typos
 LARGE_SEGMENTS = 3  # the tail is what lies outside the largest few
 
@@ -46,6 +46,7 @@ class Sentiment:
         "robust": ("auc_pool", "auc_unseen", "auc_respelt", "auc_pgd", "auc_apgd"),
     }
 
+    held_out_attacks: ClassVar[tuple[str, ...]] = ("unseen", "respelt")
     space: ClassVar[Mapping[str, tuple]] = {"C": GRID, "balanced": (False, True)}
     mix_space: ClassVar[Mapping[str, tuple]] = {}
 

@@ -25,7 +25,7 @@ class Synonym:
         self._lexicons = {name: lexicon(name) for name in sorted(names)}
 
     def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:
-        anchor = np.repeat(anchors, self._workshop.draws)
+        anchor = np.repeat(anchors, self._workshop.modality.draws)
         texts = texts_of(self._workshop, anchor)
         replaced = [
             replace_words(text, self._lexicons[self._source or suited(text)], self._rate, rng) for text in texts

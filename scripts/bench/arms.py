@@ -7,7 +7,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 
 from augment.measures import Measure
 from augment.progress import say
+from augment.study import Arena
 from augment.verdict import compare
 
 Config = Mapping[str, Any]
@@ -118,7 +119,15 @@ def arguments(description: str, sets: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--budget", type=int, default=8, help="settings tried per arm")
     parser.add_argument("--out", type=Path, required=True, help="JSON with every figure")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dev", action="store_true", help="test on validation rows: to choose what is benchmarked")
     return parser
+
+
+def development(arena: Arena) -> Arena:
+    """The arena one step earlier: its validation rows are the test, its last training rows the validation."""
+    train = arena.train.sort_by("timestamp") if "timestamp" in arena.train.column_names else arena.train
+    cut = int(0.85 * len(train))
+    return replace(arena, train=train.slice(0, cut), valid=train.slice(cut), test=arena.valid)
 
 
 def finish(results: Sequence[Result], metrics: Mapping[str, str], options: argparse.Namespace, title: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,9 @@ SLACK = 0.001  # of clean validation AUC
 
 
 def main() -> None:
-    options = arms.arguments(__doc__, list(SETS)).parse_args()
+    parser = arms.arguments(__doc__, list(SETS))
+    parser.add_argument("--arms", nargs="*", help="only these, and `none`")
+    options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as work:
         if options.name == "movielens":
@@ -94,11 +97,13 @@ def main() -> None:
             tried[families] = [{**config, "adversarial": families.lower()} for config in configs]
         published = list(_published(job, material, Path(work), options.budget))
         tried["published: gan+masking+swaps"] = published
-        live = arms.draw(EXTRA | RADII, options.budget, 99)
-        tried["published, and masking+swaps+live"] = [
-            {**config, **more, "adversarial": "masking+swaps+live"}
-            for config, more in zip(published, live, strict=True)
-        ]
+        for families in ("FGM", "VAT", "live"):
+            more = arms.draw(EXTRA | RADII, options.budget, 99)
+            tried[f"published, and {families}"] = [
+                {**config, **own, "adversarial": families.lower()} for config, own in zip(published, more, strict=True)
+            ]
+        if options.arms:
+            tried = {name: configs for name, configs in tried.items() if name in ("none", *options.arms)}
         attacked = {"valid": arena.attacked_valid, "test": arena.attacked}
         results = arms.run(
             tried,
@@ -117,7 +122,8 @@ def _open(options: Any, work: Path) -> tuple[Job, Material]:
     samples = {"movielens": 30_000, "kddcup": 12_000, "criteo": 4_000}[options.name]
     text = RECIPE.format(output=work / "out", source=source, samples=samples)
     job = Job(recipe.parse(text, "bench"), "ctr", options.device)
-    return job, read(job, work)
+    material = read(job, work)
+    return job, replace(material, arena=arms.development(material.arena)) if options.dev else material
 
 
 def _published(job: Job, material: Material, work: Path, budget: int) -> Iterator[dict[str, Any]]:
