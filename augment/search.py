@@ -206,7 +206,7 @@ def _study(
     store: Path, name: str, trials: int, minutes: float | None, seed: int,
     suggest: Callable[[Any], Choice], fit: Callable[[Choice], dict[str, float] | None], first: Mapping[str, Any],
 ) -> list[Trial]:  # fmt: skip
-    """Run, or go on with, a study kept in the journal file `store`; its finished trials."""
+    """Run, or go on with, a study kept in the journal file `store`; its finished trials but for those pruned."""
     optuna = _optuna()
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(store)))
     study = optuna.create_study(
@@ -229,9 +229,9 @@ def _study(
             return tuple(values[objective] for objective in OBJECTIVES)
 
         study.optimize(objective, n_trials=max(0, trials - len(done)), timeout=minutes and minutes * 60)
+    if not any(t.state.is_finished() for t in study.trials):
+        raise BadInput(f"search, {name}: no trial finished; give it more minutes")
     complete = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
-    if not complete:
-        raise BadInput(f"search, {name}: no trial finished; give it more trials or minutes")
     return [Trial(t.number, _choice(t.user_attrs["choice"]), dict(zip(OBJECTIVES, t.values, strict=True)))
             for t in complete]  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix, diags, vstack
 from scipy.sparse.linalg import svds
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,58 +19,97 @@ from torch.nn import functional as F
 from augment.ease import ease
 from augment.errors import UsageError, suggest
 from augment.measures import Mean, Measure
-from consumers import ranking, storage
+from consumers import ranking, shilling, storage
 from consumers.columns import whole
-from consumers.factors import train_factors
+from consumers.factors import LOSSES, Rows, Settings, train_factors
+from consumers.samplers import SAMPLERS
 from gan.victim import Condition, Victim
 
 K = 20
 HIT_K = 50  # of the shilling attack
-TAIL = 0.8  # share of items, by least interactions
+TAIL, COLD_ITEMS = 0.8, 0.25  # shares of items, by least interactions
 COLD = 0.25  # share of users, by shortest history
+SUSPECT_WEIGHT = 0.1
 GRID = {
     "ease": (50.0, 100.0, 150.0, 200.0, 300.0, 400.0, 600.0, 800.0),
     "mf": (0.0, 0.1, 1.0, 10.0),
     "lightgcn": (0.0, 0.1, 1.0, 10.0),
     "popular": (0.0,),
 }
+TRAINING = tuple(field.name for field in fields(Settings) if field.name != "graph")  # options of mf and lightgcn
 NEAR_BEST = 0.98  # of the best validation NDCG: among such settings the one with the best tail recall is chosen
 DIM = 64  # of the behaviour encoder
-FAKE_SHARE, FAKE_TARGETS = 0.01, 5
 
 
 class Recommender:
     """Tables hold one row per interaction: `user_id`, `item_id`; see `Consumer`.
 
-    model: "ease", "mf", "lightgcn" or "popular". loss: "softmax" or "bpr" (mf and lightgcn). l2: −1 tunes it on
-    validation rows: the best tail recall among settings near the best NDCG@20, since the two trade off along l2.
-    A synthetic user of the mix is one more row: its items are shown, its targets wanted.
+    model: "ease", "mf", "lightgcn" or "popular". l2: −1 tunes it on validation rows: the best tail recall among
+    settings near the best NDCG@20, since the two trade off along l2. A synthetic user of the mix is one more row: its
+    items are shown, its targets wanted. A target counts (1 / its item's interactions) ** `propensity` times (inverse
+    propensity; Schnabel et al., 2016), and the share `suspects` of users, those whose histories look fabricated, a
+    tenth.
+
+    ease: `dropout` is the share of a history that training hides, in closed form (EDLAE; Steck, 2020).
+    mf and lightgcn: `loss` "softmax" or "sl@k" over the whole catalogue (cosines over `temperature`), or "bpr", "hinge"
+    or "l2" on pairs whose negatives a `sampler` draws (`pool`, `nearest`: see `samplers.Sampler`); `filter_share` of
+    each user's likeliest items are never drawn. `adversarial` "apr" moves the factors by `radius` along the gradient,
+    and counts that loss `adv_weight` times. `distill` weighs what an EASE teacher, tuned on validation rows, would say.
     """
 
     modality: ClassVar[str] = "behaviour"
     metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "clean": ("ndcg@20", "recall@20"),
-        "slices": ("tail_recall@20", "cold_recall@20", "coverage"),
-        "robust": ("target_hit@50",),
+        "slices": ("tail_recall@20", "cold_recall@20", "cold_item_recall@20", "coverage"),
+        "robust": (
+            "target_hit@50",
+            "target_lift@50",
+            *(f"target_hit_{kind}@50" for kind in shilling.KINDS),
+            "ndcg_flipped@20",
+        ),
+        "catalogue": ("mean_popularity",),
     }
+    space: ClassVar[Mapping[str, tuple]] = {"l2": (50.0, 100.0, 200.0, 400.0, 800.0)}
 
     def __init__(
         self,
         *,
         model: str = "ease",
         loss: str = "softmax",
+        sampler: str = "uniform",
+        pool: int = 16,
+        nearest: int = 4,
+        filter_share: float = 0.0,
+        adversarial: str = "",
+        adv_weight: float = 1.0,
+        radius: float = 0.5,
+        distill: float = 0.0,
+        temperature: float = 0.15,
         l2: float = -1.0,
+        dropout: float = 0.0,
+        propensity: float = 0.0,
+        suspects: float = 0.0,
         dim: int = 64,
         epochs: int = 25,
         lr: float = 0.02,
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
-        if model not in GRID:
-            raise UsageError(f"recommender: unknown model '{model}'{suggest(model, GRID)}")
-        self.model, self.loss, self.l2, self.dim, self.epochs, self.lr = model, loss, l2, dim, epochs, lr
-        self.seed, self.device = seed, device
+        choices = (("model", model, tuple(GRID)), ("loss", loss, LOSSES), ("sampler", sampler, SAMPLERS),
+                   ("adversarial", adversarial, ("", "apr")))  # fmt: skip
+        for option, value, known in choices:
+            if value not in known:
+                raise UsageError(f"recommender: unknown {option} '{value}'{suggest(value, known)}")
+        for option, share in (("dropout", dropout), ("filter_share", filter_share), ("suspects", suspects)):
+            if not 0 <= share < 1:
+                raise UsageError(f"recommender: {option} is a share, from 0 to below 1; got {share:g}")
+        self.model, self.loss, self.l2, self.dropout = model, loss, l2, dropout
+        self.sampler, self.pool, self.nearest, self.filter_share = sampler, pool, nearest, filter_share
+        self.adversarial, self.adv_weight, self.radius = adversarial, adv_weight, radius
+        self.distill, self.temperature, self.dim, self.epochs, self.lr = distill, temperature, dim, epochs, lr
+        self.propensity, self.suspects, self.seed, self.device = propensity, suspects, seed, device
         self.state_: dict[str, np.ndarray] = {}
+        self.l2_, self.teacher_l2_ = l2, 0.0
 
     def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> Recommender:
         self.items_ = pc.unique(whole(train["item_id"])).sort()
@@ -77,6 +117,9 @@ class Recommender:
         self.history_ = self._matrix(train)
         self.mix_ = None if mix is None else self._synthetic(mix)
         wanted = self._matrix(valid)
+        if self.distill and self.model in ("mf", "lightgcn"):
+            teacher = Recommender(propensity=self.propensity, suspects=self.suspects)
+            self.teacher_l2_ = teacher.fit(train, valid, mix).l2_
         tried = []
         for l2 in (self.l2,) if self.l2 >= 0 else GRID[self.model]:
             self._solve(self.history_, l2)
@@ -93,28 +136,37 @@ class Recommender:
         users = np.flatnonzero(wanted.getnnz(axis=1))
         lists = ranking.top(self._scores(self.history_, users), self.history_[users], K)
         hit, relevant = ranking.hits(lists, wanted[users]), wanted[users].getnnz(axis=1)
-        recall = _tail_recall(lists, hit, wanted[users], self._tail())
+        recall = _rare_recall(lists, hit, wanted[users], self._rare(TAIL))
         return float(ranking.ndcg(hit, relevant).mean()), float(recall.mean())
 
     def _solve(self, history: csr_matrix, l2: float) -> None:
         """Fit the model's arrays on real (and fake) users and the mix."""
         inputs, targets, weights, negatives = history, history, np.ones(history.shape[0]), None
+        if self.suspects:
+            weights[shilling.suspects(history, self.suspects)] = SUSPECT_WEIGHT
         if self.mix_ is not None:
             shown, aims, avoided, weight = self.mix_
             inputs, targets = vstack([history, shown]).tocsr(), vstack([history, aims]).tocsr()
             weights = np.concatenate([weights, weight])
             negatives = vstack([csr_matrix(history.shape, dtype=np.float32), avoided]).tocsr()
+        if self.propensity:
+            targets = targets @ diags(_inverse_propensity(targets, weights, self.propensity))
+        aims = targets if targets is not inputs else None
         if self.model == "popular":
             self.state_ = {"popularity": np.asarray(targets.sum(axis=0), np.float32).ravel()}
         elif self.model == "ease":
-            self.state_ = {"ease": ease(inputs, targets if self.mix_ is not None else None, l2, weights)}
+            self.state_ = {"ease": ease(inputs, aims, self._ridge(inputs, weights, l2), weights)}
         else:
-            user, item = train_factors(
-                inputs, targets, weights, negatives,
-                graph=self.model == "lightgcn", loss=self.loss, dim=self.dim, l2=l2, epochs=self.epochs, lr=self.lr,
-                seed=self.seed, device=self.device,
-            )  # fmt: skip
+            teacher = ease(inputs, aims, self.teacher_l2_, weights) if self.distill else None
+            settings = Settings(graph=self.model == "lightgcn", **{n: getattr(self, n) for n in TRAINING})
+            user, item = train_factors(Rows(inputs, targets, weights, negatives, teacher), l2, settings)
             self.state_ = {"user": user[: len(self.users_)], "item": item}
+
+    def _ridge(self, inputs: csr_matrix, weights: np.ndarray, l2: float) -> Any:
+        """EASE's l2, for each item float64[I] where dropout hides it: p / (1 − p) of its interactions more."""
+        if not self.dropout:
+            return l2
+        return l2 + self.dropout / (1 - self.dropout) * (inputs.power(2).T @ weights)
 
     def _scores(self, history: csr_matrix, users: np.ndarray) -> np.ndarray:
         """float32[n, I] for the users at `users`, who show `history` (all rows)."""
@@ -131,31 +183,8 @@ class Recommender:
         return np.where(users[:, None] >= 0, self._scores(self.seen_, np.maximum(users, 0)), popularity)
 
     def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
-        """Fake users pushing five unpopular items among the test's; `evaluate` retrains with them.
-
-        A third each of random, average and bandwagon profiles (Lam & Riedl, 2004; Mobasher et al., 2007).
-        """
-        rng = np.random.default_rng(seed)
-        counts = pc.value_counts(whole(test["item_id"])).flatten()
-        items, popularity = counts[0].to_numpy(zero_copy_only=False), counts[1].to_numpy()
-        order = np.lexsort((items.astype(str), popularity))
-        items, popularity = items[order], popularity[order]
-        targets = rng.choice(items[: len(items) // 2], FAKE_TARGETS, replace=False)
-        users = pc.count_distinct(test["user_id"]).as_py()
-        fillers = max(10, len(test) // users * 4)
-        chances = {"random": None, "average": popularity / popularity.sum()}
-        rows: dict[str, list[str]] = {"user_id": [], "item_id": [], "kind": []}
-        for number in range(max(3, round(FAKE_SHARE * users))):
-            kind = ("random", "average", "bandwagon")[number % 3]
-            if kind == "bandwagon":
-                profile = np.concatenate([items[-10:], rng.choice(items, fillers - 10 or 1, replace=False)])
-            else:
-                profile = rng.choice(items, min(fillers, len(items)), replace=False, p=chances[kind])
-            everything = [*profile.tolist(), *targets.tolist()]
-            rows["user_id"] += [f"fake-{number}"] * len(everything)
-            rows["item_id"] += everything
-            rows["kind"] += ["filler"] * len(profile) + ["target"] * FAKE_TARGETS
-        return {"shilling": pa.table(rows)}
+        """Fake users, all of them and each kind alone, and the seed of flips; `evaluate` retrains on each."""
+        return shilling.attacks(test, seed)
 
     def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
         # To be found: the rows asked about, but for repeats of training rows. Known: all else, validation included.
@@ -164,41 +193,62 @@ class Recommender:
         known = _minus(self.seen_, wanted)
         users = np.flatnonzero(wanted.getnnz(axis=1))
         lists = ranking.top(self._scores(known, users), known[users], K)
-        hit, relevant = ranking.hits(lists, wanted[users]), wanted[users].getnnz(axis=1)
+        wanted = wanted[users]
+        hit, relevant = ranking.hits(lists, wanted), wanted.getnnz(axis=1)
         length = self.history_.getnnz(axis=1)
         cold = length[users] <= np.quantile(length, COLD)
-        recall = ranking.recall(hit, relevant)
+        recall, popularity = ranking.recall(hit, relevant), np.asarray(self.history_.sum(axis=0)).ravel()
         measures: dict[str, Measure] = {
             "ndcg@20": Mean(ranking.ndcg(hit, relevant)),
             "recall@20": Mean(recall),
-            "tail_recall@20": Mean(_tail_recall(lists, hit, wanted[users], self._tail())),
+            "tail_recall@20": Mean(_rare_recall(lists, hit, wanted, self._rare(TAIL))),
             "cold_recall@20": Mean(recall[cold]),
+            "cold_item_recall@20": Mean(_rare_recall(lists, hit, wanted, self._rare(COLD_ITEMS))),
             "coverage": ranking.Coverage(lists, len(self.items_)),
+            "mean_popularity": Mean(popularity[lists].mean(axis=1) / popularity.mean(), "lower"),
         }
-        if "shilling" in attacked:
-            measures["target_hit@50"] = Mean(self._target_hits(attacked["shilling"]), "lower")
+        for name, fakes in attacked.items():
+            if name.startswith("shilling"):
+                kind = name.removeprefix("shilling").replace("-", "_")
+                hits, before = self._target_hits(fakes)
+                measures[f"target_hit{kind}@50"] = Mean(hits, "lower")
+                if name == "shilling":
+                    measures["target_lift@50"] = Mean(hits - before, "lower")
+        if "flips" in attacked:
+            flipped = shilling.flip(self.history_, attacked["flips"]["seed"][0].as_py())
+            scores = self._retrained(flipped)._scores(_minus(known, self.history_) + flipped, users)
+            hit = ranking.hits(ranking.top(scores, known[users], K), wanted)
+            measures["ndcg_flipped@20"] = Mean(ranking.ndcg(hit, relevant))
         return measures
 
-    def _tail(self) -> np.ndarray:
-        """bool[I]: the 80% of items with the fewest training interactions."""
+    def _rare(self, share: float) -> np.ndarray:
+        """bool[I]: the `share` of items with the fewest training interactions."""
         popularity = np.asarray(self.history_.sum(axis=0)).ravel()
-        order = np.argsort(popularity, kind="stable")
-        tail = np.zeros(len(popularity), bool)
-        tail[order[: int(TAIL * len(order))]] = True
-        return tail
+        rare = np.zeros(len(popularity), bool)
+        rare[np.argsort(popularity, kind="stable")[: int(share * len(popularity))]] = True
+        return rare
 
-    def _target_hits(self, fakes: pa.Table) -> np.ndarray:
-        """float64[users]: share of the pushed items in each real user's top 50 after retraining with the fake users."""
-        names = pc.unique(fakes["user_id"])
-        fake = self._matrix(fakes, names)
+    def _target_hits(self, fakes: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        """float64[users]: share of the pushed items in each real user's top 50 after retraining with the fake users.
+
+        And the share before: what the model recommends of its own accord is not the attack's doing.
+        """
+        fake = self._matrix(fakes, pc.unique(whole(fakes["user_id"])))
         pushed = fakes.filter(pc.equal(fakes["kind"], "target"))["item_id"]
-        targets = pc.index_in(pc.unique(pushed), self.items_).drop_null().to_numpy()
-        attacked = Recommender(**storage.parameters(self), device=self.device)
-        attacked.items_, attacked.users_, attacked.mix_ = self.items_, self.users_, self.mix_
-        attacked._solve(vstack([self.history_, fake]).tocsr(), self.l2_)
+        targets = pc.index_in(pc.unique(whole(pushed)), self.items_).drop_null().to_numpy()
+        attacked = self._retrained(vstack([self.history_, fake]).tocsr())
         users = np.arange(len(self.users_))
-        lists = ranking.top(attacked._scores(self.seen_, users), self.seen_, HIT_K)
-        return np.isin(lists, targets).sum(axis=1) / max(1, len(targets))
+        lists = [ranking.top(m._scores(self.seen_, users), self.seen_, HIT_K) for m in (attacked, self)]
+        after, before = (np.isin(found, targets).sum(axis=1) / max(1, len(targets)) for found in lists)
+        return after, before
+
+    def _retrained(self, history: csr_matrix) -> Recommender:
+        """This model, trained again on another history whose first rows are its users; nothing is tuned again."""
+        model = Recommender(**storage.parameters(self), device=self.device)
+        model.items_, model.users_, model.mix_ = self.items_, self.users_, self.mix_
+        model.teacher_l2_ = self.teacher_l2_
+        model._solve(history, self.l2_)
+        return model
 
     def as_victim(self) -> Victim:
         vectors = self.tables()["item_id"][1]
@@ -246,8 +296,9 @@ class Recommender:
         arrays = dict(self.state_)
         for name, matrix in (("history", self.history_), ("seen", self.seen_)):
             arrays |= {f"{name}.indices": matrix.indices, f"{name}.indptr": matrix.indptr}
-        settings = {"parameters": storage.parameters(self), "l2": self.l2_, "items": self.items_.to_pylist()}
-        storage.save(folder, arrays, settings | {"users": self.users_.to_pylist()})
+        settings = {"parameters": storage.parameters(self), "l2": self.l2_, "teacher_l2": self.teacher_l2_}
+        names = {"items": self.items_.to_pylist(), "users": self.users_.to_pylist()}
+        storage.save(folder, arrays, settings | names)
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Recommender:
@@ -264,6 +315,7 @@ class Recommender:
                 csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=shape),
             )
         model.state_, model.l2_, model.mix_ = arrays, settings["l2"], None
+        model.teacher_l2_ = settings["teacher_l2"]
         return model
 
     @classmethod
@@ -293,11 +345,18 @@ class _RankingVictim:
         return F.softplus((bar - target) / spread)
 
 
-def _tail_recall(lists: np.ndarray, hit: np.ndarray, wanted: csr_matrix, tail: np.ndarray) -> np.ndarray:
-    """Recall float64[n] on tail items, of the users who want any; `tail` bool[I], the others row by user."""
-    relevant = np.asarray(wanted @ tail.astype(np.float32)).astype(np.int64)
+def _rare_recall(lists: np.ndarray, hit: np.ndarray, wanted: csr_matrix, rare: np.ndarray) -> np.ndarray:
+    """Recall float64[n] on rare items, of the users who want any; `rare` bool[I], the others row by user."""
+    relevant = np.asarray(wanted @ rare.astype(np.float32)).astype(np.int64)
     some = relevant > 0
-    return ranking.recall((hit & tail[lists])[some], relevant[some])
+    return ranking.recall((hit & rare[lists])[some], relevant[some])
+
+
+def _inverse_propensity(targets: csr_matrix, weights: np.ndarray, power: float) -> np.ndarray:
+    """float32[I]: popularity ** −power, scaled so that the mean over targets is 1."""
+    popularity = np.maximum(targets.T @ weights, 1)
+    scale = popularity**-power
+    return (scale * popularity.sum() / (scale * popularity).sum()).astype(np.float32)
 
 
 def _minus(matrix: csr_matrix, other: csr_matrix) -> csr_matrix:

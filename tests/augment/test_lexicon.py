@@ -155,8 +155,8 @@ class TestWordNet:
             lexicon("wordnet")
 
     def test_synonyms_of_the_strategy_stay_near_their_anchors(self):
-        workshop = shop([REVIEW, "Great dress", "!!!"], draws=4)
-        found = Synonym(workshop, similarity=0.6).propose(np.array([0, 1, 2]), rng())
+        workshop = shop([REVIEW, "Great dress", "!!!"])
+        found = Synonym(workshop, similarity=0.6).propose(np.array([0, 0, 0, 1, 2]), rng())
         assert set(found.anchor) <= {0, 1}
         assert (np.einsum("nd,nd->n", found.embedding, workshop.anchors.embedding[found.anchor]) >= 0.6).all()
         texts = found.rows["text"].to_pylist()
@@ -165,7 +165,7 @@ class TestWordNet:
             new != workshop.anchors.rows["text"][int(a)].as_py() for new, a in zip(texts, found.anchor, strict=True)
         )
         assert "embedding" not in found.rows.column_names
-        again = Synonym(workshop, similarity=0.6).propose(np.array([0, 1, 2]), rng())
+        again = Synonym(workshop, similarity=0.6).propose(np.array([0, 0, 0, 1, 2]), rng())
         assert again.rows.equals(found.rows)
 
 
@@ -235,7 +235,7 @@ def rng():
     return np.random.default_rng(5)
 
 
-def shop(texts, draws):
+def shop(texts):
     """What a strategy needs of a workshop; texts are encoded as counts of hashed words."""
 
     def encode(batch):
@@ -248,18 +248,18 @@ def shop(texts, draws):
     modality = Text(TextEncoder("counts", 64, encode, None))
     rows = modality.attach(pa.table({"text": texts, "row_id": [str(i) for i in range(len(texts))]}))
     anchors = SimpleNamespace(rows=rows, embedding=modality.encode(rows))
-    return SimpleNamespace(modality=modality, anchors=anchors, draws=draws)
+    return SimpleNamespace(modality=modality, anchors=anchors)
 
 
 def test_the_strategy_drops_what_is_too_far_or_unchanged(tmp_path):
     (tmp_path / "groups.txt").write_text("dress,frock\nshirt,blouse\n")
     long = "a dress that I like a lot, and wear every day of the week"
-    workshop = shop([long, "dress", "nothing to replace", "质量 shirt is fine and soft and warm"], draws=3)
+    workshop = shop([long, "dress", "nothing to replace", "质量 shirt is fine and soft and warm"])
     options = {"source": str(tmp_path / "groups.txt"), "similarity": 0.7}
     found = Synonym(workshop, **options).propose(np.array([3, 0, 1, 2]), rng())
-    assert found.anchor.tolist() == [3, 3, 3, 0, 0, 0]
+    assert found.anchor.tolist() == [3, 0]
     assert found.rows["text"].to_pylist()[0] == "质量 blouse is fine and soft and warm"
-    assert found.embedding.shape == (6, 64)
+    assert found.embedding.shape == (2, 64)
     assert len(Synonym(workshop, **options).propose(np.array([2]), rng())) == 0
 
 
@@ -267,9 +267,9 @@ def test_the_strategy_drops_what_is_too_far_or_unchanged(tmp_path):
 def test_options_out_of_range_are_refused(option, small_cilin):
     ((name, value),) = option.items()
     with pytest.raises(UsageError, match=f"strategy 'synonym': {name} = {value!r} must be above 0 and at most 1"):
-        Synonym(shop(["质量"], 1), **option)
+        Synonym(shop(["质量"]), **option)
 
 
 def test_the_lexicon_follows_the_script_of_the_texts(small_cilin):
-    found = Synonym(shop(["质量 好，很 满意"], 2), rate=1.0, similarity=0.1).propose(np.array([0]), rng())
-    assert found.rows["text"].to_pylist() == ["成色 好，很 称心"] * 2
+    found = Synonym(shop(["质量 好，很 满意"]), rate=1.0, similarity=0.1).propose(np.array([0]), rng())
+    assert found.rows["text"].to_pylist() == ["成色 好，很 称心"]

@@ -112,3 +112,8 @@ def test_a_task_that_is_not_there_and_a_missing_package_are_said(small, monkeypa
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(UsageError, match="pip install 'sparring"):
         search(small, trials=1)
+
+
+def test_a_study_whose_every_trial_is_pruned_has_found_nothing(tmp_path):
+    found = searching._study(tmp_path / "log", "portfolio", 2, None, 0, lambda trial: Choice(), lambda choice: None, {})
+    assert found == []

@@ -105,7 +105,7 @@ class TestApertium:
             Apertium("eng-spo")
 
     def test_candidates_are_back_translations_near_their_anchors(self):
-        workshop = shop([SENTENCE, "!!!", f"{SENTENCE} and I wear it with a hat"], draws=3)
+        workshop = shop([SENTENCE, "!!!", f"{SENTENCE} and I wear it with a hat"])
         strategy = BackTranslation(workshop, similarity=0.5)
         found = strategy.propose(np.array([2, 1, 0]), np.random.default_rng(0))
         assert set(found.anchor) <= {0, 2}
@@ -173,7 +173,7 @@ def test_what_is_missing_is_named(monkeypatch, tmp_path):
 def test_a_text_is_translated_once(monkeypatch):
     there = Reversed()
     monkeypatch.setattr(back_translation, "translators", lambda *_: (there, SimpleNamespace(translate=list)))
-    workshop = shop([SENTENCE, SENTENCE, "dress"], draws=3)
+    workshop = shop([SENTENCE, SENTENCE, "dress"])
     strategy = BackTranslation(workshop)
     for _ in range(2):
         found = strategy.propose(np.array([0, 1, 2]), np.random.default_rng(0))

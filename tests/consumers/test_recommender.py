@@ -1,14 +1,37 @@
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from scipy.sparse import vstack
 
 from augment.errors import BadInput, UsageError
 from augment.samples import sample_schema
-from consumers import Recommender
+from consumers import Recommender, shilling
+from consumers.factors import LOSSES
+from consumers.samplers import SAMPLERS
 from gan.victim import Condition
 
-MODELS = [{}, {"model": "mf"}, {"model": "mf", "loss": "bpr"}, {"model": "lightgcn"}]
+GRAPH = {"model": "lightgcn", "loss": "bpr", "sampler": "mixgcf", "filter_share": 0.05, "epochs": 100, "l2": 0.1}
+MODELS = [
+    {},
+    {"dropout": 0.3},
+    {"model": "mf"},
+    {"model": "mf", "loss": "bpr"},
+    {"model": "mf", "loss": "sl@k", "distill": 0.5},
+    {"model": "mf", "adversarial": "apr", "radius": 0.1},
+    {"model": "lightgcn"},
+    GRAPH,
+]
+# On real data: every loss, every sampler.
+LEARNERS = [
+    *({"model": "mf", "loss": loss} for loss in LOSSES),
+    *({"model": "mf", "loss": "bpr", "sampler": sampler} for sampler in SAMPLERS),
+    {"model": "mf", "loss": "bpr", "sampler": "dns", "filter_share": 0.05},
+    {"model": "lightgcn", "loss": "bpr", "sampler": "mixgcf", "filter_share": 0.1},
+    {"model": "mf", "adversarial": "apr", "radius": 0.1},
+    {"model": "mf", "distill": 1.0},
+]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +112,96 @@ def test_the_attack_pushes_its_targets_into_lists(shop):
     fakes = model.attacks(test, 0)["shilling"]
     assert fakes.equals(model.attacks(test, 0)["shilling"])
     assert len(set(fakes.filter(pa.compute.equal(fakes["kind"], "target"))["item_id"].to_pylist())) == 5
-    assert "target_hit@50" in model.evaluate(test, {"shilling": fakes})
+    assert model.evaluate(test, {"shilling": fakes})["target_hit@50"].better_is == "lower"
+
+
+def test_every_metric_it_names_is_measured(shop):
+    train, valid, test = shop
+    model = Recommender().fit(train, valid)
+    measured = model.evaluate(test, model.attacks(test, 0))
+    assert set(measured) == {metric for group in Recommender.metrics.values() for metric in group}
+    assert all(np.isfinite(measure.value()) for measure in measured.values())
+
+
+def test_the_kinds_of_fake_users_make_up_their_union(shop):
+    tables = shilling.attacks(shop[2], 0)
+    kinds = [set(tables[f"shilling-{kind}"]["user_id"].to_pylist()) for kind in shilling.KINDS]
+    assert all(kinds)
+    assert set.union(*kinds) == set(tables["shilling"]["user_id"].to_pylist())
+    assert sum(map(len, kinds)) == len(set.union(*kinds))
+
+
+def test_flips_keep_each_users_count_and_move_a_tenth(shop):
+    model = Recommender().fit(*shop[:2])
+    history = model._matrix(pa.concat_tables(shop))  # twelve items each: one of them is flipped
+    flipped = shilling.flip(history, 0)
+    assert (flipped != shilling.flip(history, 0)).nnz == 0
+    np.testing.assert_array_equal(flipped.getnnz(axis=1), history.getnnz(axis=1))
+    assert flipped.data.tolist() == [1.0] * history.nnz
+    kept = np.asarray(flipped.multiply(history).sum(axis=1)).ravel()
+    np.testing.assert_array_equal(kept, history.getnnz(axis=1) - 1)
+
+
+@pytest.fixture(scope="module")
+def movies(demo_folder):
+    """MovieLens-100k ratings of 4 and 5: each user's last fifth is the test, an eighth before it validation."""
+    ratings = pq.read_table(demo_folder / "behaviour.parquet").to_pandas()
+    ratings = ratings[ratings["rating"] >= 4].astype({"user_id": str, "item_id": str})
+    ratings = ratings[ratings.groupby("item_id")["user_id"].transform("size") >= 10]
+    ratings = ratings.sort_values(["user_id", "timestamp", "item_id"])
+    place = (ratings.groupby("user_id").cumcount() + 0.5) / ratings.groupby("user_id")["item_id"].transform("size")
+    columns = ratings[["user_id", "item_id"]]
+    parts = (columns[place < 0.7], columns[(place >= 0.7) & (place < 0.8)], columns[place >= 0.8])
+    return [pa.Table.from_pandas(part, preserve_index=False) for part in parts]
+
+
+@pytest.mark.parametrize("settings", LEARNERS, ids=str)
+def test_every_loss_and_sampler_beats_popularity_on_real_data(movies, settings):
+    train, valid, test = movies
+    learnt = Recommender(**settings, l2=1.0).fit(train, valid).evaluate(test, {})["ndcg@20"].value()
+    popular = Recommender(model="popular").fit(train, valid).evaluate(test, {})["ndcg@20"].value()
+    assert learnt > 1.05 * popular
+
+
+@pytest.mark.parametrize(
+    "settings", [{"adversarial": "apr"}, {"loss": "bpr", "sampler": "mixgcf", "filter_share": 0.1}, {"distill": 1.0}]
+)
+def test_a_seed_repeats_a_model_and_another_does_not(movies, settings):
+    train, valid, test = movies
+    fitted = [Recommender(model="mf", l2=1.0, epochs=2, seed=s, **settings).fit(train, valid) for s in (0, 0, 1)]
+    first, second, other = (model.predict(test.slice(0, 50)) for model in fitted)
+    np.testing.assert_array_equal(first, second)
+    assert np.abs(first - other).max() > 0
+
+
+def test_inverse_propensity_finds_more_of_the_tail(movies):
+    train, valid, test = movies
+    plain, weighed = (Recommender(l2=200.0, propensity=p).fit(train, valid).evaluate(test, {}) for p in (0.0, 0.3))
+    assert weighed["tail_recall@20"].value() > 1.3 * plain["tail_recall@20"].value()
+    assert weighed["coverage"].value() > plain["coverage"].value()
+    assert weighed["mean_popularity"].value() < plain["mean_popularity"].value()
+
+
+def test_fake_users_are_among_the_suspects(movies):
+    train, valid, test = movies
+    model = Recommender(l2=200.0).fit(train, valid)
+    fakes = model.attacks(test, 0)["shilling"]
+    fake = model._matrix(fakes, pa.compute.unique(fakes["user_id"].combine_chunks()))
+    found = shilling.suspects(vstack([model.history_, fake]).tocsr(), 0.05)
+    assert found.sum() == round(0.05 * len(found))
+    assert found[-fake.shape[0] :].mean() > 0.7
+    wary = Recommender(l2=200.0, suspects=0.05).fit(train, valid)
+    lift = [m.evaluate(test, {"shilling": fakes})["target_lift@50"].value() for m in (model, wary)]
+    assert lift[1] < 0.5 * lift[0]
+
+
+def test_dropout_shrinks_what_popular_items_say(movies):
+    train, valid, _ = movies
+    plain, hidden = (Recommender(l2=100.0, dropout=p).fit(train, valid) for p in (0.0, 0.5))
+    popularity = np.asarray(plain.history_.sum(axis=0)).ravel()
+    popular, rare = popularity >= np.quantile(popularity, 0.9), popularity <= np.quantile(popularity, 0.5)
+    strength = [np.abs(model.state_["ease"]).sum(axis=1) for model in (plain, hidden)]
+    assert strength[1][popular].sum() / strength[0][popular].sum() < strength[1][rare].sum() / strength[0][rare].sum()
 
 
 def test_the_victim_finds_a_liked_item_easier_than_one_of_the_other_group(shop):
@@ -109,5 +221,9 @@ def test_the_victim_finds_a_liked_item_easier_than_one_of_the_other_group(shop):
 def test_mistakes_are_named(tmp_path):
     with pytest.raises(UsageError, match="did you mean 'ease'"):
         Recommender(model="eas")
+    with pytest.raises(UsageError, match="unknown sampler 'dsn'; did you mean 'dns'"):
+        Recommender(sampler="dsn")
+    with pytest.raises(UsageError, match="dropout is a share"):
+        Recommender(dropout=1.0)
     with pytest.raises(BadInput, match="no model"):
         Recommender.load(tmp_path)

@@ -94,6 +94,9 @@ def test_the_live_generator_learns_to_find_what_is_hard_within_the_radius(net, x
     for _ in range(150):
         delta = live.perturb(Frozen(net), x, label, deltas, reach(x))
         assert (delta.norm(dim=1) <= RADIUS + 1e-5).all()
-        hardness.append(float(loss(x + delta).mean()))
-    assert np.mean(hardness[-20:]) > np.mean(hardness[:20]) + 0.02
+        hardness.append(float(loss(x + delta).detach().mean()))
+    clean, worst = (float(loss(x + d).detach().mean()) for d in (0, attacks.fgm(loss, x, reach(x))))
+    # Without a look at the gradient of the row itself, it finds a good part of what the gradient step does.
+    assert np.mean(hardness[-20:]) > clean + 0.3 * (worst - clean)
+    assert np.mean(hardness[-20:]) > np.mean(hardness[:20]) + 0.01
     assert all(parameter.grad is None for parameter in net.parameters())
