@@ -143,7 +143,7 @@ class _Reader:
         if label := self.roles.get("label"):
             select.append(f"TRY_CAST({_q(label)} AS DOUBLE) AS label")
         if column := self.roles.get("timestamp"):
-            select.append(f"{self._microseconds(column)} AS timestamp")
+            select.append(f"{microseconds(column)} AS timestamp")
         tests = self._tests()
         reason = (
             f"CASE {' '.join(f'WHEN {test} THEN {_text(why)}' for why, test in tests.items())} END" if tests else "NULL"
@@ -155,15 +155,6 @@ class _Reader:
         content = ", ".join(f"coalesce(CAST({_q(c)} AS VARCHAR), '\\N')" for c in self._content())
         named = "id" if "id" in self.roles else f"md5(concat_ws('\x1f', {content}))"
         self.db.execute(f"ALTER TABLE typed ADD COLUMN row_id VARCHAR; UPDATE typed SET row_id = {named}")
-
-    def _microseconds(self, column: str) -> str:
-        """SQL for epoch microseconds of seconds, milliseconds, microseconds, nanoseconds, ISO text or timestamps."""
-        number = f"TRY_CAST(CAST({_q(column)} AS VARCHAR) AS DOUBLE)"
-        limits = {"1e11": "1e6", "1e14": "1e3", "1e17": "1"}  # by their size: seconds, milli-, micro-, else nanoseconds
-        scale = " ".join(f"WHEN abs({number}) < {limit} THEN {factor}" for limit, factor in limits.items())
-        scale = f"CASE {scale} ELSE 1e-3 END"
-        moment = f"epoch_us(TRY_CAST(CAST({_q(column)} AS VARCHAR) AS TIMESTAMPTZ))"
-        return f"CASE WHEN {number} IS NOT NULL THEN TRY_CAST({number} * {scale} AS BIGINT) ELSE {moment} END"
 
     def _tests(self) -> dict[str, str]:
         """Reason → SQL condition of a bad row; the first that holds names it. `t` is the typed row, `r` the raw one."""
@@ -360,6 +351,16 @@ class _Reader:
 
     def _count(self, query: str) -> int:
         return int(self.db.execute(query).fetchall()[0][0])
+
+
+def microseconds(column: str) -> str:
+    """SQL for epoch microseconds of seconds, milliseconds, microseconds, nanoseconds, ISO text or timestamps."""
+    number = f"TRY_CAST(CAST({_q(column)} AS VARCHAR) AS DOUBLE)"
+    limits = {"1e11": "1e6", "1e14": "1e3", "1e17": "1"}  # by their size: seconds, milli-, micro-, else nanoseconds
+    scale = " ".join(f"WHEN abs({number}) < {limit} THEN {factor}" for limit, factor in limits.items())
+    scale = f"CASE {scale} ELSE 1e-3 END"
+    moment = f"epoch_us(TRY_CAST(CAST({_q(column)} AS VARCHAR) AS TIMESTAMPTZ))"
+    return f"CASE WHEN {number} IS NOT NULL THEN TRY_CAST({number} * {scale} AS BIGINT) ELSE {moment} END"
 
 
 def reader(path: Path) -> str:
