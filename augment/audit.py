@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from augment.files import file_sha256
 from augment.manifest import Manifest, Shard
 from augment.samples import sample_schema
 from augment.strategies import STRATEGIES
@@ -28,6 +28,7 @@ CHECKS = {
     "no strategy": "strategy <> ''",
     "label outside [0, 1]": "label BETWEEN 0 AND 1",
     "weight is not a positive number": "weight > 0 AND isfinite(weight)",
+    "no day": "day <> ''",
     "no anchor": "anchor_id <> ''",
     "no neighbours": "len(neighbour_ids) > 0 AND list_count(neighbour_ids) = len(neighbour_ids)",
     "embedding is not as many finite numbers as dim says": (
@@ -59,7 +60,7 @@ def problems(root: Path, manifest: Manifest, listed: Mapping[str, int | None]) -
             yield f"{shard.path}: points outside the table"
         elif not path.exists():
             yield f"{shard.path}: missing"
-        elif _sha256(path) != shard.sha256:
+        elif file_sha256(path) != shard.sha256:
             yield f"{shard.path}: its content changed, sha256 differs from the manifest's"
         elif problem := _unreadable(shard, path):
             yield f"{shard.path}: {problem}"
@@ -67,14 +68,6 @@ def problems(root: Path, manifest: Manifest, listed: Mapping[str, int | None]) -
             sound.append(path)
             yield from _broken_rows(shard, path, manifest)
     yield from _repeated_samples(sound)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _unreadable(shard: Shard, path: Path) -> str | None:
@@ -100,7 +93,7 @@ def _broken_rows(shard: Shard, path: Path, manifest: Manifest) -> Iterator[str]:
     """
     with duckdb.connect() as connection:
         connection.register("shard", ds.dataset(path, format="parquet"))
-        for sample, broken in connection.execute(query, _limits(manifest)).fetchall():
+        for sample, broken in connection.execute(query, _limits(manifest, shard)).fetchall():
             yield f"{shard.path}: sample {sample}: {'; '.join(broken)}"
 
 
@@ -114,13 +107,13 @@ def _repeated_samples(paths: list[Path]) -> Iterator[str]:
             yield f"sample {sample}: occurs {times} times"
 
 
-def _limits(manifest: Manifest) -> dict[str, object]:
-    """What the checks compare with: the manifest's identity, and the gates that its run recorded."""
+def _limits(manifest: Manifest, shard: Shard) -> dict[str, object]:
+    """What the checks compare with: the manifest's identity, the run that wrote the shard, and the recorded gates."""
     gates = manifest.gates
     hardest, easiest = np.logaddexp(0, -np.array(gates["band"])).tolist()  # a margin's loss is softplus(-margin)
     return {
         "task": manifest.task,
-        "run": manifest.run,
+        "run": Path(shard.path).parent.name,  # an earlier night's, where its samples are kept
         "encoders": manifest.encoders,
         "dim": manifest.dim,
         "easiest": easiest,

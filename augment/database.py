@@ -9,9 +9,11 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date, datetime, timezone
 from importlib import import_module
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -22,8 +24,47 @@ DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql", "postgres": "postgres
 
 
 @contextmanager
-def rows(connection: str, query: str) -> Iterator[pa.RecordBatchReader]:
-    """The result of `query` at `connection`, one batch in memory at a time.
+def rows_since(connection: str, query: str, column: str, since: date | None) -> Iterator[pa.RecordBatchReader]:
+    """Rows of `query` whose `column` is of the day `since` or later, which the database itself selects; all for None.
+
+    The column holds timestamps, dates, ISO text, or the epoch in seconds to nanoseconds.
+    """
+    if since is None:
+        with rows(connection, query) as reader:
+            yield reader
+        return
+    name = '"' + column.replace('"', '""') + '"'
+    with rows(connection, f"SELECT {name} FROM ({query}) AS q WHERE {name} IS NOT NULL LIMIT 1") as reader:
+        found = reader.read_all()
+    bound = None if not len(found) else _as_stored(found[0][0], since)
+    if bound is None:  # nothing to read, or no way to tell: read it all
+        with rows(connection, query) as reader:
+            yield reader
+        return
+    marker = "?" if connection.startswith("sqlite") else "$1"
+    with rows(connection, f"SELECT * FROM ({query}) AS q WHERE {name} >= {marker} OR {name} IS NULL", bound) as reader:
+        yield reader
+
+
+def _as_stored(example: pa.Scalar, since: date) -> Any:
+    """The start of a day in the terms of the column that `example` is from."""
+    start = datetime(since.year, since.month, since.day, tzinfo=timezone.utc)
+    kind, value = example.type, example.as_py()
+    if pa.types.is_timestamp(kind):
+        return start if kind.tz else start.replace(tzinfo=None)
+    if pa.types.is_date(kind):
+        return since
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        scale = next((s for limit, s in ((1e11, 1), (1e14, 1e3), (1e17, 1e6)) if abs(value) < limit), 1e9)
+        return int(start.timestamp() * scale)
+    if pa.types.is_string(kind) and re.match(r"\d{4}-\d\d-\d\d", value):
+        return str(since)
+    return None
+
+
+@contextmanager
+def rows(connection: str, query: str, parameter: Any = None) -> Iterator[pa.RecordBatchReader]:
+    """The result of `query` at `connection`, one batch in memory at a time; `parameter` is bound to its one marker.
 
     Raises UsageError for an unknown scheme, a missing driver or an unset variable, and BadInput when the database
     refuses. Messages never hold the connection string: it may carry a password.
@@ -52,7 +93,7 @@ def rows(connection: str, query: str) -> Iterator[pa.RecordBatchReader]:
         )
     try:
         with driver.connect(target) as session, session.cursor() as cursor:
-            cursor.execute(query)
+            cursor.execute(query, None if parameter is None else (parameter,))
             yield cursor.fetch_record_batch()
     # Rows are fetched while the caller reads, so what goes wrong then arrives as Arrow's errors or DuckDB's.
     except (driver.Error, OSError, pa.ArrowException, duckdb.Error) as error:

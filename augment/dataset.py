@@ -1,6 +1,6 @@
 """The published data set of one task: a Delta table whose head is the current version.
 
-    <root>/_delta_log/                      one commit = one published version, or a rollback
+    <root>/_delta_log/                      one commit = one published version, or a rollback; partitioned by `day`
     <root>/<run>/<sha256>.parquet           shards
     <root>/_sparring/manifests/<run>.json   written before the commit, whose metadata holds its hash
     <root>/_sparring/rejected/<run>/        shards and manifest.json of a run that was refused
@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -33,9 +33,11 @@ from filelock import FileLock, Timeout
 
 from augment.audit import problems
 from augment.errors import BadInput, Locked, UsageError
-from augment.manifest import Manifest, Shard, sha256
+from augment.files import sha256, write_whole
+from augment.manifest import Manifest, Shard
 
 STATE = "_sparring"
+ALL_DAYS = "all"  # the day of samples that were made of no night in particular
 SHARD_ROWS = 16_384  # 25 MB of 384 numbers each: what a stage holds in memory
 OURS = re.compile(r"\.?[0-9a-f]{64}\.parquet(\.[0-9]+\.tmp)?")  # a shard, or what a killed run left of one
 
@@ -61,6 +63,7 @@ class Stage:
 
     root: Path
     run: str
+    day: str = ALL_DAYS  # the partition of its rows
     written: list[Shard] = field(default_factory=list)
     waiting: list[pa.Table] = field(default_factory=list)
     schema: pa.Schema | None = None
@@ -93,7 +96,7 @@ class Stage:
         pq.write_table(table, sink, compression="zstd")
         content = sink.getvalue().to_pybytes()
         name = f"{sha256(content)}.parquet"
-        _write(self.folder / name, content)
+        write_whole(self.folder / name, content)
         self.written.append(Shard(f"{self.run}/{name}", sha256(content), len(table), len(content)))
 
     def read(self) -> pa.Table:
@@ -109,12 +112,12 @@ class Dataset:
     # -- writing -----------------------------------------------------------------------------------
 
     @contextmanager
-    def stage(self, run: str) -> Iterator[Stage]:
+    def stage(self, run: str, day: str = ALL_DAYS) -> Iterator[Stage]:
         """An empty stage; whatever an exception leaves in it is removed.
 
         Raises UsageError for a run that is published: older versions still need its shards.
         """
-        stage = Stage(self.root, run)
+        stage = Stage(self.root, run, day)
         if any(commit["run"] == run for commit in self._commits().values()):
             raise UsageError(f"{self.root}: run {run} is published already; see `sparring ls {self.root}`")
         shutil.rmtree(stage.folder, ignore_errors=True)
@@ -125,38 +128,50 @@ class Dataset:
                 shutil.rmtree(stage.folder, ignore_errors=True)
             raise
 
-    def publish(self, stage: Stage, manifest: Manifest) -> int:
-        """Make the stage the current version in one Delta commit; the version's number."""
+    def publish(self, stage: Stage, manifest: Manifest, gone: Sequence[str] | None = None) -> int:
+        """Make the stage the current version in one Delta commit; the version's number.
+
+        gone: the days of the current version that the new one leaves out, besides the stage's own; None: every day.
+        """
         if not stage.files or stage.schema is None:
             raise BadInput(f"{self.root}: an empty version cannot be published")
         content = manifest.dump()
-        _write(self._manifest_path(stage.run), content)
+        write_whole(self._manifest_path(stage.run), content)
+        day = {"day": stage.day}
         adds = [
-            AddAction(s.path, s.bytes, {}, _milliseconds(), True, json.dumps({"numRecords": s.rows}))
+            AddAction(s.path, s.bytes, day, _milliseconds(), True, json.dumps({"numRecords": s.rows}))
             for s in stage.files
         ]
         properties = CommitProperties(custom_metadata={"run": stage.run, "manifest": sha256(content)})
+        schema = Schema.from_arrow(stage.schema)
         stage.committing = True
         table = self._table()
         if table is None:
             # Commits are the lineage of every version: Delta must not expire them after its 30 days.
             keep_log = {"delta.enableExpiredLogCleanup": "false"}
-            create_table_with_add_actions(
-                str(self.root.resolve()),
-                Schema.from_arrow(stage.schema),
-                adds,
-                configuration=keep_log,
-                commit_properties=properties,
-            )
+            create_table_with_add_actions(str(self.root.resolve()), schema, adds, partition_by=["day"],
+                                          configuration=keep_log, commit_properties=properties)  # fmt: skip
         else:
-            table.create_write_transaction(
-                [*adds], "overwrite", Schema.from_arrow(stage.schema), commit_properties=properties
-            )
+            filters = None if gone is None else [("day", "in", sorted({stage.day, *gone}))]
+            table.create_write_transaction([*adds], "overwrite", schema, partition_by=["day"],
+                                           partition_filters=filters, commit_properties=properties)  # fmt: skip
         return self._require().version()
+
+    def shards_by_day(self) -> dict[str, list[Shard]]:
+        """The current version's shards, oldest day first."""
+        current = self.current()
+        table = self._table()
+        if current is None or table is None:
+            return {}
+        shards = {shard.path: shard for shard in self._published(current).manifest.files}
+        found: dict[str, list[Shard]] = {}
+        for add in sorted(pa.table(table.get_add_actions(flatten=True)).to_pylist(), key=lambda a: a["path"]):
+            found.setdefault(add["partition.day"], []).append(shards[add["path"]])
+        return dict(sorted(found.items()))
 
     def reject(self, stage: Stage, manifest: Manifest) -> None:
         """Keep the stage for inspection, where no reader of the table sees it."""
-        _write(stage.folder / "manifest.json", manifest.dump())
+        write_whole(stage.folder / "manifest.json", manifest.dump())
         target = self._rejected / stage.run
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +179,7 @@ class Dataset:
 
     def keep_quarantine(self, run: str, rows: Path) -> None:
         """Keep a run's bad rows, each with its reason, for inspection."""
-        _write(self._inside(f"{STATE}/quarantine/{run}.parquet"), rows.read_bytes())
+        write_whole(self._inside(f"{STATE}/quarantine/{run}.parquet"), rows.read_bytes())
 
     def rollback(self, version: int) -> int:
         """A new commit with an older version's content; its number. Raises BadInput when it is damaged."""
@@ -331,17 +346,6 @@ def locked(output: Path) -> Iterator[None]:
     finally:
         note.unlink(missing_ok=True)
         lock.release()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole and on disk, or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _milliseconds() -> int:

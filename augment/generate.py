@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,6 +48,8 @@ class Maker:
 
     task: str
     run: str
+    day: str
+    taken: Collection[str]  # ids of samples that the version holds already
     weight: float
     hardest: bool  # of an anchor's passing candidates; else any
     modality: Modality
@@ -57,7 +59,7 @@ class Maker:
 
     def samples(self, name: str, strategy: Strategy, wanted: int, seed: int, tally: Tally) -> Iterator[pa.Table]:
         """Batches of samples of one strategy, up to `wanted` in all; `tally` counts what happened on the way."""
-        seen: set[str] = set()
+        seen = set(self.taken)
         for number in range(PASSES):
             rng = np.random.default_rng([seed, number])
             order, before = rng.permutation(len(self.anchors)), tally.kept
@@ -110,6 +112,7 @@ class Maker:
             "label_agreement": judged.agreement.astype(np.float32),
             "novelty": judged.novelty.astype(np.float32),
             "run": [self.run] * count,
+            "day": [self.day] * count,
         }
         table = pa.table(columns, schema=sample_schema(self.modality.decoded))
         fresh = [i for i, sample in enumerate(ids) if sample not in seen]

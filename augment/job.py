@@ -8,7 +8,7 @@ import json
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import torch
 
 from augment import sources
-from augment.dataset import Dataset
+from augment.dataset import ALL_DAYS, Dataset
 from augment.encoders import text_encoder
 from augment.errors import UsageError, suggest
 from augment.modalities.text import Text
@@ -45,11 +45,16 @@ PACKAGES = (
 
 @dataclass
 class Job:
-    """One task of a recipe: what it is made of, and the digest that names its outcome."""
+    """One task of a recipe: what it is made of, and the digest that names its outcome.
+
+    night: what else decides what a night makes, for its digest; of a run of its own, nothing.
+    """
 
     recipe: Recipe
     name: str
     device: str
+    day: str = ALL_DAYS
+    night: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.task: Task = self.recipe.tasks[self.name]
@@ -68,7 +73,10 @@ class Job:
             "seed": self.recipe.seed,
             "device": self.device.split(":")[0],
         }
-        self.digest = digest({**self.settings, "inputs": self.inputs, "versions": self.versions, "name": self.name})
+        made_of = {**self.settings, "inputs": self.inputs, "versions": self.versions, "name": self.name}
+        self.digest = digest(
+            made_of if self.day == ALL_DAYS else {**made_of, "day": self.day, "night": dict(self.night)}
+        )
         self.folder = Path(self.recipe.output) / self.name
         self.dataset = Dataset(self.folder)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -47,7 +46,3 @@ class Manifest:
             return cls(**{**read, "files": [Shard(**shard) for shard in read["files"]]})
         except (ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{where}: not a manifest of this version of sparring ({error})") from None
-
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

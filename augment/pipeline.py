@@ -10,26 +10,30 @@ import math
 import shutil
 import time
 from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from augment import alarms, report
 from augment.dataset import Dataset, Stage, locked
-from augment.errors import Refused, UsageError
+from augment.errors import Refused, SparringError, UsageError
 from augment.generate import Tally
 from augment.job import Job, Material, digest, open_job, read, resolve_device, work_folder
-from augment.manifest import Manifest
+from augment.manifest import Manifest, Shard
 from augment.plugins import Consumer
-from augment.progress import bar, say
+from augment.progress import bar, say, track
 from augment.recipe import Recipe
+from augment.steps import Steps
 from augment.studio import Studio
 from augment.study import fit_seeds, judge, robustness, strongest_baseline
 from augment.verdict import Comparison, Verdict
 
-RUNNING = ".run-"  # prefix of a run's scratch folder
+RUNNING = ".run-"  # prefix of the folder of a run's finished steps
 
 
 def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> dict[str, Any]:
@@ -43,8 +47,7 @@ def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> 
     output = Path(recipe.output)
     jobs = {name: Job(recipe, name, device) for name in recipe.tasks}
     with locked(output):
-        for left in output.glob(f"{RUNNING}*"):
-            shutil.rmtree(left)  # by a run that was killed: the lock says that none is running
+        clear_left(output, jobs.values())
         tasks = {name: _run_task(job) for name, job in jobs.items()}
         statuses = {task["status"] for task in tasks.values()}
         status = next(s for s in ("published", "rejected", "unchanged") if s in statuses)
@@ -60,31 +63,101 @@ def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> 
 def _run_task(job: Job) -> dict[str, Any]:
     if found := job.dataset.find(job.digest):
         return {**found.manifest.result, "status": "unchanged", "version": found.version}
-    with work_folder(job, RUNNING) as work, job.dataset.stage(job.digest) as stage:
-        material = read(job, work)
-        arena = material.arena
-        say(f"{job.name}: training {job.task.consumer} on {len(arena.train):,} real rows")
-        real = fit_seeds(job.make, job.seeds, arena, None)
-        generated = generate(job, material, real[0], stage, work)
-        samples = stage.read()
-        say(f"{job.name}: training on the mix, with {len(samples):,} samples")
-        mix = fit_seeds(job.make_on_mix, job.seeds, arena, samples)
-        baseline = strongest_baseline(job.consumer, job.seeds, arena, job.device)
-        say(f"{job.name}: evaluating on {len(arena.test):,} test rows")
-        verdict = judge(real, mix, baseline, arena, job.task.verdict, job.recipe.seed)
-        raised = alarms.signs(samples, arena.train, arena.valid).raised if job.consumer.modality == "behaviour" else []
-        return _conclude(job, material, generated, stage, verdict, raised)
+    with steps_of(job) as steps, job.dataset.stage(job.digest) as stage:
+        try:
+            return conclude(job, stage, make_version(job, steps, stage))
+        except Refused as error:  # the other tasks go on
+            return refusal(job, str(error))
 
 
-def _conclude(
-    job: Job, material: Material, generated: Generated, stage: Stage, verdict: Verdict, raised: list[str]
-) -> dict[str, Any]:
+def clear_left(output: Path, jobs: Iterable[Job]) -> None:
+    """Remove what killed runs left, but for steps that these jobs can go on from. Call it under the lock."""
+    wanted = {f"{RUNNING}{job.digest}" for job in jobs}
+    for left in output.glob(f"{RUNNING}*"):
+        if left.name not in wanted:
+            shutil.rmtree(left)
+
+
+@contextmanager
+def steps_of(job: Job) -> Iterator[Steps]:
+    """The finished steps of this very run, if it was killed before; gone when it ends, well or in a known error."""
+    folder = Path(job.recipe.output) / f"{RUNNING}{job.digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield Steps(folder)
+    except SparringError:  # it would end the same way again
+        shutil.rmtree(folder)
+        raise
+    shutil.rmtree(folder)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that is known of a version before it is published or rejected."""
+
+    material: Material
+    victim: Consumer
+    generated: Generated
+    verdict: Verdict
+    alarms: list[str]
+
+
+def make_version(
+    job: Job,
+    steps: Steps,
+    stage: Stage,
+    *,
+    victim: Consumer | None = None,
+    kept: pa.Table | None = None,
+    stream: int = 0,
+) -> Outcome:
+    """Train on real rows, generate, train on the mix, compare.
+
+    victim: fitted on an earlier night; else it is the first model that is trained on the real rows. kept: samples of
+    earlier nights that stay in the version. stream: sets a night's chance apart from other nights'.
+    """
+    material = read(job, steps.scratch("splits"))
+    arena = material.arena
+    say(f"{job.name}: training {job.task.consumer} on {len(arena.train):,} real rows")
+
+    def fit(seed: int) -> Consumer:
+        return steps.model(f"real-{seed}", job.consumer, job.device,
+                           lambda: job.make(seed).fit(arena.train, arena.valid))  # fmt: skip
+
+    real = [fit(seed) for seed in track(job.seeds, desc="training", unit="model")]
+    victim = victim or real[0]
+    taken = set() if kept is None else set(kept["sample_id"].to_pylist())
+    generated = generate(job, material, victim, stage, steps, taken, stream)
+    samples = stage.read()
+    mixed = samples if kept is None else pa.concat_tables([samples, kept])
+    say(f"{job.name}: training on the mix, with {len(mixed):,} samples")
+    mix = fit_seeds(job.make_on_mix, job.seeds, arena, mixed)
+    baseline = strongest_baseline(job.consumer, job.seeds, arena, job.device)
+    say(f"{job.name}: evaluating on {len(arena.test):,} test rows")
+    verdict = judge(real, mix, baseline, arena, job.task.verdict, job.recipe.seed)
+    raised = alarms.signs(samples, arena.train, arena.valid).raised if job.consumer.modality == "behaviour" else []
+    return Outcome(material, victim, generated, verdict, raised)
+
+
+def conclude(job: Job, stage: Stage, outcome: Outcome) -> dict[str, Any]:
     """Publish or reject the stage, and say why."""
-    splits, tallies = material.splits, generated.tallies
+    result = summary(job, outcome)
+    manifest = manifest_of(job, outcome, result, stage.files)
+    job.dataset.keep_quarantine(job.digest, outcome.material.splits.quarantine)
+    if outcome.verdict.accepted:
+        return {**result, "version": job.dataset.publish(stage, manifest)}
+    job.dataset.reject(stage, manifest)
+    return {**result, "version": None}
+
+
+def summary(job: Job, outcome: Outcome) -> dict[str, Any]:
+    """What a run prints for its task, but for the version."""
+    splits, generated, verdict = outcome.material.splits, outcome.generated, outcome.verdict
+    tallies = generated.tallies
     kept = sum(t.kept for t in tallies.values())
     refused: Counter[str] = sum((t.refused for t in tallies.values()), Counter())
     status = "published" if verdict.accepted else "rejected"
-    result = {
+    return {
         "status": status,
         "reason": verdict.reason,
         "path": str(job.folder),
@@ -98,31 +171,38 @@ def _conclude(
         "seeds": len(job.seeds),
         "strategies": {name: _summary(tally) for name, tally in tallies.items()},
         "gates": dict(refused),
-        "alarms": raised,
+        "alarms": outcome.alarms,
         "histograms": {"hardness": _histogram(generated.real_hardness, tallies)},
         "encoder": ", ".join(generated.encoders),
         "rounds": generated.rounds,
     }
-    manifest = Manifest(
+
+
+def manifest_of(job: Job, outcome: Outcome, result: dict[str, Any], files: list[Shard]) -> Manifest:
+    return Manifest(
         run=job.digest,
         task=job.name,
-        status=status,
+        status=result["status"],
         settings=job.settings,
         inputs=job.inputs,
-        encoders=generated.encoders,
-        dim=generated.dim,
+        encoders=outcome.generated.encoders,
+        dim=outcome.generated.dim,
         seed=job.recipe.seed,
         packages=job.versions,
         gates=job.task.gates.model_dump(mode="json"),
         result=result,
-        files=stage.files,
+        files=files,
         parent=job.dataset.current(),
     )
-    job.dataset.keep_quarantine(job.digest, splits.quarantine)
-    if verdict.accepted:
-        return {**result, "version": job.dataset.publish(stage, manifest)}
-    job.dataset.reject(stage, manifest)
-    return {**result, "version": None}
+
+
+def refusal(job: Job, reason: str) -> dict[str, Any]:
+    """The result of a task that a gate ended before there was anything to compare."""
+    nothing = {"edges": [0.0, 1.0], "real": [0.0], "mix": [0.0]}
+    counts = dict.fromkeys(("rows", "kept_share", "anchors", "quarantined", "rounds"), 0)
+    empty: dict[str, Any] = {name: {} for name in ("real_rows", "quarantine", "verdict", "strategies", "gates")}
+    return {"status": "rejected", "reason": reason, "path": str(job.folder), **counts, **empty, "alarms": [],
+            "seeds": len(job.seeds), "histograms": {"hardness": nothing}, "encoder": "", "version": None}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -135,7 +215,10 @@ class Generated:
     rounds: int
 
 
-def generate(job: Job, material: Material, victim: Consumer, stage: Stage, work: Path) -> Generated:
+def generate(
+    job: Job, material: Material, victim: Consumer, stage: Stage, steps: Steps, taken: Collection[str] = (),
+    stream: int = 0,
+) -> Generated:  # fmt: skip
     """Propose, judge and stage samples, in rounds: each further one spars with a victim trained on the mix so far.
 
     Stops before a round when the last one left the robust metrics on validation rows no better.
@@ -144,11 +227,10 @@ def generate(job: Job, material: Material, victim: Consumer, stage: Stage, work:
     task = job.task
     tallies: dict[str, Tally] = {name: Tally() for name in task.strategies}
     encoders: list[str] = []
-    rounds = task.generator.rounds
-    studio = Studio(job, material, victim, work)
-    best = robustness(victim, material.arena, task.verdict) if rounds > 1 else 0.0
+    studio = Studio(job, material, victim, _subfolder(steps.folder, "round0"), taken)
+    best = robustness(victim, material.arena, task.verdict) if task.generator.rounds > 1 else 0.0
     hardness = studio.real_hardness()
-    for number in range(rounds):
+    for number in range(task.generator.rounds):
         if number:
             say(f"{job.name}: round {number + 1}, a new victim on the mix so far")
             victim = job.make_on_mix(job.seeds[0]).fit(material.arena.train, material.arena.valid, stage.read())
@@ -157,23 +239,31 @@ def generate(job: Job, material: Material, victim: Consumer, stage: Stage, work:
                 say(f"{job.name}: the last round brought nothing on validation rows; no more rounds")
                 break
             best = found
-            studio = Studio(job, material, victim, _subfolder(work, f"round{number}"))
+            studio = Studio(job, material, victim, _subfolder(steps.folder, f"round{number}"), taken)
         encoders.append(studio.modality.encoder)
-        _one_round(job, studio, stage, tallies, number)
+        _one_round(job, studio, stage, steps, tallies, number, stream)
     return Generated(encoders, studio.modality.dim, tallies, len(studio.anchors), hardness, len(encoders))
 
 
-def _one_round(job: Job, studio: Studio, stage: Stage, tallies: dict[str, Tally], number: int) -> None:
+def _one_round(
+    job: Job, studio: Studio, stage: Stage, steps: Steps, tallies: dict[str, Tally], number: int, stream: int
+) -> None:
     task = job.task
     total = sum(task.strategies.values()) * task.generator.rounds
     for place, (name, share) in enumerate(task.strategies.items()):
         wanted = round(task.samples * share / total)
         say(f"{job.name}: {name}, {wanted:,} samples wanted")
-        tally = Tally()
-        with bar(wanted, name, "sample") as shown:
-            for table in studio.samples(name, wanted, tally, place + number * len(task.strategies)):
-                stage.write(table)
-                shown.update(len(table))
+        chance = place + number * len(task.strategies) + stream
+
+        def make(tally: Tally, name: str = name, wanted: int = wanted, chance: int = chance) -> Iterator[pa.Table]:
+            with bar(wanted, name, "sample") as shown:
+                for table in studio.samples(name, wanted, tally, chance):
+                    shown.update(len(table))
+                    yield table
+
+        tables, tally = steps.samples(f"samples-{number}-{place}", make)
+        for table in tables:
+            stage.write(table)
         if tally.kept < task.gates.min_kept_share * max(1, tally.proposed):
             raise Refused(f"{job.name}: the gates kept {tally.kept} of {tally.proposed} proposals by '{name}'")
         tallies[name].add(tally)
@@ -195,7 +285,7 @@ def generate_only(
     with work_folder(job) as work, Dataset(work / "stage").stage(job.digest) as stage:
         material = read(job, work)
         victim = job.make(job.seeds[0]).fit(material.arena.train, material.arena.valid)
-        generated = generate(job, material, victim, stage, work)
+        generated = generate(job, material, victim, stage, Steps(work))
         folder.mkdir(parents=True, exist_ok=True)
         for shard in stage.files:
             shutil.copy(stage.root / shard.path, folder)

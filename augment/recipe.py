@@ -91,10 +91,10 @@ class Split(Section):
 class Source(Section):
     """Where rows come from: a file (glob), or a database."""
 
-    path: str | None = Field(
+    path: str | list[str] | None = Field(
         None,
-        description="File or glob, relative to the current directory: Parquet, CSV, TSV or JSON lines, also "
-        ".gz and .zst.",
+        description="File or glob, or a list of them, relative to the current directory: Parquet, CSV, TSV or JSON "
+        "lines, also .gz and .zst.",
     )
     connection: str | None = Field(
         None, description="sqlite:///file.db or postgresql://…; ${NAME} is read from the environment."
@@ -219,6 +219,53 @@ class Task(Section):
     verdict: VerdictSettings = Field(description="What it takes to publish.")
 
 
+class Check(Section):
+    """A limit that a night's figures are held to."""
+
+    limit: float = Field(description="What it must not pass.")
+    severity: Literal["off", "warn", "error"] = Field(
+        "warn", description="warn: said and counted; error: the version is rejected and kept for inspection."
+    )
+
+
+class Checks(Section):
+    """What a night is held to besides the samples' gates and the verdict."""
+
+    few_rows: Check = Field(Check(limit=0.3), description="Least rows of the day, over the median day of the window.")
+    bad_rows: Check = Field(Check(limit=0.02), description="Most of the window's rows in quarantine, as a share.")
+    drift: Check = Field(
+        Check(limit=0.25), description="Most population stability index of any column since the generator was fitted."
+    )
+    poison: Check = Field(
+        Check(limit=0.05, severity="error"),
+        description="Most of the window's rows by fake users or floods, as a share.",
+    )
+    alarms: Check = Field(
+        Check(limit=0, severity="error"), description="Most alarms of a recommender's samples (collapse and the like)."
+    )
+    kept_share: Check = Field(Check(limit=0.05), description="Least share of the proposals that pass the gates.")
+
+
+class Nightly(Section):
+    """How `sparring nightly` goes about its nights."""
+
+    window_days: int = Field(28, ge=1, description="Days of rows that a night trains and tests on.")
+    keep_days: int = Field(7, ge=1, description="Nights whose samples the current version holds, tonight's included.")
+    refit_days: int = Field(7, ge=1, description="The generator and its victim are fitted anew at this age in days.")
+    refit_drift: float = Field(0.2, gt=0, description="And when a column drifted by more than this index.")
+    lookback_days: int = Field(2, ge=0, description="Days of a database that are read again: rows arrive late.")
+    skip_bad_files: bool = Field(False, description="Leave a file that cannot be read out, instead of refusing.")
+    drop_poison: bool = Field(True, description="Fake users and review floods go into quarantine.")
+    keep_versions: int = Field(14, ge=1, description="Published versions whose files stay.")
+    keep_version_days: int = Field(14, ge=0, description="And those of this many days.")
+    min_free_gb: float = Field(1.0, ge=0, description="Free disk space without which no night starts.")
+    replica: str | None = Field(
+        None, description="s3://bucket/prefix that every published version is copied to; credentials are AWS_…."
+    )
+    metrics: str | None = Field(None, description="Folder of Prometheus text files (node_exporter's collector).")
+    checks: Checks = Field(Checks(), description="Limits, each with its severity.")
+
+
 class Recipe(Section):
     """The whole file."""
 
@@ -227,6 +274,7 @@ class Recipe(Section):
     output: str = Field(description="Folder of the published tables and reports; relative to the current directory.")
     sources: dict[Name, Source] = Field(min_length=1, description="Named sources.")
     tasks: dict[Name, Task] = Field(min_length=1, description="Named tasks.")
+    nightly: Nightly = Field(Nightly(), description="How `sparring nightly` goes about its nights.")
 
     @model_validator(mode="after")
     def _options_have_their_strategy(self) -> Recipe:
@@ -325,6 +373,8 @@ def explain() -> str:
         ("tasks.NAME.gates", Gates),
         ("tasks.NAME.generator", Generator),
         ("tasks.NAME.verdict", VerdictSettings),
+        ("nightly", Nightly),
+        ("nightly.checks", Checks),
     ]
     for place, model in places:
         lines += [f"[{place}]" if place else "(top of the file)", f"# {model.__doc__}"]

@@ -14,6 +14,7 @@ def sample_schema(decoded: pa.StructType) -> pa.Schema:
     hardness: the victim's loss. plausibility: share of real perturbations at least as far from the real
         rows, in [0, 1]. label_agreement: in [0, 1], by models that never saw the anchor.
     novelty: cosine distance to the closest real training row.
+    day: of the night that made it, "all" for a run of its own; the table's partition.
     """
     return pa.schema(
         [
@@ -32,5 +33,6 @@ def sample_schema(decoded: pa.StructType) -> pa.Schema:
             ("label_agreement", pa.float32()),
             ("novelty", pa.float32()),
             ("run", pa.string()),
+            ("day", pa.string()),
         ]
     )

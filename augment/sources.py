@@ -48,7 +48,7 @@ class Splits:
 def fingerprint(source: Source) -> dict[str, str]:
     """Input → sha256, for each file or for the query's result. Raises BadInput when there is nothing to read."""
     if source.path:
-        return {path: _sha256(Path(path)) for path in _files(source.path)}
+        return {path: _sha256(Path(path)) for path in files_of(source)}
     digest = hashlib.sha256()
     with database.rows(str(source.connection), str(source.query)) as reader:
         for batch in reader:
@@ -109,7 +109,7 @@ class _Reader:
     def _load(self) -> None:
         """Table `raw`: every column of the source, and `__row`, the row's place in it."""
         if self.source.path:
-            self._load_files(_files(self.source.path))
+            self._load_files(files_of(self.source))
             return
         with database.rows(str(self.source.connection), str(self.source.query)) as reader:
             self.db.register("incoming", reader)
@@ -118,7 +118,7 @@ class _Reader:
 
     def _load_files(self, paths: list[str]) -> None:
         if not any(Path(path).stat().st_size for path in paths):
-            raise BadInput(f"sources.{self.name}: {self.source.path} is empty")
+            raise BadInput(f"sources.{self.name}: {_place(self.source)} is empty")
         try:
             self.db.execute(
                 f"CREATE OR REPLACE TABLE raw AS SELECT row_number() OVER () AS __row, * FROM {reader(Path(paths[0]))}",
@@ -126,7 +126,7 @@ class _Reader:
             )
         except duckdb.Error as error:
             raise BadInput(
-                f"sources.{self.name}: cannot read {self.source.path}: {str(error).splitlines()[0]}"
+                f"sources.{self.name}: cannot read {_place(self.source)}: {str(error).splitlines()[0]}"
             ) from None
 
     def _check_columns(self) -> None:
@@ -216,7 +216,7 @@ class _Reader:
     def _check_share(self) -> None:
         total = self._count("SELECT count(*) FROM typed") + self._rejected()
         if not total:
-            raise BadInput(f"sources.{self.name}: {self.source.path or 'the query'} has no rows")
+            raise BadInput(f"sources.{self.name}: {_place(self.source)} has no rows")
         reasons = self._reasons()
         bad = sum(count for reason, count in reasons.items() if reason != HARMLESS)
         if bad > self.source.max_bad_share * total:
@@ -372,10 +372,14 @@ def reader(path: Path) -> str:
     return _READERS[kind]
 
 
-def _files(pattern: str) -> list[str]:
-    found = sorted(glob(pattern, recursive=True))
-    if not found:
-        raise BadInput(f"no file at {pattern}")
+def files_of(source: Source) -> list[str]:
+    """The files at the source's path or paths. Raises BadInput when one is not there."""
+    found = []
+    for pattern in [source.path] if isinstance(source.path, str) else source.path or []:
+        matched = sorted(glob(pattern, recursive=True))
+        if not matched:
+            raise BadInput(f"no file at {pattern}")
+        found += matched
     return found
 
 
@@ -388,6 +392,13 @@ def _sha256(path: Path) -> str:
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
     return digest.hexdigest()
+
+
+def _place(source: Source) -> str:
+    """Where its rows are, in an error."""
+    if isinstance(source.path, list):
+        return f"{len(source.path)} files ({source.path[0]}, …)" if len(source.path) > 1 else source.path[0]
+    return source.path or "the query"
 
 
 def _q(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,14 @@ from augment.validity import LabelValidity, RankingValidity, Validity
 
 
 class Studio:
-    """Sees training rows only: `material.arena.test` is never touched here. `folder` keeps checkpoints."""
+    """Sees training rows only: `material.arena.test` is never touched here. `folder` keeps checkpoints.
 
-    def __init__(self, job: Job, material: Material, victim: Consumer, folder: Path) -> None:
+    taken: ids of samples that are published already, and not to be made again.
+    """
+
+    def __init__(
+        self, job: Job, material: Material, victim: Consumer, folder: Path, taken: Collection[str] = ()
+    ) -> None:
         task, self._seed, self._task = job.task, job.recipe.seed, job.task
         self.modality, train = _modality(job, material, victim)
         rows = self.modality.anchors(train)
@@ -42,7 +47,16 @@ class Studio:
         self._gatekeeper = Gatekeeper(self.anchors, bank, validity, frozen, task.gates)
         hardest = task.gates.keep == "hardest"
         self._maker = Maker(
-            job.name, job.digest, task.weight, hardest, self.modality, self.anchors, validity, self._gatekeeper
+            job.name,
+            job.digest,
+            job.day,
+            taken,
+            task.weight,
+            hardest,
+            self.modality,
+            self.anchors,
+            validity,
+            self._gatekeeper,
         )
         self._workshop = Workshop(
             self.modality, self.anchors, bank, frozen, task.gates.band, task.generator, folder, self._seed

@@ -31,6 +31,7 @@ def samples(run, rows=5, decoded=TEXT, first=0, **columns):
         "label_agreement": [0.9] * rows,
         "novelty": [0.1] * rows,
         "run": [run] * rows,
+        "day": ["all"] * rows,
     }
     return pa.table({**values, **columns}, schema=sample_schema(decoded))
 

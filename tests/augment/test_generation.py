@@ -131,7 +131,7 @@ def test_one_class_is_refused():
 def maker(shop, hardest=False, **gates):
     modality, anchors, _, validity = shop
     gates = {"band": (-3, 3), "min_label_agreement": 0.5, **gates}
-    return Maker("ctr", "run", 0.5, hardest, modality, anchors, validity, keeper(shop, **gates))
+    return Maker("ctr", "run", "all", (), 0.5, hardest, modality, anchors, validity, keeper(shop, **gates))
 
 
 def workshop(shop, tmp_path):

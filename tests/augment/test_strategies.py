@@ -62,7 +62,7 @@ class Shop:
         bank = build_bank(anchors, modality, 60, 3, rng)
         gates = Gates(band=(-30, 30), min_label_agreement=0.1, min_plausibility=0.01)
         self.keeper = Gatekeeper(anchors, bank, validity, victim, gates)
-        self.maker = Maker("task", "run", 1.0, False, modality, anchors, validity, self.keeper)
+        self.maker = Maker("task", "run", "all", (), 1.0, False, modality, anchors, validity, self.keeper)
         self.workshop = Workshop(modality, anchors, bank, victim, (-30, 30),
                                  Generator(steps=10, batch=32, draws=4), tmp_path, seed=0)  # fmt: skip
         self.modality, self.anchors, self.bank = modality, anchors, bank

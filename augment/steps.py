@@ -1,0 +1,81 @@
+"""Finished steps of a run, kept in its folder until it ends: a run that was killed goes on after the last of them.
+
+Whatever is kept is read back even in a run that was never killed, so that both go on from the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from augment.errors import BadInput
+from augment.generate import Tally
+from augment.plugins import Consumer
+
+BATCH = 4096
+
+
+class Steps:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def scratch(self, name: str) -> Path:
+        """A folder for a step that starts anew: whatever it left is gone."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        (self.folder / name).mkdir(parents=True)
+        return self.folder / name
+
+    def model(self, name: str, kind: type[Consumer], device: str, make: Callable[[], Consumer]) -> Consumer:
+        """A trained consumer."""
+        place = self.folder / name
+        if not place.is_dir():
+            self._keep(place, lambda folder: make().save(folder))
+        return kind.load(place, device)
+
+    def samples(self, name: str, make: Callable[[Tally], Iterator[pa.Table]]) -> tuple[Iterator[pa.Table], Tally]:
+        """Samples, a batch at a time, and what `make` counted."""
+        place = self.folder / name
+
+        def write(folder: Path) -> None:
+            tally, writer = Tally(), None
+            for table in make(tally):
+                writer = writer or pq.ParquetWriter(folder / "samples.parquet", table.schema)
+                writer.write_table(table)
+            if writer:
+                writer.close()
+            (folder / "tally.json").write_text(json.dumps(vars(tally)))
+
+        if not place.is_dir():
+            self._keep(place, write)
+        kept = json.loads((place / "tally.json").read_text())
+        return _batches(place / "samples.parquet"), Tally(**{**kept, "refused": Counter(kept["refused"])})
+
+    def _keep(self, place: Path, write: Callable[[Path], object]) -> None:
+        """What `write` leaves in its folder, whole or not at all."""
+        temporary = self.scratch(f".{place.name}.tmp")
+        write(temporary)
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        temporary.rename(place)
+
+
+def _batches(path: Path) -> Iterator[pa.Table]:
+    if not path.exists():  # nothing passed the gates
+        return
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(BATCH):
+                yield pa.Table.from_batches([batch])
+    except (OSError, pa.ArrowException) as error:
+        raise BadInput(
+            f"{path}: what a killed run kept cannot be read ({error}); delete {path.parent.parent}"
+        ) from None
