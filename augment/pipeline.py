@@ -63,11 +63,11 @@ def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> 
 def _run_task(job: Job) -> dict[str, Any]:
     if found := job.dataset.find(job.digest):
         return {**found.manifest.result, "status": "unchanged", "version": found.version}
-    with steps_of(job) as steps, job.dataset.stage(job.digest) as stage:
-        try:
+    try:
+        with steps_of(job) as steps, job.dataset.stage(job.digest) as stage:
             return conclude(job, stage, make_version(job, steps, stage))
-        except Refused as error:  # the other tasks go on
-            return refusal(job, str(error))
+    except Refused as error:  # the other tasks go on
+        return refusal(job, str(error))
 
 
 def clear_left(output: Path, jobs: Iterable[Job]) -> None:

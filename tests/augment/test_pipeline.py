@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 
 from augment import pipeline, recipe
 from augment.dataset import Dataset, locked
-from augment.errors import Locked, Refused, UsageError
+from augment.errors import Locked, UsageError
 from consumers import open_mix
 
 RECIPE = """
@@ -191,10 +191,12 @@ def test_a_refusing_verdict_keeps_the_run_and_publishes_nothing(small, tmp_path)
     assert pipeline.run(small_recipe(small, tmp_path, tolerance=0), device="cpu")["status"] == "unchanged"
 
 
-def test_gates_that_let_nothing_through_stop_the_run_and_leave_nothing(small, tmp_path):
+def test_gates_that_let_nothing_through_refuse_the_task_and_leave_nothing(small, tmp_path):
     chosen = small_recipe(small, tmp_path, **{"band = [-4, 4]": "band = [40, 50]"})
-    with pytest.raises(Refused, match="the gates kept 0 of"):
-        pipeline.run(chosen, device="cpu")
+    result = pipeline.run(chosen, device="cpu")
+    assert result["status"] == "rejected"
+    assert "the gates kept 0 of" in result["tasks"]["ctr"]["reason"]
+    assert Path(result["report"]).exists()
     assert not list((tmp_path / "ctr").glob("**/*.parquet"))
     assert not list(tmp_path.glob(".run-*"))
 
@@ -205,6 +207,31 @@ def test_what_a_killed_run_left_is_cleared_by_the_next(small, tmp_path):
     (left / "source.duckdb").write_bytes(b"half")
     pipeline.run(small_recipe(small, tmp_path), device="cpu")
     assert not left.exists()
+
+
+@pytest.mark.parametrize("step", ["generate", "strongest_baseline", "summary"])
+def test_a_killed_run_goes_on_from_its_finished_steps_to_the_same_samples(small, tmp_path, monkeypatch, step):
+    whole = pipeline.run(small_recipe(small, tmp_path / "whole"), device="cpu")
+    chosen = small_recipe(small, tmp_path / "killed")
+
+    def kill(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pipeline, step, kill)
+        pipeline.run(chosen, device="cpu")
+    (kept,) = (tmp_path / "killed").glob(".run-*")
+    assert (kept / "real-0").is_dir() or list(kept.glob("real-*"))
+    finished = step != "generate"
+    assert (kept / "samples-0-0").is_dir() == finished
+    if finished:  # not made a second time
+        monkeypatch.setattr(pipeline.Studio, "samples", kill)
+    again = pipeline.run(chosen, device="cpu")
+    assert not list((tmp_path / "killed").glob(".run-*"))
+    assert again["tasks"]["ctr"]["verdict"] == whole["tasks"]["ctr"]["verdict"]
+    folders = [tmp_path / name / "ctr" for name in ("whole", "killed")]
+    shards = [sorted(p.name for p in folder.glob("**/*.parquet") if "quarantine" not in str(p)) for folder in folders]
+    assert shards[0] == shards[1] != []
 
 
 def test_a_second_start_is_refused_at_once(small, tmp_path):
