@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ import click
 
 from augment.errors import SparringError, UsageError
 from augment.progress import say
+from augment.service import nightly
 from augment.tables import gc, ls, rollback, show, verify
 from augment.terminal import device_options, json_option, verdict_table
 
@@ -35,6 +37,11 @@ def main() -> None:
         _fail("stopped; nothing half-written is left, run it again to finish", 130)
     except SparringError as error:
         _fail(str(error), error.exit_code)
+    except OSError as error:  # whatever we wrote at that moment is whole or not there
+        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT):
+            _fail(f"{type(error).__name__}: {error} (set SPARRING_DEBUG=1 for the traceback)", 1)
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror}; make room or mend the permissions, and run it again", 7)
     except Exception as error:
         if type(error).__name__ == "TrainingDiverged":  # by name: importing gan for its type would import torch
             _fail(str(error), 6)
@@ -248,7 +255,7 @@ def strategies(as_json: bool) -> None:
     click.echo(json.dumps(found) if as_json else "\n".join(lines))
 
 
-for command in (ls, show, verify, rollback, gc):
+for command in (nightly, ls, show, verify, rollback, gc):
     cli.add_command(command)
 
 

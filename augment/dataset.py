@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 from filelock import FileLock, Timeout
 
+from augment import pins
 from augment.audit import problems
 from augment.errors import BadInput, Locked, UsageError
 from augment.files import sha256, write_whole
@@ -169,6 +171,21 @@ class Dataset:
             found.setdefault(add["partition.day"], []).append(shards[add["path"]])
         return dict(sorted(found.items()))
 
+    def canary(self, stage: Stage, manifest: Manifest) -> list[str]:
+        """Publish to a table of links nobody reads, read it back as readers will, and say what is wrong with it."""
+        with tempfile.TemporaryDirectory(prefix=".canary-", dir=self.root) as folder:
+            copy = Dataset(folder)
+            for shard in manifest.files:
+                target = copy.root / shard.path
+                target.parent.mkdir(exist_ok=True)
+                os.link(self.root / shard.path, target)
+            again = Stage(copy.root, stage.run, stage.day, written=list(manifest.files), schema=stage.schema)
+            copy.publish(again, manifest)
+            problems = copy.verify()
+            rows = 0 if problems else copy.read().count_rows()
+        expected = sum(shard.rows for shard in manifest.files)
+        return problems or ([] if rows == expected else [f"{rows} rows are read where {expected} were written"])
+
     def reject(self, stage: Stage, manifest: Manifest) -> None:
         """Keep the stage for inspection, where no reader of the table sees it."""
         write_whole(stage.folder / "manifest.json", manifest.dump())
@@ -195,13 +212,18 @@ class Dataset:
             raise BadInput(f"{self.root}: version {version} cannot be restored: {str(error).splitlines()[0]}") from None
         return self._require().version()
 
-    def gc(self, keep_last: int, dry_run: bool = False) -> list[Path]:
-        """Remove shards that none of the last `keep_last` versions uses, older rejected runs, and orphans.
+    def gc(self, keep_last: int, dry_run: bool = False, keep_days: float = 0) -> list[Path]:
+        """Remove shards that no kept version uses, older rejected runs, and orphans.
 
+        Kept are the last `keep_last` versions, those of the last `keep_days` days, and those that a reader has pinned.
         What the current version needs always stays. Call it under the lock: a running stage is an orphan too.
         """
-        last = list(self._commits())[-max(1, keep_last) :]
-        kept = {path for version in last for path in self._paths(version)}
+        commits = self._commits()
+        since = _milliseconds() - keep_days * 86_400_000
+        recent = [number for number, commit in commits.items() if keep_days and commit["timestamp"] >= since]
+        pinned = [number for number in pins.held(self.root) if number in commits]
+        kept = {path for version in {*list(commits)[-max(1, keep_last) :], *recent, *pinned}
+                for path in self._paths(version)}  # fmt: skip
         # By name: Delta keeps Parquet files too, its checkpoints, and so may the user.
         ours = [path for path in self.root.glob("*/*") if OURS.fullmatch(path.name)]
         dead = [path for path in ours if path.relative_to(self.root).as_posix() not in kept]

@@ -42,6 +42,12 @@ class Diverged(SparringError):
     exit_code = 6
 
 
+class NoSpace(SparringError):
+    """The output cannot be written: the disk is full, or read-only."""
+
+    exit_code = 7
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """The end of an error about an unknown name: the nearest known one, or all of them."""
     near = difflib.get_close_matches(name, known, n=1)

@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from augment import sources
+from augment import poison, sources
 from augment.dataset import ALL_DAYS, Dataset
 from augment.encoders import text_encoder
-from augment.errors import UsageError, suggest
+from augment.errors import Refused, UsageError, suggest
 from augment.modalities.text import Text
 from augment.neighbours import set_threads
 from augment.plugins import Consumer, consumer_class
@@ -109,12 +109,14 @@ class Material:
     arena: Arena
     unlabelled: pa.Table | None
     text: Text | None
+    poisoned: int = 0  # rows left out as bought
 
 
-def read(job: Job, work: Path) -> Material:
-    """Clean and split the source; give reviews their embeddings."""
+def read(job: Job, work: Path, drop_poison: bool = False) -> Material:
+    """Clean and split the source, without fake users and floods if asked; give reviews their embeddings."""
     say(f"{job.name}: reading {job.task.source}")
     splits = sources.prepare(job.task.source, job.source, job.consumer.modality, work, job.recipe.seed)
+    poisoned = _drop_poison(splits, job.consumer.modality, job.recipe.seed) if drop_poison else 0
     text = None
     attach: Callable[[pa.Table], pa.Table] = lambda rows: rows  # noqa: E731
     if job.consumer.modality == "text":
@@ -129,7 +131,43 @@ def read(job: Job, work: Path) -> Material:
         return {name: attach(variants) for name, variants in made.items() if name not in without}
 
     held_out = getattr(job.consumer, "held_out_attacks", ())
-    return Material(splits, Arena(train, valid, test, attack, held_out), unlabelled, text)
+    return Material(splits, Arena(train, valid, test, attack, held_out), unlabelled, text, poisoned)
+
+
+def _drop_poison(splits: sources.Splits, modality: str, seed: int) -> int:
+    """Move rows of fake users, or of review floods, from every split to the quarantine; how many."""
+    names = [n for n in ("train", "valid", "test", "unlabelled") if getattr(splits, n)]
+    tables = [pq.read_table(getattr(splits, name)) for name in names]
+    rows = pa.concat_tables(tables).combine_chunks()
+    if modality == "behaviour":
+        fakes = poison.fake_users(rows["user_id"].combine_chunks(), rows["item_id"].combine_chunks(), seed)
+        users = rows["user_id"].to_pylist()
+        reasons = {i: fakes[user] for i, user in enumerate(users) if user in fakes}
+    elif modality == "text":
+        time, user = (rows[c].combine_chunks() if c in rows.column_names else None for c in ("timestamp", "user_id"))
+        reasons = poison.floods(rows["text"].combine_chunks(), time, user)
+    else:
+        return 0
+    if not reasons:
+        return 0
+    bad = rows.take(pa.array(sorted(reasons)))
+    kept = {"__row": pa.nulls(len(bad), pa.int64()), "reason": pa.array([reasons[i] for i in sorted(reasons)]),
+            "row": pa.array([json.dumps(row, default=str, ensure_ascii=False) for row in bad.to_pylist()])}  # fmt: skip
+    old = pq.read_table(splits.quarantine)
+    pq.write_table(pa.concat_tables([old, pa.table(kept).cast(old.schema)]), splits.quarantine)
+    place = 0
+    for name, table in zip(names, tables, strict=True):
+        good = [i for i in range(len(table)) if place + i not in reasons]
+        place += len(table)
+        if not good:
+            raise Refused(f"every row of the {name} split looks bought; see the quarantine, or drop_poison = false")
+        if len(good) < len(table):
+            pq.write_table(table.take(pa.array(good)), getattr(splits, name))
+            splits.counts[name] = len(good)
+    for reason in reasons.values():
+        kind = reason.partition(":")[0]
+        splits.quarantined[kind] = splits.quarantined.get(kind, 0) + 1
+    return len(reasons)
 
 
 def resolve_device(device: str, threads: int | None) -> str:

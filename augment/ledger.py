@@ -151,7 +151,7 @@ class Ledger:
     def _take_query(self, entries: dict[str, Entry], taken: Intake, as_of: date, lookback: int) -> None:
         """The days that are not there yet, and the last few again: rows arrive late."""
         newest = self.newest()
-        since = as_of - timedelta(days=lookback) if newest else None
+        since = as_of - timedelta(days=lookback) if newest and self._source.columns.timestamp else None
         if newest and since and date.fromisoformat(newest) < since:
             since = date.fromisoformat(newest)  # nights were missed
         with _duckdb(self._folder) as db:
@@ -191,14 +191,21 @@ class Ledger:
             if column not in present:
                 hint = suggest(column, present - {"__row"})
                 raise BadInput(f"sources.{self._name}: {where} has no column '{column}'{hint}")
-        moment = microseconds(str(columns.timestamp))
+        if columns.timestamp is None:  # rows are of the day on which they came
+            return self._write_parts(db, wanted, f"'{as_of}'", since, order)
+        moment = microseconds(columns.timestamp)
         soonest = f"greatest(epoch_us(now()), epoch_us(TIMESTAMP '{as_of}')) + 86400000000"
         day = (
             f"CASE WHEN {moment} BETWEEN {EARLIEST} AND {soonest} "
             f"THEN strftime(make_timestamp({moment}), '%Y-%m-%d') ELSE '{as_of}' END"
         )
+        return self._write_parts(db, wanted, day, since, order)
+
+    def _write_parts(
+        self, db: duckdb.DuckDBPyConnection, columns: list[str], day: str, since: date | None, order: str
+    ) -> tuple[dict[str, str], dict[str, int]]:
         db.execute(f"CREATE TABLE dated AS SELECT *, {day} AS __day FROM raw")
-        texts = ", ".join(f"CAST({_q(c)} AS VARCHAR) AS {_q(c)}" for c in wanted)
+        texts = ", ".join(f"CAST({_q(c)} AS VARCHAR) AS {_q(c)}" for c in columns)
         parts, rows = {}, {}
         counts = "SELECT __day, count(*) FROM dated GROUP BY 1 ORDER BY 1"
         for name, count in db.execute(counts).fetchall():

@@ -65,7 +65,7 @@ def _run_task(job: Job) -> dict[str, Any]:
         return {**found.manifest.result, "status": "unchanged", "version": found.version}
     try:
         with steps_of(job) as steps, job.dataset.stage(job.digest) as stage:
-            return conclude(job, stage, make_version(job, steps, stage))
+            return conclude(job, stage, make_version(job, steps, stage, read(job, steps.scratch("splits"))))
     except Refused as error:  # the other tasks go on
         return refusal(job, str(error))
 
@@ -96,7 +96,7 @@ class Outcome:
     """All that is known of a version before it is published or rejected."""
 
     material: Material
-    victim: Consumer
+    real: Consumer  # trained on real rows, by the first seed
     generated: Generated
     verdict: Verdict
     alarms: list[str]
@@ -106,6 +106,7 @@ def make_version(
     job: Job,
     steps: Steps,
     stage: Stage,
+    material: Material,
     *,
     victim: Consumer | None = None,
     kept: pa.Table | None = None,
@@ -116,7 +117,6 @@ def make_version(
     victim: fitted on an earlier night; else it is the first model that is trained on the real rows. kept: samples of
     earlier nights that stay in the version. stream: sets a night's chance apart from other nights'.
     """
-    material = read(job, steps.scratch("splits"))
     arena = material.arena
     say(f"{job.name}: training {job.task.consumer} on {len(arena.train):,} real rows")
 
@@ -125,9 +125,8 @@ def make_version(
                            lambda: job.make(seed).fit(arena.train, arena.valid))  # fmt: skip
 
     real = [fit(seed) for seed in track(job.seeds, desc="training", unit="model")]
-    victim = victim or real[0]
     taken = set() if kept is None else set(kept["sample_id"].to_pylist())
-    generated = generate(job, material, victim, stage, steps, taken, stream)
+    generated = generate(job, material, victim or real[0], stage, steps, taken, stream)
     samples = stage.read()
     mixed = samples if kept is None else pa.concat_tables([samples, kept])
     say(f"{job.name}: training on the mix, with {len(mixed):,} samples")
@@ -136,7 +135,7 @@ def make_version(
     say(f"{job.name}: evaluating on {len(arena.test):,} test rows")
     verdict = judge(real, mix, baseline, arena, job.task.verdict, job.recipe.seed)
     raised = alarms.signs(samples, arena.train, arena.valid).raised if job.consumer.modality == "behaviour" else []
-    return Outcome(material, victim, generated, verdict, raised)
+    return Outcome(material, real[0], generated, verdict, raised)
 
 
 def conclude(job: Job, stage: Stage, outcome: Outcome) -> dict[str, Any]:

@@ -60,14 +60,21 @@ def show(output: Path, version: str, as_json: bool) -> None:
 
 
 @click.command()
-@output_argument
+@click.argument("output")
 @click.argument("version", default="current")
 @json_option
-def verify(output: Path, version: str, as_json: bool) -> None:
-    """Recompute every checksum of a VERSION and re-read every row's invariants; exit code 5 when something is wrong."""
-    problems = {
-        dataset.root.name: dataset.verify(version) for dataset in _datasets(output) if dataset.current() is not None
-    }
+def verify(output: str, version: str, as_json: bool) -> None:
+    """Recompute every checksum of a VERSION and re-read every row's invariants; exit code 5 when something is wrong.
+
+    OUTPUT may be the URL of a task's replica, s3://bucket/prefix: there, checksums only.
+    """
+    if "://" in output:
+        from augment.replica import verify_replica
+
+        problems = {output: verify_replica(output, version)}
+    else:
+        tables = [dataset for dataset in _datasets(Path(output)) if dataset.current() is not None]
+        problems = {dataset.root.name: dataset.verify(version) for dataset in tables}
     if not problems:
         raise UsageError(f"{output}: nothing is published here")
     if as_json:

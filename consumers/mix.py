@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 from augment.dataset import Dataset, Version
 from augment.errors import UsageError, suggest
 from augment.manifest import Manifest
+from augment.replica import Replica
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
 def open_mix(path: str | Path, task: str | None = None, version: int | str | None = "current") -> Mix:
     """Open the samples of one task: `path` is a run's output folder, with `task`, or the task's table itself.
 
+    It may be the URL of a replica, s3://bucket/prefix; see `augment.replica` for the environment that needs.
     `version` is a Delta version, a run digest or "current". It is resolved here, once: a run that publishes
     meanwhile changes nothing for this reader.
 
     Raises UsageError when there is no such table or version, BadInput when its files are gone or changed.
     """
+    if "://" in str(path):
+        url = str(path).rstrip("/")
+        return _open(Replica(url if task is None else f"{url}/{task}"), version)
     root = Path(path) if task is None else Path(path) / task
     if not (root / "_delta_log").is_dir():
         tables = sorted(log.parent.name for log in Path(path).glob("*/_delta_log"))
@@ -34,9 +39,12 @@ def open_mix(path: str | Path, task: str | None = None, version: int | str | Non
             raise UsageError(f"{path} holds several tasks: choose one with task=, of {', '.join(tables)}")
         hint = suggest(task, tables) if task is not None else "; `sparring run` publishes"
         raise UsageError(f"{root}: no published data set here{hint}")
-    dataset = Dataset(root)
-    found = dataset.version(version)
-    return Mix(found, dataset.read(found.version))
+    return _open(Dataset(root), version)
+
+
+def _open(table: Dataset | Replica, version: int | str | None) -> Mix:
+    found = table.version(version)
+    return Mix(found, table.read(found.version))
 
 
 class Mix:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +9,10 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from augment.ease import ease
+from augment.ease import cross_fitted
 
 SAMPLERS = ("uniform", "popularity", "dns", "dns-mn", "mixgcf")
 POSITIVES = 16  # drawn per user and step, each with one negative
-FILTER_L2 = 200.0
-FOLDS = 2
-USERS = 1024  # of the filter at a time: bounds its memory
 
 
 @dataclass(frozen=True)
@@ -112,16 +108,3 @@ def likeliest(targets: csr_matrix, weights: np.ndarray, share: float, seed: int)
         columns.append(np.argpartition(-scores, max(count - 1, 0), axis=1)[:, :count].ravel())
     place = (np.concatenate(rows), np.concatenate(columns))
     return csr_matrix((np.ones(len(place[0]), np.float32), place), shape=targets.shape)
-
-
-def cross_fitted(history: csr_matrix, weights: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of users int64[n], and their scores float32[n, I] by the EASE model of the fold that they are not in.
-
-    A model that saw a user would score what the user has, and what goes with it in its own row, too high.
-    """
-    binary = (history > 0).astype(np.float32).tocsr()
-    fold = np.random.default_rng(seed).permutation(history.shape[0]) % FOLDS
-    for f in range(FOLDS):
-        model = ease(binary[fold != f], None, FILTER_L2, weights[fold != f])
-        for own in np.array_split(np.flatnonzero(fold == f), 1 + (fold == f).sum() // USERS):
-            yield own, np.asarray(binary[own] @ model)

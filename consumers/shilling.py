@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_matrix
 
+from augment.poison import coherence
 from consumers.columns import whole
-from consumers.samplers import cross_fitted
 
 KINDS = ("random", "average", "bandwagon")  # of fake users (Lam & Riedl, 2004; Mobasher et al., 2007)
 FAKE_SHARE, FAKE_TARGETS = 0.01, 5
@@ -79,11 +79,7 @@ def suspects(history: csr_matrix, share: float) -> np.ndarray:
     A user's items are ranked by a model that never saw the user; in a real history each goes with the others, in a
     fabricated one the fillers go with nothing.
     """
-    expected = np.zeros(history.shape[0])
-    for users, scores in cross_fitted(history, np.ones(history.shape[0]), 0):
-        rank = scores.argsort(axis=1).argsort(axis=1)
-        own = history[users]
-        expected[users] = np.asarray(own.multiply(rank).sum(axis=1)).ravel() / np.maximum(own.getnnz(axis=1), 1)
+    expected = coherence(history, 0)
     found = np.zeros(len(expected), bool)
     found[np.argsort(expected, kind="stable")[: round(share * len(expected))]] = True
     return found

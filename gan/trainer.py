@@ -18,6 +18,7 @@ from gan.victim import Condition, Victim
 
 COLLAPSED = 1e-3  # spread of samples over noise, in real displacement lengths, below which there is one mode only
 BATCH = 4096  # rows at a time when proposing
+WARM = "warm.safetensors"  # beside a checkpoint: whose nets a new training starts from
 
 
 class TrainingDiverged(RuntimeError):
@@ -168,17 +169,22 @@ class _Run:
             checkpoint.save(self.path, self._tensors(), metadata)
 
     def resume(self) -> int:
-        """Restore everything from the checkpoint at `path`, if it is of the same settings; the step to go on from."""
+        """Restore everything from the checkpoint at `path`, if it is of the same settings; the step to go on from.
+
+        Without one, nets start warm from the checkpoint `WARM` beside it, where there is one of the same shapes.
+        """
         if not (self.path and self.path.exists()):
+            warm = self.path and self.path.with_name(WARM)
+            if warm and warm.exists():
+                tensors, _ = checkpoint.load(warm)
+                self._load_nets(tensors)
             return 0
         tensors, metadata = checkpoint.load(self.path)
         # JSON has no tuples: compare in its terms.
         settings = {k: list(v) if isinstance(v, tuple) else v for k, v in self.settings.items()}
-        if metadata["settings"] != settings:
+        if metadata["settings"] != settings or not self._load_nets(tensors):
             return 0
         self.random.set_state(tensors.pop("random"))
-        for i, net in enumerate(self.nets):
-            net.load_state_dict(_under(tensors, f"net{i}."))
         for i, optimiser in enumerate(self.optimisers):
             state = _under(tensors, f"adam{i}.")
             parameters = optimiser.param_groups[0]["params"]
@@ -190,6 +196,16 @@ class _Run:
                 }
         self.history = metadata["history"]
         return metadata["step"]
+
+    def _load_nets(self, tensors: dict[str, Tensor]) -> bool:
+        """Whether the checkpoint's nets have these shapes, and were loaded."""
+        states = [_under(tensors, f"net{i}.") for i in range(len(self.nets))]
+        for net, state in zip(self.nets, states, strict=True):
+            if {k: v.shape for k, v in net.state_dict().items()} != {k: v.shape for k, v in state.items()}:
+                return False
+        for net, state in zip(self.nets, states, strict=True):
+            net.load_state_dict(state)
+        return True
 
     def _tensors(self) -> dict[str, Tensor]:
         out = {"random": self.random.get_state()}

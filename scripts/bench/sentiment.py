@@ -178,6 +178,8 @@ def compared(
 ) -> list[arms.Result]:
     """Differences to the reference arm: by default the strongest plain one."""
     results = []
+    # Slices are of other rows for other labelled rows: only what is of the same rows can be paired.
+    measured = {name: [{m: one[m] for m in METRICS} for one in found] for name, found in measured.items()}
     for name, found in measured.items():
         mine = {k: v for k, v in chosen.items() if k.startswith(f"{name}, seed")}
         values = {m: float(np.mean([one[m].value() for one in found])) for m in METRICS}

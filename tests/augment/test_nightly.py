@@ -1,0 +1,199 @@
+"""Nights on real impressions: what each reads, publishes, keeps and refuses."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from nights import day, nightly_recipe, rows_of, write
+
+from augment import nightly, pins, pipeline
+from augment.dataset import Dataset, locked
+from augment.errors import BadInput, Locked, NoSpace, UsageError
+from augment.nightly import night
+from consumers import open_mix
+
+
+@pytest.fixture(scope="module")
+def impressions(demo_folder):
+    rows = pq.read_table(demo_folder / "impressions.parquet")
+    return rows.take(pa.array(np.random.default_rng(0).permutation(len(rows))[:8000]))
+
+
+@pytest.fixture(autouse=True)
+def _accepted(monkeypatch):
+    """A few hundred rows prove nothing: the verdict, which other tests are about, is that the samples help."""
+    judge = pipeline.judge
+    monkeypatch.setattr(pipeline, "judge", lambda *given: replace(judge(*given), accepted=True))
+
+
+@pytest.fixture
+def shop(impressions, tmp_path):
+    """Three days of rows, and a recipe that publishes whatever passes the gates."""
+    for number in range(3):
+        write(tmp_path / "raw", impressions, number)
+    return nightly_recipe(tmp_path / "raw", tmp_path / "out")
+
+
+def days_of(recipe):
+    return pc.value_counts(open_mix(recipe.output, "ctr").to_table()["day"]).to_pylist()
+
+
+def test_nights_replace_their_own_day_and_keep_the_last_few(shop, impressions, tmp_path):
+    for number in range(2, 6):
+        write(tmp_path / "raw", impressions, number)
+        found = night(shop, as_of=day(number), device="cpu")
+        assert found["status"] == "published"
+    assert {d["values"] for d in days_of(shop)} == {str(day(n)) for n in (3, 4, 5)}
+    dataset = Dataset(tmp_path / "out" / "ctr")
+    assert dataset.verify() == []
+    assert [v.status for v in dataset.versions()] == ["published"] * 3 + ["current"]
+    before = {d: [s.path for s in shards] for d, shards in dataset.shards_by_day().items()}
+
+    again = night(shop, as_of=day(4), device="cpu")
+    assert again["status"] == "unchanged"
+    late = rows_of(impressions, 4).slice(0, 40)
+    pq.write_table(late.append_column("extra", pa.array(range(40))), tmp_path / "raw" / "late.parquet")
+    backfilled = night(shop, as_of=day(4), device="cpu")
+    assert backfilled["status"] == "published"
+    assert backfilled["sources"]["impressions"]["rows"] == 40
+    after = {d: [s.path for s in shards] for d, shards in dataset.shards_by_day().items()}
+    assert after.keys() == before.keys()
+    assert after[str(day(4))] != before[str(day(4))]
+    assert {d: p for d, p in after.items() if d != str(day(4))} == {d: p for d, p in before.items() if d != str(day(4))}
+    assert dataset.verify() == []
+    pq.write_table(rows_of(impressions, 2).slice(0, 40), tmp_path / "raw" / "later.parquet")
+    with pytest.raises(UsageError, match="older than the 3 nights"):
+        night(shop, as_of=day(2), device="cpu")
+
+
+def test_a_night_reads_only_what_is_new(shop, impressions, tmp_path):
+    first = night(shop, as_of=day(2), device="cpu")["sources"]["impressions"]
+    assert (first["files"], first["rows"]) == (3, 1500)
+    path = write(tmp_path / "raw", impressions, 3)
+    second = night(shop, as_of=day(3), device="cpu")["sources"]["impressions"]
+    assert (second["files"], second["rows"], second["bytes"]) == (1, 500, path.stat().st_size)
+    third = night(shop, as_of=day(3), device="cpu")["sources"]["impressions"]
+    assert (third["files"], third["rows"], third["bytes"]) == (0, 0, 0)
+
+
+def test_the_generator_is_used_again_until_it_is_old(shop, impressions, tmp_path):
+    about = []
+    for number in range(2, 6):
+        write(tmp_path / "raw", impressions, number)
+        about.append(night(shop, as_of=day(number), device="cpu")["tasks"]["ctr"]["night"])
+    assert [a["refit"] for a in about] == [True, False, False, True]
+    assert [a["why"] for a in about[:2]] == ["the first", f"that of {day(2)}"]
+    assert about[1]["fit"] == about[0]["fit"] != about[3]["fit"]
+    assert about[1]["drift"]["genre"] >= 0
+    assert about[1]["hardness_of_yesterdays_samples"] > 0
+
+
+def test_drift_asks_for_another_fit_and_a_check_on_it_rejects(shop, impressions, tmp_path):
+    night(shop, as_of=day(2), device="cpu")
+    other = rows_of(impressions, 3, 900)
+    place = other.column_names.index("genre")
+    drifted = other.set_column(place, "genre", pa.array(["Opera"] * len(other)))
+    pq.write_table(drifted, tmp_path / "raw" / "drifted.parquet")
+    strict = nightly_recipe(tmp_path / "raw", tmp_path / "out", **{
+        "refit_drift = 1.0": 'refit_drift = 1.0\nchecks = { drift = { limit = 0.25, severity = "error" } }'
+    })  # fmt: skip
+    found = night(strict, as_of=day(3), device="cpu")
+    about = found["tasks"]["ctr"]["night"]
+    assert "genre drifted by" in about["why"]
+    assert found["status"] == "rejected"
+    assert "checks failed: drift" in found["tasks"]["ctr"]["reason"]
+    assert Dataset(tmp_path / "out" / "ctr").current() == 0
+    assert Dataset(tmp_path / "out" / "ctr").versions()[-1].status == "rejected"
+
+
+@pytest.mark.parametrize("step", ["make_version", "manifest_of", "_keep_fit", "_retain"])
+def test_a_killed_night_ends_like_an_unbroken_one(impressions, tmp_path, monkeypatch, step):
+    tables = []
+    for name in ("whole", "killed"):
+        monkeypatch.chdir(tmp_path)
+        folder = tmp_path / name
+        for number in range(3):
+            write(folder / "raw", impressions, number)
+        (tmp_path / name).mkdir(exist_ok=True)
+        monkeypatch.chdir(folder)
+        recipe = nightly_recipe("raw", "out")
+        if name == "killed":
+
+            def kill(*_, **__):
+                raise KeyboardInterrupt
+
+            with monkeypatch.context() as patch:
+                patch.setattr(nightly, step, kill)
+                with pytest.raises(KeyboardInterrupt):
+                    night(recipe, as_of=day(2), device="cpu")
+        night(recipe, as_of=day(2), device="cpu")
+        write(folder / "raw", impressions, 3)
+        night(recipe, as_of=day(3), device="cpu")
+        tables.append(open_mix("out", "ctr").to_table())
+    assert tables[0].equals(tables[1])
+    assert len(tables[0]) > 100
+
+
+def test_bad_nights_lose_nothing_and_say_why(shop, impressions, tmp_path, monkeypatch):
+    night(shop, as_of=day(2), device="cpu")
+    with pytest.raises(BadInput, match="no rows from"):
+        night(shop, as_of=day(40), device="cpu")
+    with locked(tmp_path / "out"), pytest.raises(Locked, match=r"in use by .* pid"):
+        night(shop, as_of=day(3), device="cpu")
+    renamed = rows_of(impressions, 3).rename_columns(
+        ["genres" if c == "genre" else c for c in impressions.column_names]
+    )
+    pq.write_table(renamed, tmp_path / "raw" / "renamed.parquet")
+    with pytest.raises(BadInput, match="no column 'genre'; did you mean 'genres'"):
+        night(shop, as_of=day(3), device="cpu")
+    (tmp_path / "raw" / "renamed.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(BadInput, match=r"cannot read .*renamed\.parquet"):
+        night(shop, as_of=day(3), device="cpu")
+    lenient = nightly_recipe(tmp_path / "raw", tmp_path / "out", keep_days="skip_bad_files = true\nkeep_days")
+    found = night(lenient, as_of=day(3), device="cpu")
+    assert list(found["sources"]["impressions"]["bad_files"]) == [str(tmp_path / "raw" / "renamed.parquet")]
+    hungry = nightly_recipe(tmp_path / "raw", tmp_path / "out", **{"min_free_gb = 0.0": "min_free_gb = 1e9"})
+    with pytest.raises(NoSpace, match="GB free"):
+        night(hungry, as_of=day(3), device="cpu")
+    lines = [json.loads(line) for line in (tmp_path / "out" / "_nightly" / "nights.jsonl").read_text().splitlines()]
+    assert lines[0]["status"] == "published"
+    assert sum("error" in line for line in lines) == 5
+    assert Dataset(tmp_path / "out" / "ctr").verify() == []
+
+
+def test_metrics_and_notifications_tell_of_a_night(shop, impressions, tmp_path):
+    metrics = f'metrics = "{tmp_path}/prom"\nkeep_days'
+    recipe = nightly_recipe(tmp_path / "raw", tmp_path / "out", keep_days=metrics)
+    night(recipe, as_of=day(2), device="cpu")
+    text = (tmp_path / "prom" / "sparring_nights.prom").read_text()
+    assert 'sparring_night_status{recipe="nights",task="ctr",status="published"} 1.0' in text
+    assert 'sparring_rows_read{recipe="nights",source="impressions"} 1500.0' in text
+    assert 'sparring_metric{recipe="nights",task="ctr",metric="auc_masked",arm="mix"}' in text
+    told = tmp_path / "told.json"
+    with pytest.raises(BadInput):
+        night(recipe, as_of=day(40), device="cpu", notify=f"cp /dev/stdin {told}")
+    assert "no rows from" in json.loads(told.read_text())["error"]
+
+
+def test_old_versions_go_but_not_those_that_a_reader_holds(shop, impressions, tmp_path):
+    short = nightly_recipe(tmp_path / "raw", tmp_path / "out", **{
+        "keep_days = 3": "keep_days = 1\nkeep_versions = 1\nkeep_version_days = 0"
+    })  # fmt: skip
+    night(short, as_of=day(2), device="cpu")
+    root = tmp_path / "out" / "ctr"
+    held = pins.pin(root, 0, hours=1)
+    write(tmp_path / "raw", impressions, 3)
+    night(short, as_of=day(3), device="cpu")
+    assert len(open_mix(root, version=0)) == len(open_mix(root, version=0).to_table())
+    held.unlink()
+    write(tmp_path / "raw", impressions, 4)
+    night(short, as_of=day(4), device="cpu")
+    with pytest.raises(BadInput, match="removed by gc"):
+        open_mix(root, version=0)
+    assert len(list(root.glob("*/*.parquet"))) == len(Dataset(root).version().manifest.files)
+    pins.pin(root, 2, hours=-1)
+    assert pins.held(root) == []
