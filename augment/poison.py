@@ -7,7 +7,7 @@ common, so every test asks for two signs that agree, or for numbers.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -209,7 +209,7 @@ def _phrase_bursts(texts: list[str], moment: np.ndarray) -> Iterator[tuple[list[
             yield rows[start : start + count[start]].tolist(), int(count.max())
 
 
-def _groups(keys: list[str | None], moment: np.ndarray, least: int) -> Iterator[np.ndarray]:
+def _groups(keys: Sequence[str | None], moment: np.ndarray, least: int) -> Iterator[np.ndarray]:
     """Rows with one key, in order of time, where there are at least so many; no key or no time is in no group."""
     members: dict[str, list[int]] = {}
     for row in np.argsort(moment, kind="stable").tolist():

@@ -27,7 +27,14 @@ def _plain_name(name: str) -> str:
     return name
 
 
+def _possible_place(place: str) -> str:
+    if "\0" in place:
+        raise ValueError("no file or folder has a NUL character in its name")
+    return place
+
+
 Name = Annotated[str, AfterValidator(_plain_name)]
+Place = Annotated[str, AfterValidator(_possible_place)]
 Share = Annotated[float, Field(ge=0, le=1)]
 # Columns of a prepared split that mean the same for every source: no field may take their name.
 RESERVED = frozenset({"row_id", "timestamp", "label", "text", "segment", "embedding", "weight"})
@@ -55,12 +62,13 @@ class Columns(Section):
         roles = {"id": self.id, "user_id": self.user, "item_id": self.item}
         taken = RESERVED | {role for role, column in roles.items() if column}
         names = [*self.fields, *self.numbers]
+        lower = [name.lower() for name in names]  # SQL does not tell their case apart
         for name in names:
-            if name in taken or name.startswith("__"):
+            if name.lower() in taken or name.startswith("__"):
                 raise ValueError(
                     f"the name '{name}' is taken: leave it out of fields and numbers, or rename the column"
                 )
-            if names.count(name) > 1:
+            if lower.count(name.lower()) > 1:
                 raise ValueError(f"'{name}' is twice among fields and numbers")
         return self
 
@@ -91,7 +99,7 @@ class Split(Section):
 class Source(Section):
     """Where rows come from: a file (glob), or a database."""
 
-    path: str | list[str] | None = Field(
+    path: Place | list[Place] | None = Field(
         None,
         description="File or glob, or a list of them, relative to the current directory: Parquet, CSV, TSV or JSON "
         "lines, also .gz and .zst.",
@@ -270,8 +278,8 @@ class Recipe(Section):
     """The whole file."""
 
     name: Name = Field(description="Name of the recipe.")
-    seed: int = Field(0, ge=0, description="One seed in, the same samples out.")
-    output: str = Field(description="Folder of the published tables and reports; relative to the current directory.")
+    seed: int = Field(0, ge=0, lt=2**31, description="One seed in, the same samples out.")
+    output: Place = Field(description="Folder of the published tables and reports; relative to the current directory.")
     sources: dict[Name, Source] = Field(min_length=1, description="Named sources.")
     tasks: dict[Name, Task] = Field(min_length=1, description="Named tasks.")
     nightly: Nightly = Field(Nightly(), description="How `sparring nightly` goes about its nights.")
@@ -327,10 +335,10 @@ def parse(text: str, name: str) -> Recipe:
     """The recipe in TOML `text`; `name` is what errors call it."""
     try:
         return Recipe.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{name}: not valid TOML: {error}") from None
     except ValidationError as error:
         raise UsageError(f"{name}: " + "; ".join(_problem(e) for e in error.errors()[:3])) from None
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and brackets within brackets
+        raise UsageError(f"{name}: not valid TOML: {error}") from None
 
 
 def _problem(error: Any) -> str:

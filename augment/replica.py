@@ -1,8 +1,8 @@
 """A replica of a published table on S3-compatible storage, for readers elsewhere.
 
-The local table stays the source of truth. The replica's files have the same names (see `augment.dataset`), but its Delta
-log counts for itself: one commit for each version that was current when it was brought up to date. A run digest names
-the same version in both places.
+The local table stays the source of truth. The replica's files have the same names (see `augment.dataset`), but its
+Delta log counts for itself: one commit for each version that was current when it was brought up to date. A run digest
+names the same version in both places.
 
 Shards and manifest are there before the commit, and the commit is one object, put only if no other took its number:
 killed at any instant, readers see the old version or the new one.
@@ -68,7 +68,7 @@ class Replica:
         if not URL.fullmatch(url):
             raise UsageError(f"{url}: not the URL of a replica; s3://bucket/prefix, of letters, digits and . _ = -")
         self.url = url.rstrip("/")
-        self._files = _filesystem(url)
+        self._connections = _Connections(_settings(url))
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -184,7 +184,8 @@ class Replica:
         if missing:
             raise BadInput(f"{self.url}/{missing[0]}: missing; version {version.version} cannot be read")
         with self._told():
-            return pads.dataset([self._key(path) for path in paths], filesystem=self._files, format="parquet")
+            files = fs.PyFileSystem(self._connections)
+            return pads.dataset([self._key(path) for path in paths], filesystem=files, format="parquet")
 
     def verify(self, number: int | str | None = None) -> list[str]:
         """See `verify_replica`."""
@@ -212,6 +213,10 @@ class Replica:
         return f"{shard.path}: its content changed, sha256 differs from the manifest's" if changed else None
 
     # -- helpers -----------------------------------------------------------------------------------
+
+    @property
+    def _files(self) -> fs.S3FileSystem:
+        return self._connections.here
 
     def _table(self, version: int | None = None) -> DeltaTable | None:
         try:
@@ -267,21 +272,67 @@ class Replica:
             raise BadInput(f"{self.url}: {_reason(error)}") from None
 
 
-def _filesystem(url: str) -> fs.S3FileSystem:
-    """Arrow's side of the settings that Delta reads from the environment itself."""
+class _Connections(fs.FileSystemHandler):
+    """S3 for reading, with connections of each process's own.
+
+    A forked worker would share its parent's, and each would take bytes that were meant for the other.
+    """
+
+    def __init__(self, settings: dict[str, str]) -> None:
+        self._settings = settings
+        self._by_process: dict[int, fs.S3FileSystem] = {}  # an ancestor's stay: closing them here would end them there
+
+    @property
+    def here(self) -> fs.S3FileSystem:
+        if os.getpid() not in self._by_process:
+            self._by_process[os.getpid()] = fs.S3FileSystem(**self._settings)
+        return self._by_process[os.getpid()]
+
+    def __reduce__(self) -> tuple[type[_Connections], tuple[dict[str, str]]]:
+        """To a spawned worker go the settings, which hold no credentials."""
+        return _Connections, (self._settings,)
+
+    def get_type_name(self) -> str:
+        return "s3"
+
+    def normalize_path(self, path: str) -> str:
+        return self.here.normalize_path(path)
+
+    def get_file_info(self, paths: list[str]) -> list[fs.FileInfo]:
+        return self.here.get_file_info(paths)
+
+    def get_file_info_selector(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
+        return self.here.get_file_info(selector)
+
+    def open_input_stream(self, path: str) -> pa.NativeFile:
+        return self.here.open_input_stream(path)
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        return self.here.open_input_file(path)
+
+    def _refuse(self, *_: object) -> None:
+        raise OSError("a replica that was opened for reading is not written to")
+
+    create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = delete_file = _refuse
+    move = copy_file = open_output_stream = open_append_stream = _refuse
+
+
+def _settings(url: str) -> dict[str, str]:
+    """For Arrow, what Delta reads from the environment itself; credentials both read there."""
     missing = [name for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") if not os.environ.get(name)]
     if missing:
         raise UsageError(f"{url}: set {' and '.join(missing)} in the environment")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    settings = {"region": region} if region else {}
     endpoint = os.environ.get("AWS_ENDPOINT_URL")
     if not endpoint:
-        return fs.S3FileSystem(region=region)
+        return settings
     parts = ENDPOINT.fullmatch(endpoint)
     if parts is None:  # the value stays unsaid: people put passwords into URLs
         raise UsageError("AWS_ENDPOINT_URL: not like https://host or https://host:port")
     if parts[1] == "http" and os.environ.get("AWS_ALLOW_HTTP", "").lower() not in ("1", "true", "yes", "on"):
         raise UsageError("AWS_ENDPOINT_URL is http, which hides nothing: use https, or set AWS_ALLOW_HTTP=true")
-    return fs.S3FileSystem(region=region, scheme=parts[1], endpoint_override=parts[2])
+    return {**settings, "scheme": parts[1], "endpoint_override": parts[2]}
 
 
 def _adds(table: DeltaTable) -> dict[str, AddAction]:

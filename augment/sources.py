@@ -6,30 +6,24 @@ A row goes raw → typed (roles cast, each bad row with its reason) → clean (d
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from dataclasses import dataclass
-from glob import glob
 from pathlib import Path
 
 import duckdb
 
 from augment import database
 from augment.errors import BadInput, suggest
+from augment.files import file_sha256
+from augment.readers import _q, _text, check_files, files_of, is_json, microseconds, number_of, one_line, reader
 from augment.recipe import Source
 
 MEMORY = "2GB"  # beyond it DuckDB spills to the work folder
+LARGEST = "3.4e38"  # label that a 32-bit float holds; in SQL, infinity and NaN are larger
 BINS = 16  # of a numeric field, by quantiles of training rows
 EARLIEST = 631_152_000_000_000  # 1990 in microseconds: earlier timestamps are no shop's
 HARMLESS = "duplicate"  # quarantined, but no sign of a broken source
-_CSV = "header = true, all_varchar = true, store_rejects = true"
-_JSON = "read_json(?, format = 'newline_delimited', ignore_errors = true, union_by_name = true)"
-_READERS = {
-    ".parquet": "read_parquet(?, union_by_name = true)",
-    ".csv": f"read_csv(?, {_CSV})",
-    ".tsv": f"read_csv(?, delim = '\t', {_CSV})",
-    ".jsonl": _JSON,
-    ".ndjson": _JSON,
-}
 
 
 @dataclass(frozen=True)
@@ -47,11 +41,11 @@ class Splits:
 
 def fingerprint(source: Source) -> dict[str, str]:
     """Input → sha256, for each file or for the query's result. Raises BadInput when there is nothing to read."""
-    if source.path:
-        return {path: _sha256(Path(path)) for path in files_of(source)}
+    if source.path is not None:
+        return {path: file_sha256(Path(path)) for path in files_of(source)}
     digest = hashlib.sha256()
-    with database.rows(str(source.connection), str(source.query)) as reader:
-        for batch in reader:
+    with database.rows(str(source.connection), str(source.query)) as batches:
+        for batch in batches:
             digest.update(batch.serialize())
     return {str(source.query): digest.hexdigest()}
 
@@ -66,7 +60,10 @@ def prepare(name: str, source: Source, modality: str, folder: Path, seed: int) -
     with duckdb.connect(str(folder / "source.duckdb")) as db:
         db.execute(f"SET memory_limit = '{MEMORY}'; SET threads = 2; SET TimeZone = 'UTC'")
         db.execute("SET enable_progress_bar = false")
-        return _Reader(db, name, source, modality, folder, seed).read()
+        try:
+            return _Reader(db, name, source, modality, folder, seed).read()
+        except (duckdb.DataError, duckdb.OperationalError) as error:  # a value, the memory or the disk; not our SQL
+            raise BadInput(f"sources.{name}: cannot be prepared: {one_line(str(error))}") from None
 
 
 class _Reader:
@@ -86,6 +83,8 @@ class _Reader:
         self.roles = {role: column for role, column in roles.items() if column}
         self.fields = {field: field for field in columns.fields}
         self.numbers = {number: number for number in columns.numbers}
+        self.json = False  # its lines that cannot be parsed are rows of nulls
+        self.present: list[str] = []  # columns of the source
 
     def read(self) -> Splits:
         self._check_roles()
@@ -108,32 +107,35 @@ class _Reader:
 
     def _load(self) -> None:
         """Table `raw`: every column of the source, and `__row`, the row's place in it."""
-        if self.source.path:
+        if self.source.path is not None:
             self._load_files(files_of(self.source))
             return
-        with database.rows(str(self.source.connection), str(self.source.query)) as reader:
-            self.db.register("incoming", reader)
+        with database.rows(str(self.source.connection), str(self.source.query)) as batches:
+            self.db.register("incoming", batches)
             self.db.execute("CREATE OR REPLACE TABLE raw AS SELECT row_number() OVER () AS __row, * FROM incoming")
             self.db.unregister("incoming")
 
     def _load_files(self, paths: list[str]) -> None:
-        if not any(Path(path).stat().st_size for path in paths):
+        if not (paths := [path for path in paths if Path(path).stat().st_size]):
             raise BadInput(f"sources.{self.name}: {_place(self.source)} is empty")
+        check_files(paths)
+        self.json = is_json(Path(paths[0]))
+        select = f"SELECT row_number() OVER () AS __row, * FROM {reader(Path(paths[0]))}"
         try:
-            self.db.execute(
-                f"CREATE OR REPLACE TABLE raw AS SELECT row_number() OVER () AS __row, * FROM {reader(Path(paths[0]))}",
-                [paths],
-            )
+            self.db.execute(f"CREATE OR REPLACE TABLE raw AS {select}", [[glob.escape(path) for path in paths]])
         except duckdb.Error as error:
-            raise BadInput(
-                f"sources.{self.name}: cannot read {_place(self.source)}: {str(error).splitlines()[0]}"
-            ) from None
+            raise BadInput(f"sources.{self.name}: cannot read {_place(self.source)}: {one_line(str(error))}") from None
 
     def _check_columns(self) -> None:
-        present = [row[0] for row in self.db.execute("DESCRIBE raw").fetchall()]
+        self.present = [row[0] for row in self.db.execute("DESCRIBE raw").fetchall() if row[0] != "__row"]
         for column in [*self.roles.values(), *self.fields, *self.numbers]:
-            if column not in present:
-                raise BadInput(f"sources.{self.name}: no column '{column}'{suggest(column, set(present) - {'__row'})}")
+            if column in self.present:
+                continue
+            if self.json and self.present == ["json"]:
+                raise BadInput(f"sources.{self.name}: {_place(self.source)} has lines that are no JSON objects")
+            same = next((name for name in self.present if name.lower() == column.lower()), None)
+            hint = f"; did you mean '{same}'?" if same else suggest(column, self.present)
+            raise BadInput(f"sources.{self.name}: no column '{one_line(column)}'{one_line(hint)}")
 
     def _type(self) -> None:
         """Table `typed`: standard columns and `__reason`, null for a good row."""
@@ -141,7 +143,7 @@ class _Reader:
         select = [f"nullif(trim(CAST({_q(c)} AS VARCHAR)), '') AS {_q(r)}" for r, c in strings.items()]
         select += [f"TRY_CAST({_q(c)} AS DOUBLE) AS {_q(r)}" for r, c in self.numbers.items()]
         if label := self.roles.get("label"):
-            select.append(f"TRY_CAST({_q(label)} AS DOUBLE) AS label")
+            select.append(f"{number_of(label)} AS label")
         if column := self.roles.get("timestamp"):
             select.append(f"{microseconds(column)} AS timestamp")
         tests = self._tests()
@@ -159,14 +161,16 @@ class _Reader:
     def _tests(self) -> dict[str, str]:
         """Reason → SQL condition of a bad row; the first that holds names it. `t` is the typed row, `r` the raw one."""
         tests = {}
+        if self.json:
+            tests["malformed line"] = " AND ".join(f"r.{_q(column)} IS NULL" for column in self.present)
         for role in ("id", "user_id", "item_id", "text"):
             if role in self.roles:
                 tests[f"{role.removesuffix('_id')} missing"] = f"t.{_q(role)} IS NULL"
-        if "text" in self.roles:
-            tests["text too long"] = f"length(t.text) > {self.source.max_text}"
+        for role in [*(r for r in self.roles if r not in ("timestamp", "label")), *self.fields]:
+            tests[f"{role} too long"] = f"length(t.{_q(role)}) > {self.source.max_text}"
         if label := self.roles.get("label"):
             given = f"nullif(trim(CAST(r.{_q(label)} AS VARCHAR)), '') IS NOT NULL"
-            tests["label not a number"] = f"({given} AND t.label IS NULL) OR NOT isfinite(t.label)"
+            tests["label not a number"] = f"({given} AND t.label IS NULL) OR NOT abs(t.label) < {LARGEST}"
             if self.modality == "fields" or self.source.keep is not None:
                 tests["label missing"] = "t.label IS NULL"
             if self.modality != "behaviour" and self.source.positive is None:
@@ -207,6 +211,10 @@ class _Reader:
         )
         while self.source.split.core > 1 and self._drop_sparse():
             pass
+        if not self._count("SELECT count(*) FROM typed WHERE __reason IS NULL"):
+            raise BadInput(
+                f"sources.{self.name}: no good rows left in {_place(self.source)}: all are bad, below `keep` or sparse"
+            )
 
     def _mark(self, reason: str, test: str, extra: str = "") -> None:
         inner = f"(SELECT *{extra} FROM typed WHERE __reason IS NULL)"
@@ -229,13 +237,13 @@ class _Reader:
             )
 
     def _reasons(self) -> dict[str, int]:
-        found = dict(
+        found: dict[str, int] = dict(
             self.db.execute(
                 "SELECT __reason, count(*) FROM typed WHERE __reason IS NOT NULL GROUP BY 1 ORDER BY 1"
             ).fetchall()
         )
         if rejected := self._rejected():
-            found["malformed line"] = rejected
+            found["malformed line"] = found.get("malformed line", 0) + rejected
         return found
 
     def _rejected(self) -> int:
@@ -327,7 +335,11 @@ class _Reader:
             "FROM typed t JOIN raw r USING (__row) WHERE t.__reason IS NOT NULL"
         )
         if self._rejected():
-            bad += " UNION ALL SELECT line, 'malformed line', csv_line FROM reject_errors"
+            # A line may have several errors; quoted from a file, it may be no UTF-8 or very long.
+            bad += (
+                f" UNION ALL SELECT line, 'malformed line', left(any_value(csv_line), {self.source.max_text}) "
+                "FROM reject_errors GROUP BY file_id, line"
+            )
         self.db.execute(f"COPY ({bad} ORDER BY 1) TO {_text(str(quarantine))} (FORMAT parquet)")
         return Splits(
             paths["train"],
@@ -340,58 +352,17 @@ class _Reader:
         )
 
     def _bin(self, number: str) -> str:
-        """SQL of the bin of a number: 'q' and how many quantiles of the training rows lie below it."""
+        """SQL of a number's bin: 'q' and how many quantiles of the training rows lie below it; null if missing."""
         quantiles = ", ".join(str(i / BINS) for i in range(1, BINS))
         query = f"SELECT quantile_cont({_q(number)}, [{quantiles}]) FROM clean WHERE __split = 'train'"
         edges = self.db.execute(query).fetchall()[0][0]
         if edges is None:  # no training row has it
             return "CAST(NULL AS VARCHAR)"
-        below = (f"CAST(coalesce({_q(number)} > CAST('{edge!r}' AS DOUBLE), false) AS INTEGER)" for edge in edges)
-        return f"'q' || ({' + '.join(below)})"
+        below = (f"CAST({_q(number)} > CAST('{edge!r}' AS DOUBLE) AS INTEGER)" for edge in edges)
+        return f"CASE WHEN {_q(number)} IS NOT NULL THEN 'q' || ({' + '.join(below)}) END"
 
     def _count(self, query: str) -> int:
         return int(self.db.execute(query).fetchall()[0][0])
-
-
-def microseconds(column: str) -> str:
-    """SQL for epoch microseconds of seconds, milliseconds, microseconds, nanoseconds, ISO text or timestamps."""
-    number = f"TRY_CAST(CAST({_q(column)} AS VARCHAR) AS DOUBLE)"
-    limits = {"1e11": "1e6", "1e14": "1e3", "1e17": "1"}  # by their size: seconds, milli-, micro-, else nanoseconds
-    scale = " ".join(f"WHEN abs({number}) < {limit} THEN {factor}" for limit, factor in limits.items())
-    scale = f"CASE {scale} ELSE 1e-3 END"
-    moment = f"epoch_us(TRY_CAST(CAST({_q(column)} AS VARCHAR) AS TIMESTAMPTZ))"
-    return f"CASE WHEN {number} IS NOT NULL THEN TRY_CAST({number} * {scale} AS BIGINT) ELSE {moment} END"
-
-
-def reader(path: Path) -> str:
-    """The DuckDB table function that reads files like `path`; its one parameter is the list of files."""
-    suffixes = [s for s in path.suffixes if s not in (".gz", ".zst")]
-    kind = suffixes[-1].lower() if suffixes else ""
-    if kind not in _READERS:
-        raise BadInput(f"{path}: format '{kind}' is not one of {', '.join(sorted(_READERS))} (also .gz, .zst)")
-    return _READERS[kind]
-
-
-def files_of(source: Source) -> list[str]:
-    """The files at the source's path or paths. Raises BadInput when one is not there."""
-    found = []
-    for pattern in [source.path] if isinstance(source.path, str) else source.path or []:
-        matched = sorted(glob(pattern, recursive=True))
-        if not matched:
-            raise BadInput(f"no file at {pattern}")
-        found += matched
-    return found
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
-    return digest.hexdigest()
 
 
 def _place(source: Source) -> str:
@@ -399,11 +370,3 @@ def _place(source: Source) -> str:
     if isinstance(source.path, list):
         return f"{len(source.path)} files ({source.path[0]}, …)" if len(source.path) > 1 else source.path[0]
     return source.path or "the query"
-
-
-def _q(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""Bad input never hurts: thousands of malformed files and recipes, each of which must end in splits or in one clear line.
+"""Bad input never hurts: thousands of malformed files and recipes, each ending in splits or in one clear line.
 
     python scripts/fault_inputs.py --data sparring-data --count 2000 --seed 1
 

@@ -147,14 +147,16 @@ ODD_TEXT = ["", " ", "\t", "\x00", "a\x00b", "\ud800", "\udfff\ud800", "NaN", "n
             "\\N", "None", '"', '""', "'", "a,b", "a\tb", "a\nb", "a\r\nb", "\ufeff", "\u2028", "\x1b[31m", "1e999",
             "0x10", "1_000", "١٢", "1.5.2", "9" * 400, "x" * 25_000, "é" * 70_000, "infinity", "epoch", "2020-13-45",
             "2020-02-30T25:61:61Z", "290309-12-22 (BC) 00:00:00", "294247-01-10 04:00:54", "0001-01-01", "9999-12-31",
-            "2020-01-01 00:00:00+99:99", "{}", "[]", '{"a": 1', "${HOME}", "../../x", "%s", "'); DROP TABLE raw; --"]  # fmt: skip
+            "2020-01-01 00:00:00+99:99", "{}", "[]", '{"a": 1', "${HOME}", "../../x",
+            "%s", "'); DROP TABLE raw; --"]  # fmt: skip
 ODD_NUMBERS = [math.nan, math.inf, -math.inf, 1e308, -1e308, 5e-324, 1e39, -1.5, 0, -1, 2**31, 2**63 - 1, -(2**63),
                2**64 - 1, 2**64, 10**30, 10**400, NOW * 1000, NOW * 10**6, NOW * 10**9, NOW * 10**12, 2**53 + 1,
                -62_135_596_800, 253_402_300_800, 4_102_444_800, 1e17, 1e11]  # fmt: skip
 ODD_OBJECTS = [True, False, b"\xff\x00", b"", [], [1, None], {}, {"a": {"b": [1]}}, Decimal("1e20"), Decimal("NaN"),
                date(1, 1, 1), datetime(9999, 12, 31), datetime(2020, 1, 1, tzinfo=timezone.utc)]  # fmt: skip
 ODD_NAMES = ["", " ", "__row", "__reason", "row_id", "User_ID", "user_id ", "timestamp.1", 'quo"te', "semi;colon",
-             "new\nline", "nul\x00l", "naïve", "日本", "SELECT", "a" * 5000, "1", "label", "reason", "\ufeffuser_id"]  # fmt: skip
+             "new\nline", "nul\x00l", "naïve", "日本", "SELECT", "a" * 5000, "1", "label",
+             "reason", "\ufeffuser_id"]  # fmt: skip
 
 odd = st.one_of(
     st.none(),
@@ -358,7 +360,8 @@ def other_columns(table: pa.Table, chance: random.Random) -> tuple[pa.Table, str
     retyped: list[Callable[[Any], Any]] = [
         lambda v: f"{name} {v}", lambda v: [v], lambda v: {"value": v}, lambda v: str(v).encode(), lambda v: None,
         lambda v: float("nan"), lambda v: len(str(v)) > 2, lambda v: date(2020, 1, 1 + len(str(v)) % 28),
-        lambda v: datetime(2020, 1, 1, len(str(v)) % 24), lambda v: Decimal(len(str(v))), lambda v: "", lambda v: 10.0**300,
+        lambda v: datetime(2020, 1, 1, len(str(v)) % 24), lambda v: Decimal(len(str(v))), lambda v: "",
+        lambda v: 10.0**300,
     ]  # fmt: skip
     change = chance.choice(retyped)
     return table.set_column(at, name, pa.array([change(v) for v in values])), f"retyped {retyped.index(change)}"
@@ -436,8 +439,9 @@ def any_value(recipe: str, chance: random.Random) -> str:
     lines = recipe.split("\n")
     at = chance.choice([n for n, line in enumerate(lines) if " = " in line])
     key = lines[at].partition(" = ")[0]
-    odd_values = ["nan", "inf", "-inf", "-1", "0", "1e400", "9" * 50, "true", '""', '"x"', "[]", "{}", "[[1]]", "1979-05-27",
-                  '"a\\u0000b"', "{ a = { b = 1 } }", '["", 1]', "07:32:00", '"' + "y" * 9000 + '"', "0.5"]  # fmt: skip
+    odd_values = ["nan", "inf", "-inf", "-1", "0", "1e400", "9" * 50, "true", '""', '"x"', "[]", "{}", "[[1]]",
+                  "1979-05-27", '"a\\u0000b"', "{ a = { b = 1 } }", '["", 1]', "07:32:00",
+                  '"' + "y" * 9000 + '"', "0.5"]  # fmt: skip
     lines[at] = f"{key} = {chance.choice(odd_values)}"
     return "\n".join(lines)
 
