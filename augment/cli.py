@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from augment.recipe import Recipe
 
 DATA = Path("sparring-data")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 def main() -> None:
@@ -36,21 +37,25 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail("stopped; nothing half-written is left, run it again to finish", 130)
     except SparringError as error:
-        _fail(str(error), error.exit_code)
-    except OSError as error:  # whatever we wrote at that moment is whole or not there
-        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT):
-            _fail(f"{type(error).__name__}: {error} (set SPARRING_DEBUG=1 for the traceback)", 1)
-        place = f"{error.filename}: " if error.filename else ""
-        _fail(f"{place}{error.strerror}; make room or mend the permissions, and run it again", 7)
+        _fail(str(error), 7 if _no_room(error) else error.exit_code)
     except Exception as error:
         if type(error).__name__ == "TrainingDiverged":  # by name: importing gan for its type would import torch
             _fail(str(error), 6)
+        if _no_room(error):  # whatever was being written is whole or not there
+            _fail(f"{str(error) or type(error).__name__}: make room or mend the permissions, and run it again", 7)
         if os.environ.get("SPARRING_DEBUG"):
             traceback.print_exc()
         _fail(
             f"{type(error).__name__}: {error} (a bug: set SPARRING_DEBUG=1 for the traceback, and report it)",
             1,
         )
+
+
+def _no_room(error: Exception) -> bool:
+    """Whether the output could not be written. DuckDB, Arrow and Delta have errors of their own; their words agree."""
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return True
+    return any(os.strerror(number) in str(error) for number in NO_ROOM if number != errno.EACCES)
 
 
 def _fail(message: str, code: int) -> None:

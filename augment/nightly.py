@@ -24,7 +24,7 @@ from augment import monitoring, report
 from augment.checks import Figures, raised
 from augment.dataset import Dataset, Stage, locked
 from augment.drift import Profile, profile, stability
-from augment.errors import BadInput, NoSpace, Refused, SparringError, UsageError
+from augment.errors import BadInput, NoSpace, Refused, UsageError
 from augment.job import Job, Material, digest, read, resolve_device
 from augment.ledger import Intake, Ledger, yesterday
 from augment.pipeline import Outcome, clear_left, make_version, manifest_of, refusal, steps_of, summary
@@ -75,8 +75,8 @@ def night(
             _retain(recipe, day)
         statuses = {task["status"] for task in found["tasks"].values()}
         found["status"] = next(s for s in ("published", "rejected", "unchanged") if s in statuses)
-    except (SparringError, OSError) as error:
-        found["error"] = " ".join(str(error).split())
+    except BaseException as error:
+        found["error"] = " ".join(str(error).split()) or type(error).__name__
         raise
     finally:
         found["seconds"] = round(time.monotonic() - started, 1)

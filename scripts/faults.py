@@ -48,6 +48,7 @@ output = "out"
 path = "raw/*.parquet"
 columns = { user = "user_id", item = "item_id", timestamp = "timestamp", label = "label", fields = ["gender", "genre"] }
 split = { by = "random", valid = 0.2, test = 0.3 }
+max_per_minute = 30
 [tasks.ctr]
 consumer = "ctr"
 source = "impressions"
@@ -223,7 +224,7 @@ def no_room(shop: Shop, folder: Path, count: int, rng: random.Random) -> dict[st
     codes = {"disk full": 0, "read only": 0}
     for _ in range(count):
         broken = shop.copy(folder / "full")
-        most = rng.randint(0, 60_000)
+        most = int(10 ** rng.uniform(2, 6.5))
         expect(broken.night(3, lambda most=most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))), 0, 7)
         if broken.look()["problems"]:
             raise Lost("a version was damaged when the disk was full")
@@ -319,7 +320,7 @@ def history(shop: Shop, folder: Path, days: int) -> dict[str, object]:
 
 def flood(rows: pa.Table) -> pa.Table:
     """One user, every row in the same minute."""
-    many = rows.slice(0, 200)
+    many = rows.slice(0, 80)
     for name, value in (("user_id", FLOOD), ("timestamp", many["timestamp"][0].as_py())):
         place = many.column_names.index(name)
         many = many.set_column(place, name, pa.array([value] * len(many)).cast(rows.schema.field(name).type))
