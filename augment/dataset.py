@@ -58,6 +58,11 @@ class Version:
     def rows(self) -> int:
         return sum(shard.rows for shard in self.manifest.files)
 
+    @property
+    def days(self) -> list[str]:
+        """The nights whose samples it holds."""
+        return list(self.manifest.result.get("night", {}).get("days", [ALL_DAYS]))
+
 
 @dataclass
 class Stage:

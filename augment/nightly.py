@@ -30,6 +30,7 @@ from augment.ledger import Intake, Ledger, yesterday
 from augment.pipeline import Outcome, clear_left, make_version, manifest_of, refusal, steps_of, summary
 from augment.progress import say
 from augment.recipe import Recipe
+from augment.replica import replicate
 from augment.steps import Steps
 from gan.trainer import WARM
 
@@ -73,6 +74,7 @@ def night(
             _take_in(recipe, day, found)
             _tasks(recipe, day, chosen, found)
             _retain(recipe, day)
+            _replicate(recipe, found)
         statuses = {task["status"] for task in found["tasks"].values()}
         found["status"] = next(s for s in ("published", "rejected", "unchanged") if s in statuses)
     except BaseException as error:
@@ -318,6 +320,16 @@ def _retain(recipe: Recipe, day: date) -> None:
         # Backfills reach back as far as partitions are kept.
         reach = timedelta(days=settings.window_days + settings.keep_days)
         _ledger(recipe, task.source).forget(day - reach)
+
+
+def _replicate(recipe: Recipe, found: dict[str, Any]) -> None:
+    """Bring the replicas up to date, after all else: storage that is away costs no published version."""
+    for name in recipe.tasks if recipe.nightly.replica else ():
+        dataset = Dataset(Path(recipe.output) / name)
+        if dataset.current() is not None:
+            number = replicate(dataset.root, f"{str(recipe.nightly.replica).rstrip('/')}/{name}")
+            say(f"{name}: version {number} of the replica")
+            found["tasks"][name]["replica"] = number
 
 
 def _tell(recipe: Recipe, output: Path, found: dict[str, Any], notify: str) -> None:

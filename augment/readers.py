@@ -9,12 +9,14 @@ import codecs
 from glob import glob
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 
 from augment.errors import BadInput
 from augment.recipe import Source
 
 LONGEST = 300  # characters of what an error quotes
+KEYS = 1000  # most columns of such JSON lines
 _BLOCK = 1 << 20
 _CSV = "header = true, all_varchar = true, store_rejects = true"
 # Values as text, like those of CSV: a column of several types would else be JSON, with quotes around its strings.
@@ -44,6 +46,19 @@ def reader(path: Path) -> str:
 
 def is_json(path: Path) -> bool:
     return reader(path) == _JSON
+
+
+def keys_of(db: duckdb.DuckDBPyConnection) -> None:
+    """Make columns of the keys in table `raw` when a line that is no JSON object left it whole lines alone.
+
+    Those lines become rows of nulls, as lines do that cannot be parsed.
+    """
+    record = "CASE WHEN json_valid(json) AND json_type(json) = 'OBJECT' THEN json::JSON END"
+    db.execute(f"CREATE OR REPLACE TABLE lines AS SELECT __row, {record} AS record FROM raw")
+    counted = "SELECT key, count(*) FROM (SELECT unnest(json_keys(record)) AS key FROM lines) GROUP BY 1"
+    keys = [key for key, _ in db.execute(f"{counted} ORDER BY 2 DESC, 1 LIMIT {KEYS}").fetchall() if '"' not in key]
+    columns = ", ".join(["__row", *(f"record ->> {_text(f'$."{key}"')} AS {_q(key)}" for key in keys)])
+    db.execute(f"CREATE OR REPLACE TABLE raw AS SELECT {columns} FROM lines; DROP TABLE lines")
 
 
 def files_of(source: Source) -> list[str]:

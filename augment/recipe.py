@@ -27,14 +27,13 @@ def _plain_name(name: str) -> str:
     return name
 
 
-def _possible_place(place: str) -> str:
+def _possible(place: str) -> str:
     if "\0" in place:
         raise ValueError("no file or folder has a NUL character in its name")
     return place
 
 
 Name = Annotated[str, AfterValidator(_plain_name)]
-Place = Annotated[str, AfterValidator(_possible_place)]
 Share = Annotated[float, Field(ge=0, le=1)]
 # Columns of a prepared split that mean the same for every source: no field may take their name.
 RESERVED = frozenset({"row_id", "timestamp", "label", "text", "segment", "embedding", "weight"})
@@ -99,7 +98,7 @@ class Split(Section):
 class Source(Section):
     """Where rows come from: a file (glob), or a database."""
 
-    path: Place | list[Place] | None = Field(
+    path: str | list[str] | None = Field(
         None,
         description="File or glob, or a list of them, relative to the current directory: Parquet, CSV, TSV or JSON "
         "lines, also .gz and .zst.",
@@ -130,6 +129,7 @@ class Source(Section):
             raise ValueError("give either `path` or `connection`")
         if (self.connection is None) != (self.query is None):
             raise ValueError("`connection` and `query` go together")
+        _possible("".join([*(self.path or []), self.connection or "", self.query or ""]))
         return self
 
     @field_serializer("connection")
@@ -279,7 +279,9 @@ class Recipe(Section):
 
     name: Name = Field(description="Name of the recipe.")
     seed: int = Field(0, ge=0, lt=2**31, description="One seed in, the same samples out.")
-    output: Place = Field(description="Folder of the published tables and reports; relative to the current directory.")
+    output: Annotated[str, AfterValidator(_possible)] = Field(
+        description="Folder of the published tables and reports; relative to the current directory."
+    )
     sources: dict[Name, Source] = Field(min_length=1, description="Named sources.")
     tasks: dict[Name, Task] = Field(min_length=1, description="Named tasks.")
     nightly: Nightly = Field(Nightly(), description="How `sparring nightly` goes about its nights.")

@@ -16,7 +16,18 @@ import duckdb
 from augment import database
 from augment.errors import BadInput, suggest
 from augment.files import file_sha256
-from augment.readers import _q, _text, check_files, files_of, is_json, microseconds, number_of, one_line, reader
+from augment.readers import (
+    _q,
+    _text,
+    check_files,
+    files_of,
+    is_json,
+    keys_of,
+    microseconds,
+    number_of,
+    one_line,
+    reader,
+)
 from augment.recipe import Source
 
 MEMORY = "2GB"  # beyond it DuckDB spills to the work folder
@@ -126,13 +137,17 @@ class _Reader:
         except duckdb.Error as error:
             raise BadInput(f"sources.{self.name}: cannot read {_place(self.source)}: {one_line(str(error))}") from None
 
+    def _columns(self) -> list[str]:
+        return [row[0] for row in self.db.execute("DESCRIBE raw").fetchall() if row[0] != "__row"]
+
     def _check_columns(self) -> None:
-        self.present = [row[0] for row in self.db.execute("DESCRIBE raw").fetchall() if row[0] != "__row"]
-        for column in [*self.roles.values(), *self.fields, *self.numbers]:
+        wanted = [*self.roles.values(), *self.fields, *self.numbers]
+        if self.json and self._columns() == ["json"] and "json" not in wanted:
+            keys_of(self.db)
+        self.present = self._columns()
+        for column in wanted:
             if column in self.present:
                 continue
-            if self.json and self.present == ["json"]:
-                raise BadInput(f"sources.{self.name}: {_place(self.source)} has lines that are no JSON objects")
             same = next((name for name in self.present if name.lower() == column.lower()), None)
             hint = f"; did you mean '{same}'?" if same else suggest(column, self.present)
             raise BadInput(f"sources.{self.name}: no column '{one_line(column)}'{one_line(hint)}")
@@ -329,6 +344,7 @@ class _Reader:
                 raise BadInput(
                     f"sources.{self.name}: no rows left for the {split} split; widen `split` or give more data"
                 )
+        self._check_classes()
         quarantine = self.folder / "quarantine.parquet"
         bad = (
             "SELECT t.__row, t.__reason AS reason, CAST(to_json(r) AS VARCHAR) AS row "
@@ -350,6 +366,16 @@ class _Reader:
             counts,
             self._reasons(),
         )
+
+    def _check_classes(self) -> None:
+        if self.modality == "behaviour":
+            return
+        query = "SELECT bool_or(label >= 0.5), bool_or(label < 0.5) FROM clean WHERE __split = 'train'"
+        if not all(self.db.execute(query).fetchall()[0]):
+            raise BadInput(
+                f"sources.{self.name}: the labels of all training rows are on one side of 0.5: there is nothing to "
+                "learn; check the label's column and `positive`"
+            )
 
     def _bin(self, number: str) -> str:
         """SQL of a number's bin: 'q' and how many quantiles of the training rows lie below it; null if missing."""

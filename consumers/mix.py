@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,10 +10,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from augment import pins
 from augment.dataset import Dataset, Version
 from augment.errors import UsageError, suggest
 from augment.manifest import Manifest
 from augment.replica import Replica
+
+POLL = 5.0  # seconds between looks at a table that is waited for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,18 +24,50 @@ if TYPE_CHECKING:
     from consumers.streaming import MixStream
 
 
-def open_mix(path: str | Path, task: str | None = None, version: int | str | None = "current") -> Mix:
+def open_mix(
+    path: str | Path,
+    task: str | None = None,
+    version: int | str | None = "current",
+    *,
+    day: str | None = None,
+    wait: float = 0.0,
+    pin: float = 0.0,
+) -> Mix:
     """Open the samples of one task: `path` is a run's output folder, with `task`, or the task's table itself.
 
     It may be the URL of a replica, s3://bucket/prefix; see `augment.replica` for the environment that needs.
     `version` is a Delta version, a run digest or "current". It is resolved here, once: a run that publishes
     meanwhile changes nothing for this reader.
 
+    day: a night (YYYY-MM-DD) whose samples the version must hold. wait: seconds to wait for it, or for a first version.
+    pin: hours for which the version's files are kept from being removed, whatever is published meanwhile (of a local
+    table; `Mix.release` lets go before).
+
     Raises UsageError when there is no such table or version, BadInput when its files are gone or changed.
     """
+    until = time.monotonic() + wait
+    while True:
+        try:
+            table = _table(path, task)
+            found = table.version(version)
+            if day is not None and day not in found.days:
+                raise UsageError(f"{path}: version {found.version} has no samples of {day}; wait= waits for them")
+            break
+        except UsageError:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise
+            time.sleep(min(left, POLL))
+    held = None
+    if pin and isinstance(table, Dataset):
+        held = pins.pin(table.root, int(found.version or 0), pin)
+    return Mix(found, table.read(found.version), held)
+
+
+def _table(path: str | Path, task: str | None) -> Dataset | Replica:
     if "://" in str(path):
         url = str(path).rstrip("/")
-        return _open(Replica(url if task is None else f"{url}/{task}"), version)
+        return Replica(url if task is None else f"{url}/{task}")
     root = Path(path) if task is None else Path(path) / task
     if not (root / "_delta_log").is_dir():
         tables = sorted(log.parent.name for log in Path(path).glob("*/_delta_log"))
@@ -39,21 +75,21 @@ def open_mix(path: str | Path, task: str | None = None, version: int | str | Non
             raise UsageError(f"{path} holds several tasks: choose one with task=, of {', '.join(tables)}")
         hint = suggest(task, tables) if task is not None else "; `sparring run` publishes"
         raise UsageError(f"{root}: no published data set here{hint}")
-    return _open(Dataset(root), version)
-
-
-def _open(table: Dataset | Replica, version: int | str | None) -> Mix:
-    found = table.version(version)
-    return Mix(found, table.read(found.version))
+    return Dataset(root)
 
 
 class Mix:
     """One version of one task's samples, with the columns of `augment.samples.sample_schema`."""
 
-    def __init__(self, version: Version, rows: ds.Dataset) -> None:
+    def __init__(self, version: Version, rows: ds.Dataset, held: Path | None = None) -> None:
         self.version = version.version
         self.manifest: Manifest = version.manifest
-        self._rows = rows
+        self._rows, self._held = rows, held
+
+    def release(self) -> None:
+        """Let go of the version: its files may be removed once it is old."""
+        if self._held is not None:
+            self._held.unlink(missing_ok=True)
 
     @property
     def schema(self) -> pa.Schema:

@@ -1,7 +1,10 @@
 """Nights on real impressions: what each reads, publishes, keeps and refuses."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -197,3 +200,30 @@ def test_old_versions_go_but_not_those_that_a_reader_holds(shop, impressions, tm
     assert len(list(root.glob("*/*.parquet"))) == len(Dataset(root).version().manifest.files)
     pins.pin(root, 2, hours=-1)
     assert pins.held(root) == []
+
+
+def test_a_training_job_waits_for_a_night_and_holds_its_version(shop, impressions, tmp_path):
+    with pytest.raises(UsageError, match="no published data set"):
+        open_mix(shop.output, "ctr", wait=0.01)
+    night(shop, as_of=day(2), device="cpu")
+    with pytest.raises(UsageError, match=f"no samples of {day(3)}"):
+        open_mix(shop.output, "ctr", day=str(day(3)), wait=0.01)
+    mix = open_mix(shop.output, "ctr", day=str(day(2)), pin=1)
+    assert pins.held(tmp_path / "out" / "ctr") == [mix.version]
+    mix.release()
+    assert pins.held(tmp_path / "out" / "ctr") == []
+
+
+def test_a_job_elsewhere_trains_from_the_table_with_plain_readers(shop, tmp_path):
+    night(shop, as_of=day(2), device="cpu")
+    script = Path(__file__).parents[2] / "scripts" / "train_downstream.py"
+    command = [sys.executable, str(script), str(tmp_path / "out" / "ctr"), "--out", str(tmp_path / "model")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    made_of = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert made_of["mix_version"] == 0
+    assert made_of["rows"] == len(open_mix(tmp_path / "out", "ctr"))
+    assert made_of["loss"] < 0.7
+    assert pins.held(tmp_path / "out" / "ctr") == []
+    source = script.read_text()
+    assert not any(f"import {ours}" in source or f"from {ours}" in source for ours in ("augment", "consumers", "gan"))

@@ -4,13 +4,16 @@ import getpass
 import shutil
 import socket
 import subprocess
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from augment import sources
+from augment import database, sources
 from augment.errors import BadInput
+from augment.ledger import Ledger
 from augment.recipe import Source
 
 dbapi = pytest.importorskip("adbc_driver_postgresql.dbapi")
@@ -64,3 +67,29 @@ def test_rows_from_a_server_are_those_of_the_file(server, demo_folder, tmp_path,
         sources.fingerprint(wrong)
     assert "secret" not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_night_asks_the_server_for_the_last_days_alone(server, demo_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("SHOP_PASSWORD", "secret")
+    uri = server.replace("${SHOP_PASSWORD}", "secret")
+    rows = pq.read_table(demo_folder / "impressions.parquet").slice(0, 900).select(["user_id", "item_id", "label"])
+    start = datetime(2026, 3, 1, tzinfo=timezone.utc)
+    times = pa.array([start + timedelta(minutes=8 * i) for i in range(900)], pa.timestamp("us", "UTC"))  # five days
+    rows = rows.append_column("seen", times)
+    with dbapi.connect(uri) as db, db.cursor() as cursor:
+        cursor.adbc_ingest("clicks", rows.slice(0, 540), mode="create")
+        db.commit()
+    columns = {"user": "user_id", "item": "item_id", "timestamp": "seen", "label": "label"}
+    source = Source.model_validate({"connection": server, "query": "SELECT * FROM clicks", "columns": columns})
+    ledger = Ledger(tmp_path / "ledger", "clicks", source)
+    first = ledger.take_in(date(2026, 3, 3), 1, False)
+    assert first.days == {"2026-03-01": 180, "2026-03-02": 180, "2026-03-03": 180}
+    with dbapi.connect(uri) as db, db.cursor() as cursor:
+        cursor.adbc_ingest("clicks", rows.slice(540), mode="append")
+        db.commit()
+    with database.rows_since(server, "SELECT * FROM clicks", "seen", date(2026, 3, 3)) as reader:
+        assert reader.read_all().num_rows == 180 * 3
+    later = Ledger(tmp_path / "ledger", "clicks", source)
+    assert later.take_in(date(2026, 3, 5), 1, False).days == {"2026-03-04": 180, "2026-03-05": 180}
+    assert len(later.window(date(2026, 3, 1), date(2026, 3, 5))) == 5
+    assert later.take_in(date(2026, 3, 5), 1, False).rows == 0
