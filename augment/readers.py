@@ -57,7 +57,7 @@ def keys_of(db: duckdb.DuckDBPyConnection) -> None:
     db.execute(f"CREATE OR REPLACE TABLE lines AS SELECT __row, {record} AS record FROM raw")
     counted = "SELECT key, count(*) FROM (SELECT unnest(json_keys(record)) AS key FROM lines) GROUP BY 1"
     keys = [key for key, _ in db.execute(f"{counted} ORDER BY 2 DESC, 1 LIMIT {KEYS}").fetchall() if '"' not in key]
-    columns = ", ".join(["__row", *(f"record ->> {_text(f'$."{key}"')} AS {_q(key)}" for key in keys)])
+    columns = ", ".join(["__row", *(f"record ->> {_text('$.' + _q(key))} AS {_q(key)}" for key in keys)])
     db.execute(f"CREATE OR REPLACE TABLE raw AS SELECT {columns} FROM lines; DROP TABLE lines")
 
 
@@ -76,6 +76,13 @@ def files_of(source: Source) -> list[str]:
         if not Path(path).is_file():  # a pipe would block for ever
             raise BadInput(f"{path}: not a file that can be read")
     return found
+
+
+def place_of(source: Source) -> str:
+    """Where its rows are, in an error."""
+    if isinstance(source.path, list):
+        return f"{len(source.path)} files ({source.path[0]}, …)" if len(source.path) > 1 else source.path[0]
+    return source.path or "the query"
 
 
 def check_files(paths: list[str]) -> None:

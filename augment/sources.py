@@ -26,6 +26,7 @@ from augment.readers import (
     microseconds,
     number_of,
     one_line,
+    place_of,
     reader,
 )
 from augment.recipe import Source
@@ -128,14 +129,16 @@ class _Reader:
 
     def _load_files(self, paths: list[str]) -> None:
         if not (paths := [path for path in paths if Path(path).stat().st_size]):
-            raise BadInput(f"sources.{self.name}: {_place(self.source)} is empty")
+            raise BadInput(f"sources.{self.name}: {place_of(self.source)} is empty")
         check_files(paths)
         self.json = is_json(Path(paths[0]))
         select = f"SELECT row_number() OVER () AS __row, * FROM {reader(Path(paths[0]))}"
         try:
             self.db.execute(f"CREATE OR REPLACE TABLE raw AS {select}", [[glob.escape(path) for path in paths]])
         except duckdb.Error as error:
-            raise BadInput(f"sources.{self.name}: cannot read {_place(self.source)}: {one_line(str(error))}") from None
+            raise BadInput(
+                f"sources.{self.name}: cannot read {place_of(self.source)}: {one_line(str(error))}"
+            ) from None
 
     def _columns(self) -> list[str]:
         return [row[0] for row in self.db.execute("DESCRIBE raw").fetchall() if row[0] != "__row"]
@@ -228,7 +231,7 @@ class _Reader:
             pass
         if not self._count("SELECT count(*) FROM typed WHERE __reason IS NULL"):
             raise BadInput(
-                f"sources.{self.name}: no good rows left in {_place(self.source)}: all are bad, below `keep` or sparse"
+                f"sources.{self.name}: no good rows left in {place_of(self.source)}: all bad, below `keep` or sparse"
             )
 
     def _mark(self, reason: str, test: str, extra: str = "") -> None:
@@ -239,7 +242,7 @@ class _Reader:
     def _check_share(self) -> None:
         total = self._count("SELECT count(*) FROM typed") + self._rejected()
         if not total:
-            raise BadInput(f"sources.{self.name}: {_place(self.source)} has no rows")
+            raise BadInput(f"sources.{self.name}: {place_of(self.source)} has no rows")
         reasons = self._reasons()
         bad = sum(count for reason, count in reasons.items() if reason != HARMLESS)
         if bad > self.source.max_bad_share * total:
@@ -389,10 +392,3 @@ class _Reader:
 
     def _count(self, query: str) -> int:
         return int(self.db.execute(query).fetchall()[0][0])
-
-
-def _place(source: Source) -> str:
-    """Where its rows are, in an error."""
-    if isinstance(source.path, list):
-        return f"{len(source.path)} files ({source.path[0]}, …)" if len(source.path) > 1 else source.path[0]
-    return source.path or "the query"

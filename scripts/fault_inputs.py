@@ -2,7 +2,8 @@
 
     python scripts/fault_inputs.py --data sparring-data --count 2000 --seed 1
 
-Half are made from nothing by hypothesis, half by damaging slices of the demo data and a shipped recipe (`faulty.py`).
+Half are made from nothing by hypothesis (`faulty.py`), half by damaging slices of the demo data and a shipped recipe
+(`faulty_copies.py`).
 Each is read in this process by what `sparring run` reads with; of those that are refused, one in a hundred goes through
 the real command. The last line says how many ended how; the exit code is 0 when nothing failed. Inputs that failed stay
 in the folder, and `failures.jsonl` there says what went wrong.
@@ -32,6 +33,7 @@ from tqdm import tqdm
 sys.path.append(str(Path(__file__).parent))
 
 import faulty
+import faulty_copies
 from faulty import Case
 
 from augment import demo_data, sources
@@ -173,7 +175,7 @@ def run(count: int, seed: int, folder: Path, data: Path) -> Counter[str]:
     from_nothing()
     chance = random.Random(seed)
     while runner.counts["inputs"] < count:
-        make = faulty.mutated_recipe if chance.random() < 0.25 else faulty.mutated
+        make = faulty_copies.mutated_recipe if chance.random() < 0.25 else faulty_copies.mutated
         runner.add(lambda place, make=make: make(tables, place, chance))  # type: ignore[misc]
     return runner.counts
 
