@@ -48,15 +48,17 @@ def is_json(path: Path) -> bool:
     return reader(path) == _JSON
 
 
-def keys_of(db: duckdb.DuckDBPyConnection) -> None:
+def keys_of(db: duckdb.DuckDBPyConnection, wanted: list[str]) -> None:
     """Make columns of the keys in table `raw` when a line that is no JSON object left it whole lines alone.
 
-    Those lines become rows of nulls, as lines do that cannot be parsed.
+    Those lines become rows of nulls, as lines do that cannot be parsed. Of two keys that differ in case alone, the
+    wanted one keeps its name.
     """
     record = "CASE WHEN json_valid(json) AND json_type(json) = 'OBJECT' THEN json::JSON END"
     db.execute(f"CREATE OR REPLACE TABLE lines AS SELECT __row, {record} AS record FROM raw")
     counted = "SELECT key, count(*) FROM (SELECT unnest(json_keys(record)) AS key FROM lines) GROUP BY 1"
-    keys = [key for key, _ in db.execute(f"{counted} ORDER BY 2 DESC, 1 LIMIT {KEYS}").fetchall() if '"' not in key]
+    query = f"{counted} ORDER BY list_contains(?, key) DESC, 2 DESC, 1 LIMIT {KEYS}"
+    keys = [key for key, _ in db.execute(query, [wanted]).fetchall() if key and '"' not in key]
     columns = ", ".join(["__row", *(f"record ->> {_text('$.' + _q(key))} AS {_q(key)}" for key in keys)])
     db.execute(f"CREATE OR REPLACE TABLE raw AS SELECT {columns} FROM lines; DROP TABLE lines")
 

@@ -146,7 +146,7 @@ class _Reader:
     def _check_columns(self) -> None:
         wanted = [*self.roles.values(), *self.fields, *self.numbers]
         if self.json and self._columns() == ["json"] and "json" not in wanted:
-            keys_of(self.db)
+            keys_of(self.db, wanted)
         self.present = self._columns()
         for column in wanted:
             if column in self.present:

@@ -15,7 +15,7 @@ from augment.cli import cli
 from augment.errors import BadInput, Diverged, Locked, Refused, UsageError
 
 COMMANDS = {"init", "doctor", "data", "run", "generate", "train", "evaluate", "ls", "show", "verify", "rollback", "gc"}
-COMMANDS |= {"search", "strategies"}
+COMMANDS |= {"nightly", "search", "strategies"}
 
 
 def sparring(*args, cwd=None, **env):

@@ -227,3 +227,20 @@ def test_a_job_elsewhere_trains_from_the_table_with_plain_readers(shop, tmp_path
     assert pins.held(tmp_path / "out" / "ctr") == []
     source = script.read_text()
     assert not any(f"import {ours}" in source or f"from {ours}" in source for ours in ("augment", "consumers", "gan"))
+
+
+def test_replicas_follow_each_night_and_their_storage_costs_no_version(shop, tmp_path, monkeypatch):
+    copied = []
+    recipe = nightly_recipe(tmp_path / "raw", tmp_path / "out", keep_days='replica = "s3://shop/mix"\nkeep_days')
+    monkeypatch.setattr(nightly, "replicate", lambda root, url: copied.append((root.name, url)) or 7)
+    assert night(recipe, as_of=day(2), device="cpu")["tasks"]["ctr"]["replica"] == 7
+    night(recipe, as_of=day(2), device="cpu")  # what storage missed while it was away
+    assert copied == [("ctr", "s3://shop/mix/ctr")] * 2
+
+    def away(root, url):
+        raise BadInput("storage is away")
+
+    monkeypatch.setattr(nightly, "replicate", away)
+    with pytest.raises(BadInput, match="storage is away"):
+        night(recipe, as_of=day(2), device="cpu")
+    assert Dataset(tmp_path / "out" / "ctr").current() == 0
