@@ -253,15 +253,20 @@ class Dataset:
         current = self.current()
         published = [self._published(number) for number in self._commits()]
         published = [replace(v, status="current") if v.version == current else v for v in published]
-        rejected = []
-        for path in sorted(self._rejected.glob("*/manifest.json")):
-            manifest = Manifest.parse(path.read_bytes(), str(path))
-            rejected.append(Version(None, manifest.run, manifest.created, "rejected", manifest))
+        rejected = [self._refused(path) for path in sorted(self._rejected.glob("*/manifest.json"))]
         return published + sorted(rejected, key=lambda v: v.created)
 
     def find(self, run: str) -> Version | None:
-        """The version or rejected run that a run of this digest ended in, if it ever ended."""
-        return next((v for v in reversed(self.versions()) if v.run == run), None)
+        """The version or rejected run that a run of this digest ended in, if it ever ended.
+
+        Reads that manifest alone: an old one that is damaged stops no new run.
+        """
+        numbers = [number for number, commit in self._commits().items() if commit["run"] == run]
+        if numbers:
+            found = self._published(max(numbers))
+            return replace(found, status="current") if found.version == self.current() else found
+        path = self._inside(f"{STATE}/rejected/{run}/manifest.json")
+        return self._refused(path) if path.exists() else None
 
     def version(self, number: int | str | None = None) -> Version:
         """A published version by number or run digest; the current one by default."""
@@ -336,6 +341,10 @@ class Dataset:
         created = datetime.fromtimestamp(entry["timestamp"] / 1000, timezone.utc).isoformat(timespec="seconds")
         status = f"rolled back to {entry['run']}" if entry.get("operation") == "RESTORE" else "published"
         return Version(number, entry["run"], created, status, Manifest.parse(content, str(path)))
+
+    def _refused(self, path: Path) -> Version:
+        manifest = Manifest.parse(path.read_bytes(), str(path))
+        return Version(None, manifest.run, manifest.created, "rejected", manifest)
 
     def _paths(self, version: int) -> list[str]:
         table = self._table(version)

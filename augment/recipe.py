@@ -5,6 +5,7 @@ Every field is documented where it is defined; `sparring init --explain` prints 
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from importlib.resources import files
@@ -22,14 +23,14 @@ else:
 
 
 def _plain_name(name: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
-        raise ValueError(f"'{name}' names a folder: use lower-case letters, digits, - and _ only")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{,99}", name):
+        raise ValueError(f"'{name[:99]}' names a folder: use lower-case letters, digits, - and _ only, at most 100")
     return name
 
 
 def _possible(place: str) -> str:
-    if "\0" in place:
-        raise ValueError("no file or folder has a NUL character in its name")
+    if "\0" in place or max(map(len, place.encode().split(b"/"))) > 255:
+        raise ValueError("no file or folder has a NUL character or more than 255 bytes in its name")
     return place
 
 
@@ -129,7 +130,8 @@ class Source(Section):
             raise ValueError("give either `path` or `connection`")
         if (self.connection is None) != (self.query is None):
             raise ValueError("`connection` and `query` go together")
-        _possible("".join([*(self.path or []), self.connection or "", self.query or ""]))
+        if "\0" in "".join([*(self.path or []), self.connection or "", self.query or ""]):
+            raise ValueError("there is no NUL character in a path, a connection or a query")
         return self
 
     @field_serializer("connection")
@@ -324,7 +326,7 @@ def load(name: str) -> Recipe:
         text = files("augment").joinpath("recipes").joinpath(f"{name}.toml").read_text("utf-8")
     else:
         path = Path(name)
-        if path.suffix != ".toml" and not path.exists():
+        if path.suffix != ".toml" and not os.path.exists(path):  # noqa: PTH110 (false for an absurd name)
             raise UsageError(f"no recipe '{name}'{suggest(name, shipped())} (or give the path of a .toml file)")
         try:
             text = path.read_text("utf-8")

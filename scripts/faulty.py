@@ -216,7 +216,7 @@ def faulty(draw: st.DrawFn) -> Made:
     elif done == "wide":
         names += [f"column{n}" for n in range(1500)]
         rows = rows[:20]
-    changes = {"max_bad_share": draw(st.sampled_from([0.05, 1.0, 1.0]))}
+    changes: dict[str, Any] = {"max_bad_share": draw(st.sampled_from([0.05, 1.0, 1.0]))}
     if draw(st.booleans()):
         changes["split"] = {"by": draw(st.sampled_from(["random", "random" if kind == "reviews" else "time"]))}
     return kind, suffix, done, rows, names, changes

@@ -283,3 +283,13 @@ def test_a_second_run_is_told_at_once_who_holds_the_output(tmp_path):
         process.wait()
     with locked(tmp_path):  # a killed holder holds no more
         pass
+
+
+def test_a_damaged_old_manifest_stops_no_new_run(dataset):
+    for run in RUNS[:2]:
+        publish(dataset, run)
+    flip_a_byte(dataset.root / "_sparring" / "manifests" / f"{RUNS[0]}.json")
+    assert dataset.find(RUNS[1]).status == "current"
+    assert dataset.find(RUNS[2]) is None
+    with pytest.raises(BadInput, match="changed since version 0"):
+        dataset.find(RUNS[0])

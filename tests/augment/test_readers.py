@@ -13,7 +13,7 @@ from logs import START, behaviour, prepared, source
 
 from augment import sources
 from augment.errors import BadInput, UsageError
-from augment.recipe import parse
+from augment.recipe import load, parse
 
 
 def written(path, rows):
@@ -232,3 +232,17 @@ def test_names_that_sql_or_the_system_cannot_hold_are_refused(changes, message):
 def test_toml_that_python_cannot_hold_is_a_usage_error(seed):
     with pytest.raises(UsageError, match=r"^shop\.toml: "):
         parse(f"seed = {seed}", "shop.toml")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x" * 5000 + ".toml"])
+def test_a_recipe_of_an_absurd_name_is_a_usage_error(name):
+    with pytest.raises(UsageError):
+        load(name)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"), [('name = "' + "x" * 101, "at most 100"), ('output = "' + "x" * 256, "255")]
+)
+def test_names_of_folders_that_cannot_be_are_refused(line, message):
+    with pytest.raises(UsageError, match=message):
+        parse(line + '"', "shop.toml")
