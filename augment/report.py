@@ -72,7 +72,7 @@ def _forest(verdict: dict[str, dict[str, Any]]) -> str:
     """Differences with their intervals; right is better."""
     rows = {name: _oriented(c) for name, c in verdict.items() if None not in (c["diff"], c["low"], c["high"])}
     reach = max([1e-9, *(abs(v) for row in rows.values() for v in row)]) * 1.08
-    left, width, step = 150, 560, 24
+    left, width, step = 190, 520, 24
     height = step * len(rows) + 30
 
     def x(value: float) -> float:
