@@ -9,6 +9,7 @@ not name is nobody's.
 
 from __future__ import annotations
 
+import glob
 import json
 import shutil
 from collections import defaultdict
@@ -24,8 +25,9 @@ import pyarrow.parquet as pq
 from augment import database
 from augment.errors import BadInput, suggest
 from augment.files import file_sha256, sha256, write_whole
+from augment.readers import _q, check_files, files_of, is_json, keys_of, microseconds, one_line, reader
 from augment.recipe import Source
-from augment.sources import EARLIEST, _q, files_of, microseconds, reader
+from augment.sources import EARLIEST
 
 INDEX = "index.json"
 MEMORY = "1GB"  # beyond it DuckDB spills
@@ -131,15 +133,18 @@ class Ledger:
 
     def _read_file(self, path: str, as_of: date) -> tuple[dict[str, str], dict[str, int], int]:
         """Parts of a file by day, the rows of each, and the lines that are none."""
+        if not Path(path).stat().st_size:
+            return {}, {}, 0
+        check_files([path])
         with _duckdb(self._folder) as db:
-            if not Path(path).stat().st_size:
-                return {}, {}, 0
             try:
                 db.execute(f"CREATE TABLE raw AS SELECT row_number() OVER () AS __row, * FROM {reader(Path(path))}",
-                           [[path]])  # fmt: skip
-            except duckdb.Error as error:
-                raise BadInput(f"sources.{self._name}: cannot read {path}: {str(error).splitlines()[0]}") from None
-            parts, rows = self._parts(db, path, as_of)
+                           [[glob.escape(path)]])  # fmt: skip
+                if is_json(Path(path)):
+                    keys_of(db, self._wanted())
+                parts, rows = self._parts(db, path, as_of)
+            except (duckdb.DataError, duckdb.OperationalError, duckdb.ProgrammingError) as error:
+                raise BadInput(f"sources.{self._name}: cannot read {path}: {one_line(str(error))}") from None
             has = "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'"
             rejected = 0
             if db.execute(has).fetchall()[0][0]:
@@ -175,17 +180,7 @@ class Ledger:
         self, db: duckdb.DuckDBPyConnection, where: str, as_of: date, since: date | None = None, order: str = "__row"
     ) -> tuple[dict[str, str], dict[str, int]]:
         """Write table `raw` as one part for each day; day → file, day → rows. A query's rows have no order: ALL."""
-        columns = self._source.columns
-        roles = (
-            columns.id,
-            columns.user,
-            columns.item,
-            columns.timestamp,
-            columns.label,
-            columns.text,
-            columns.segment,
-        )
-        wanted = list(dict.fromkeys([*(c for c in roles if c), *columns.fields, *columns.numbers]))
+        columns, wanted = self._source.columns, self._wanted()
         present = {row[0] for row in db.execute("DESCRIBE raw").fetchall()}
         for column in wanted:
             if column not in present:
@@ -200,6 +195,12 @@ class Ledger:
             f"THEN strftime(make_timestamp({moment}), '%Y-%m-%d') ELSE '{as_of}' END"
         )
         return self._write_parts(db, wanted, day, since, order)
+
+    def _wanted(self) -> list[str]:
+        """The recipe's columns, as the source names them."""
+        c = self._source.columns
+        roles = [role for role in (c.id, c.user, c.item, c.timestamp, c.label, c.text, c.segment) if role]
+        return list(dict.fromkeys([*roles, *c.fields, *c.numbers]))
 
     def _write_parts(
         self, db: duckdb.DuckDBPyConnection, columns: list[str], day: str, since: date | None, order: str

@@ -326,7 +326,7 @@ def load(name: str) -> Recipe:
         text = files("augment").joinpath("recipes").joinpath(f"{name}.toml").read_text("utf-8")
     else:
         path = Path(name)
-        if path.suffix != ".toml" and not os.path.exists(path):  # noqa: PTH110 (false for an absurd name)
+        if path.suffix != ".toml" and not os.path.exists(path):
             raise UsageError(f"no recipe '{name}'{suggest(name, shipped())} (or give the path of a .toml file)")
         try:
             text = path.read_text("utf-8")
