@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-RATE = 0.3  # share of words (where there are no words, a fifth of it of characters) that are touched
+RATE = 0.3  # share of words that are touched
+WORD = 1.7  # characters of a word in a script without spaces (jieba cuts shopping reviews into 1.66 on average)
 Edit = Callable[[str, int, np.random.Generator], str]  # of a word, at a place that has a next character
 # Scripts without spaces between words: kana and Chinese characters.
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
@@ -26,14 +27,14 @@ _SOUNDS = (("ight", "ite"), ("ough", "uff"), ("tion", "shun"), ("ph", "f"), ("ck
 def typo(text: str, rng: np.random.Generator, rate: float = RATE) -> str:
     """Swapped, dropped, doubled or mistyped characters, words run together: about `rate` of the words change."""
     if unspaced(text):
-        return _each_character(text, rng, rate / 5, (_double, _swap))
+        return _each_character(text, rng, rate / WORD, (_double, _swap))
     return _each_word(text, rng, rate, (_swap, _drop, _double, _mistype, _join))
 
 
 def spacing(text: str, rng: np.random.Generator, rate: float = RATE) -> str:
     """Words run together or split in two; spaces between characters where a script has none."""
     if unspaced(text):
-        return _each_character(text, rng, rate / 5, (_split,))
+        return _each_character(text, rng, rate / WORD, (_split,))
     return _each_word(text, rng, rate, (_join, _split))
 
 
@@ -51,7 +52,7 @@ def word_drop(text: str, rng: np.random.Generator, rate: float = RATE) -> str:
 
 def homophones(text: str, rng: np.random.Generator, alike: Mapping[str, str], rate: float = RATE) -> str:
     """Characters replaced by others that sound the same: `alike` maps a character to those."""
-    touched = (rng.random(len(text)) < rate / 2).tolist()
+    touched = (rng.random(len(text)) < rate / WORD).tolist()
     return "".join(
         alike[c][int(rng.integers(len(alike[c])))] if hit and alike.get(c) else c
         for c, hit in zip(text, touched, strict=True)
@@ -61,7 +62,7 @@ def homophones(text: str, rng: np.random.Generator, alike: Mapping[str, str], ra
 def unseen(text: str, rng: np.random.Generator, rate: float = RATE) -> str:
     """Lost vowels and inserted signs: a family that generation never uses."""
     if unspaced(text):
-        return _each_character(text, rng, rate / 5, (_insert,))
+        return _each_character(text, rng, rate / WORD, (_insert,))
     return _each_word(text, rng, rate, (_lose_vowels, _insert))
 
 
@@ -71,7 +72,7 @@ def respelt(text: str, rng: np.random.Generator, rate: float = RATE) -> str:
     The second family that generation never uses.
     """
     if unspaced(text):
-        return _each_character(text, rng, rate / 5, (_drop,))
+        return _each_character(text, rng, rate / WORD, (_drop,))
     return _each_word(text, rng, rate, (_respell,), shortest=1)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -22,7 +23,7 @@ from gan.live import CHOICES, Live
 MASKED = 0.3  # share of a row's fields that masking hides
 MIXUP_ALPHA = 0.4
 PGD_STEPS, FREELB_STEPS = 3, 2
-LIVE_EVERY = 2  # steps between the live generator's updates
+LIVE_EVERY = 4  # steps between the live generator's updates
 
 
 class Net(Protocol):
@@ -81,7 +82,11 @@ class Adversary:
         self.settings, self.net = settings, net
         self.random = torch.Generator(device).manual_seed(seed)
         self.numpy = np.random.default_rng(seed)
-        self.live = Live(dim, every=LIVE_EVERY, seed=seed, device=device)
+        self._dim, self._seed, self._device = dim, seed, device
+
+    @cached_property
+    def live(self) -> Live:
+        return Live(self._dim, every=LIVE_EVERY, seed=self._seed, device=self._device)
 
     def loss(self, rows: Rows, logit: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Mean loss of the perturbed copies of the first rows of a (random) batch."""
@@ -94,7 +99,7 @@ class Adversary:
             moved = FAMILIES[name](self, chosen)
             copies = len(moved.label) // len(part)
             found = self.net.head(moved.x)
-            if settings.kl and name != "mixup":
+            if name == "vat" or (settings.kl and name != "mixup"):  # VAT sees no label, as a direction and as a loss
                 losses = divergence(logit[part].repeat(copies), found)
             else:
                 losses = loss(found, moved.label)

@@ -23,7 +23,9 @@ def main() -> None:
 def _table(path: Path) -> str:
     content = json.loads(path.read_text())
     results = [arms.Result(**arm) for arm in content["arms"]]
-    return f"**{content['title']}** ({content['where']})\n\n{arms.table(results, content['metrics'])}"
+    metrics = content["metrics"]
+    tables = arms.table(results, metrics) + arms.rivals_table(results, metrics)
+    return f"**{content['title']}** ({content['where']})\n\n{tables}"
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ consumer = "sentiment"
 source = "rows"
 encoder = "{encoder}"
 options = {{ variants = 24, synonyms = "{lexicon}", held_out = 8, attacked_rows = {attacked} }}
-samples = 28000
+samples = 14000
 strategies = {{ gan = 1.0, self-training = 1.0 }}
 generator = {{ draws = 4, bank = 300, variants = 4 }}
 gates = {{ band = [-6.0, 6.0], min_label_agreement = 0.5, min_plausibility = 0.05 }}
@@ -61,7 +61,7 @@ C = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 PLAIN = {"C": C, "balanced": (False, True)}
 # A dozen settings per arm. Those of the last were narrowed down on a development split (validation rows as the test).
 SELF = {"C": (0.3, 1.0, 3.0, 10.0), "balanced": (False,), "size": (1.0,), "weight": (0.1, 0.3, 1.0)}
-MIX = {"C": (0.3, 1.0, 3.0), "balanced": (False,), "size": (0.5,), "weight": (0.25, 1.0), "share": (1.0,),
+MIX = {"C": (0.3, 1.0, 3.0), "balanced": (False,), "size": (1.0,), "weight": (0.25, 1.0), "share": (1.0,),
        "band": (3, 4), "agreement": (0.5,)}  # fmt: skip
 SLACK = 0.003
 
@@ -155,7 +155,7 @@ def _choice(config: dict[str, Any]) -> Choice:
     options = {name: config[name] for name in PLAIN}
     if "size" not in config:
         return Choice(options=options)
-    base = Choice({"self-training": 1.0}, size=config["size"] / 7, weight=config["weight"], options=options)
+    base = Choice({"self-training": 1.0}, size=config["size"] / 3.5, weight=config["weight"], options=options)
     if "share" not in config:
         return base
     return replace(

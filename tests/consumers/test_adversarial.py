@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
+import torch
 
 from augment.errors import UsageError
-from consumers import ClickModel
-from consumers.adversarial import FAMILIES
+from consumers import ClickModel, adversarial
+from consumers.adversarial import FAMILIES, Adversary, Rows, Settings
+from consumers.losses import cross_entropy
+from gan import attacks
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -37,6 +40,40 @@ def test_the_divergence_of_trades_needs_no_label(clicks):
     models = [ClickModel(adversarial="fgm", trades=t, weight_decay=0.03, epochs=2) for t in (False, True)]
     first, second = (model.fit(train, valid).predict(test) for model in models)
     assert np.abs(first - second).max() > 1e-3
+
+
+def test_vat_needs_no_label(clicks):
+    train, valid, _ = clicks
+    net = ClickModel(weight_decay=0.03, epochs=1).fit(train, valid).net_
+    codes = torch.randint(1, 3, (64, len(net.starts)), generator=torch.Generator().manual_seed(0))
+    losses = []
+    for label in (torch.zeros(64), torch.ones(64)):
+        x = net.embed(codes)
+        rows = Rows(codes, x, label, torch.ones(64))
+        adversary = Adversary(Settings("vat", share=1.0), net, x.shape[1], 0, "cpu")
+        losses.append(adversary.loss(rows, net.head(x), cross_entropy))
+    assert losses[0] == losses[1] > 0
+
+
+def test_the_live_generator_learns_to_be_hard(clicks, monkeypatch):
+    """Towards the end its copies cost the model at least half of what a gradient step of the same length does."""
+    train, valid, _ = clicks
+    shares = []
+
+    def watched(adversary, rows):
+        moved = FAMILIES["live"](adversary, rows)
+        loss, x = adversary.hardness(rows), rows.x.detach()
+        best = attacks.fgm(loss, x, adversary.radius(x))
+        with torch.no_grad():
+            easy, hard, hardest = (loss(v).mean() for v in (x, moved.x, x + best))
+        shares.append(float((hard - easy) / (hardest - easy)))
+        return moved
+
+    families = {**FAMILIES, "live": watched}
+    monkeypatch.setattr(adversarial, "FAMILIES", families)
+    ClickModel(adversarial="live", adv_share=1.0, radius=0.1, weight_decay=0.03, epochs=25).fit(train, valid)
+    assert np.mean(shares[: len(shares) // 10]) < 0.3
+    assert np.mean(shares[-len(shares) // 4 :]) > 0.5
 
 
 def test_unknown_names_get_a_suggestion():
