@@ -34,7 +34,14 @@ def _possible(place: str) -> str:
     return place
 
 
+def _ordered(band: tuple[float, float]) -> tuple[float, float]:
+    if band[0] >= band[1]:
+        raise ValueError("the first margin must be below the second")
+    return band
+
+
 Name = Annotated[str, AfterValidator(_plain_name)]
+Band = Annotated[tuple[float, float], AfterValidator(_ordered)]
 Share = Annotated[float, Field(ge=0, le=1)]
 # Columns of a prepared split that mean the same for every source: no field may take their name.
 RESERVED = frozenset({"row_id", "timestamp", "label", "text", "segment", "embedding", "weight"})
@@ -146,7 +153,7 @@ class Source(Section):
 class Gates(Section):
     """What every sample must pass."""
 
-    band: tuple[float, float] = Field(
+    band: Band = Field(
         (-0.5, 1.5),
         description="Hardness: the victim's margin (signed logit) lies between these. Semi-hard, not hopeless.",
     )
@@ -163,12 +170,6 @@ class Gates(Section):
     )
     min_kept_share: Share = Field(0.001, description="A strategy of whose proposals fewer pass stops the run.")
 
-    @model_validator(mode="after")
-    def _band_is_ordered(self) -> Gates:
-        if self.band[0] >= self.band[1]:
-            raise ValueError("band: the first margin must be below the second")
-        return self
-
 
 class Generator(Section):
     """The conditional GAN, and the real perturbations that ground it."""
@@ -177,10 +178,11 @@ class Generator(Section):
     bank: int = Field(300, ge=2, description="Anchors perturbed for real.")
     variants: int = Field(4, ge=1, description="Real perturbations of each of them.")
     neighbours: int = Field(16, ge=1, description="Perturbed anchors near an anchor that lend it their displacements.")
+    band: Band | None = Field(None, description="Hardness that it aims for; without it, the gates' band.")
     steps: int = Field(300, ge=1, description="Training steps.")
     batch: int = Field(128, ge=2, description="Anchors per step.")
     critic_weight: float = Field(1.0, ge=0, description="How much it counts to look like a real perturbation.")
-    victim_weight: float = Field(1.0, ge=0, description="How much it counts to land in the hardness band.")
+    victim_weight: float = Field(1.0, ge=0, description="How much it counts to land in that band.")
     diversity_weight: float = Field(0.5, ge=0, description="How much it counts that an anchor's samples differ.")
     grounded: bool = Field(
         True, description="Follow displacements that really occurred; false: random ones of the same lengths."
@@ -351,11 +353,8 @@ def _problem(error: Any) -> str:
     where = ".".join(str(part) for part in parents)
     if error["type"] == "extra_forbidden":
         known = list(_section(parents).model_fields)
-        return (
-            f"[{where}] unknown key '{key}'{suggest(str(key), known)}"
-            if where
-            else f"unknown key '{key}'{suggest(str(key), known)}"
-        )
+        unknown = f"unknown key '{key}'{suggest(str(key), known)}"
+        return f"[{where}] {unknown}" if where else unknown
     message = error["msg"].removeprefix("Value error, ")
     return f"{where + '.' if where else ''}{key}: {message[0].lower() + message[1:]}"
 

@@ -58,9 +58,8 @@ class Studio:
             validity,
             self._gatekeeper,
         )
-        self._workshop = Workshop(
-            self.modality, self.anchors, bank, frozen, task.gates.band, task.generator, folder, self._seed
-        )
+        aim = task.generator.band or task.gates.band
+        self._workshop = Workshop(self.modality, self.anchors, bank, frozen, aim, task.generator, folder, self._seed)
 
     def samples(
         self, name: str, wanted: int, tally: Tally, number: int, options: Mapping[str, Any] | None = None
