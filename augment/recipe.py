@@ -182,7 +182,7 @@ class Generator(Section):
     steps: int = Field(300, ge=1, description="Training steps.")
     batch: int = Field(128, ge=2, description="Anchors per step.")
     critic_weight: float = Field(1.0, ge=0, description="How much it counts to look like a real perturbation.")
-    victim_weight: float = Field(1.0, ge=0, description="How much it counts to land in that band.")
+    victim_weight: float = Field(1.0, ge=0, description="How much it counts to land in the hardness band.")
     diversity_weight: float = Field(0.5, ge=0, description="How much it counts that an anchor's samples differ.")
     grounded: bool = Field(
         True, description="Follow displacements that really occurred; false: random ones of the same lengths."

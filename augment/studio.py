@@ -59,6 +59,7 @@ class Studio:
             self._gatekeeper,
         )
         aim = task.generator.band or task.gates.band
+        self._filters: dict[float, RankingValidity] = {}  # by share, of `refiltered`
         self._workshop = Workshop(self.modality, self.anchors, bank, frozen, aim, task.generator, folder, self._seed)
 
     def samples(
@@ -82,8 +83,9 @@ class Studio:
         place = {name: i for i, name in enumerate(self.anchors.rows["row_id"].to_pylist())}
         anchor = np.array([place[name] for name in samples["anchor_id"].to_pylist()], np.int64)
         decoded = pa.Table.from_struct_array(samples["decoded"].combine_chunks())
-        judge = RankingValidity(self.anchors.rows, share, self._seed)
-        kept, _ = judge.filter(anchor, decoded)
+        if share not in self._filters:  # its models are dear, and a search asks for few shares
+            self._filters[share] = RankingValidity(self.anchors.rows, share, self._seed)
+        kept, _ = self._filters[share].filter(anchor, decoded)
         return samples.set_column(samples.column_names.index("decoded"), "decoded", self.modality.as_decoded(kept))
 
     def real_hardness(self) -> np.ndarray:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from augment import studio
 from augment.anchors import Anchors, build_bank
 from augment.encoders import TextEncoder
 from augment.errors import UsageError
@@ -16,6 +17,7 @@ from augment.modalities.fields import Fields
 from augment.modalities.text import Text
 from augment.recipe import Gates, Generator
 from augment.strategies import STRATEGIES, Workshop, build, check, listing
+from augment.studio import Studio
 from augment.validity import LabelValidity, RankingValidity
 
 GOOD, BAD = ["great", "lovely", "perfect", "happy", "soft"], ["awful", "broken", "terrible", "ugly", "rough"]
@@ -224,6 +226,22 @@ def test_without_a_share_no_negative_is_filtered(tmp_path):
     anchors = np.repeat(np.arange(20), shop.modality.draws)
     assert RankingValidity(shop.anchors.rows, 0.0, 0).filter(anchors, rows) == (rows, 0)
     assert RankingValidity(shop.anchors.rows, 0.3, 0).filter(anchors, rows)[1] > 0
+
+
+def test_samples_are_filtered_again_without_fitting_again(tmp_path, monkeypatch):
+    shop = behaviour_shop(tmp_path)
+    samples, _ = shop.samples("uniform-negatives")
+    here = Studio.__new__(Studio)
+    here.modality, here.anchors, here._seed, here._filters = shop.modality, shop.anchors, 0, {}
+    fitted = []
+    monkeypatch.setattr(studio, "RankingValidity", lambda *given: fitted.append(given) or RankingValidity(*given))
+
+    def negatives(share):
+        return sum(len(row["negatives"]) for row in here.refiltered(samples, share)["decoded"].to_pylist())
+
+    assert negatives(0.0) > negatives(0.1) > negatives(0.3)
+    assert negatives(0.1) > negatives(0.3)
+    assert len(fitted) == 2
 
 
 def test_check_says_what_is_wrong_with_a_recipes_strategy():
