@@ -250,11 +250,12 @@ def test_a_second_start_is_refused_at_once(small, tmp_path):
     [
         ('"auc_masked"]', '"auc_maskd"]', "did you mean 'auc_masked'"),
         ("epochs = 2", "epoch = 2", "did you mean 'epochs'"),
+        ("epochs = 2", "epochs = 'two'", "options: epochs = 'two' must be a whole number"),
         ('consumer = "ctr"', 'consumer = "ctrr"', "did you mean 'ctr'"),
         ("gan = 0.5, noise", "gans = 0.5, noise", "did you mean 'gan'"),
     ],
 )
-def test_each_wrong_name_gets_a_suggestion(small, tmp_path, old, new, message):
+def test_each_wrong_name_or_type_is_said(small, tmp_path, old, new, message):
     with pytest.raises(UsageError, match=message):
         pipeline.run(small_recipe(small, tmp_path, **{old: new}), device="cpu")
 

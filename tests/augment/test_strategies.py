@@ -254,6 +254,52 @@ def test_check_says_what_is_wrong_with_a_recipes_strategy():
     check("pgd", "fields", {"strength": 1.0}, "tasks.a")
 
 
+@pytest.mark.parametrize(
+    ("name", "modality", "options", "said"),
+    [
+        ("mixup", "fields", {"alpha": 0}, "alpha = 0 must be above 0"),
+        ("dns", "behaviour", {"pool": 0}, "pool = 0 must be above 0"),
+        ("dns", "behaviour", {"pool": 2.5}, "pool = 2.5 must be a whole number"),
+        ("pgd", "text", {"strength": "x"}, "strength = 'x' must be a number"),
+        ("pgd", "text", {"strength": True}, "strength = True must be a number"),
+        ("pgd", "text", {"strength": -1}, "strength = -1 must be above 0"),
+        ("pgd", "text", {"strength": 0}, "strength = 0 must be above 0"),
+        ("gan", "text", {"strength": -0.5}, "strength = -0.5 must be at least 0"),
+        ("gan", "text", {"strength": float("nan")}, "strength = nan must be at least 0"),
+        ("self-training", "text", {"confidence": "x"}, "confidence = 'x' must be a number"),
+        ("self-training", "text", {"confidence": 0.6}, "confidence = 0.6 must be at least 0 and at most 0.5"),
+        ("synonym", "text", {"rate": 2.0}, "rate = 2.0 must be above 0 and at most 1"),
+        ("synonym", "text", {"similarity": 0}, "similarity = 0 must be above 0 and at most 1"),
+        ("back-translation", "text", {"engine": 1}, "engine = 1 must be text"),
+        ("noise", "fields", {"kind": "typos"}, "unknown kind 'typos'; known: masking, swaps"),
+    ],
+)
+def test_options_of_the_wrong_type_or_range_are_said_before_any_work(name, modality, options, said):
+    with pytest.raises(UsageError, match=f"tasks.a.strategy_options.{name}: {said}"):
+        check(name, modality, options, "tasks.a")
+
+
+def test_options_at_their_limits_are_taken():
+    check("gan", "text", {"strength": 0}, "tasks.a")
+    check("self-training", "text", {"confidence": 0.0}, "tasks.a")
+    check("pgd", "text", {"strength": 2}, "tasks.a")
+    check("noise", "fields", {"kind": "masking"}, "tasks.a")
+
+
+def test_homophones_and_synonyms_without_their_data_are_said_before_any_work(monkeypatch, tmp_path):
+    monkeypatch.setenv("SPARRING_DATA", str(tmp_path))
+    with pytest.raises(UsageError, match="'homophones' is not available here: sparring data homophones"):
+        check("homophones", "text", {}, "tasks.a")
+    with pytest.raises(UsageError, match="'noise' is not available here: sparring data homophones"):
+        check("noise", "text", {"kind": "homophones"}, "tasks.a")
+    check("noise", "text", {}, "tasks.a")
+    assert not {s["name"]: s for s in listing()}["homophones"]["available"]
+    with pytest.raises(UsageError, match="'cilin': sparring data cilin"):
+        check("synonym", "text", {"source": "cilin"}, "tasks.a")
+    (tmp_path / "own.txt").write_text("good,great")
+    check("synonym", "text", {"source": str(tmp_path / "own.txt")}, "tasks.a")
+
+
 def test_the_list_names_options_and_what_is_missing(monkeypatch):
     found = {s["name"]: s for s in listing()}
     assert found["gan"]["options"] == {"strength": 1.0}
