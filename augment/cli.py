@@ -94,10 +94,8 @@ def init(files: tuple[Path, ...], explain: bool, out: Path | None, as_json: bool
     text = write_recipe(list(files))
     if out is None:
         click.echo(json.dumps({"recipe": text}) if as_json else text)
-    elif out.exists():
-        raise UsageError(f"{out} exists; choose another name")
     else:
-        out.write_text(text)
+        _new_file(out).write_text(text)
         said = f"wrote {out}; read it, then `sparring run {out}`"
         click.echo(json.dumps({"path": str(out)}) if as_json else said)
 
@@ -224,9 +222,8 @@ def search(
     """
     from augment import search as searching
 
-    if out.exists():
-        raise UsageError(f"{out} exists; choose another name")
     wanted = _recipe(recipe)
+    _new_file(out)  # before the search, not after it
     found = searching.search(
         wanted, trials=trials, minutes=minutes, seeds=seeds, device=device, threads=threads, tasks=tasks
     )
@@ -273,6 +270,17 @@ def _recipe(name: str, full: bool = False) -> Recipe:
     if name in shipped():
         demo_data.fetch(DATA, [Path(str(s.path)).stem for s in recipe.sources.values()], say=say)
     return recipe.uncapped() if full else recipe
+
+
+def _new_file(path: Path) -> Path:
+    """`path`, in a folder that exists now. Raises UsageError when something is there, or no folder can be."""
+    if path.exists():
+        raise UsageError(f"{path} exists; choose another name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"{path}: {path.parent} is no folder; choose another name") from None
+    return path
 
 
 def _show_run(result: dict[str, Any]) -> None:

@@ -106,6 +106,12 @@ class Stage:
         write_whole(self.folder / name, content)
         self.written.append(Shard(f"{self.run}/{name}", sha256(content), len(table), len(content)))
 
+    def drop(self, shards: Sequence[Shard]) -> None:
+        """Take shards back, from disk too."""
+        for shard in shards:
+            self.written.remove(shard)
+            (self.root / shard.path).unlink()
+
     def read(self) -> pa.Table:
         """All rows, in the order in which readers of the published version will find them."""
         paths = sorted(shard.path for shard in self.files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class SparringError(Exception):
@@ -46,6 +47,14 @@ class NoSpace(SparringError):
     """The output cannot be written: the disk is full, or read-only."""
 
     exit_code = 7
+
+
+def check_type(value: Any, default: Any, where: str) -> None:
+    """Raise UsageError for an option that is not what its default is; a whole number may stand for any number."""
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    kind, given = type(default), type(value)
+    if kind in kinds and given is not kind and (kind, given) != (float, int):
+        raise UsageError(f"{where} = {value!r} must be {kinds[kind]}")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

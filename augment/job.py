@@ -20,7 +20,7 @@ import torch
 from augment import poison, sources
 from augment.dataset import ALL_DAYS, Dataset
 from augment.encoders import text_encoder
-from augment.errors import Refused, UsageError, suggest
+from augment.errors import Refused, UsageError, check_type, suggest
 from augment.modalities.text import Text
 from augment.neighbours import set_threads
 from augment.plugins import Consumer, consumer_class
@@ -90,10 +90,11 @@ class Job:
 
     def make_with(self, options: Mapping[str, Any], seed: int) -> Consumer:
         """The consumer with `options` before the recipe's. Raises UsageError for one that it does not have."""
-        known = list(inspect.signature(self.consumer).parameters)
-        for option in (options := {**self.task.options, **options}):
+        known = inspect.signature(self.consumer).parameters
+        for option, value in (options := {**self.task.options, **options}).items():
             if option not in known:
                 raise UsageError(f"tasks.{self.name}.options: unknown option '{option}'{suggest(option, known)}")
+            check_type(value, known[option].default, f"tasks.{self.name}.options: {option}")
         return self.consumer(**options, seed=seed, device=self.device)
 
     @property

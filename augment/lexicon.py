@@ -65,7 +65,7 @@ def available(name: str) -> str:
             return "apt install wordnet-base, or set SPARRING_WORDNET to the folder of its data.noun"
         return ""
     if name == "cilin":
-        return _fetched("cilin")
+        return unfetched("cilin")
     if not name.endswith(_FILES):
         return f"that is no file ending in {', '.join(_FILES)}{suggest(name, ('wordnet', 'cilin'))}"
     return "" if Path(name).is_file() else "there is no such file"
@@ -267,14 +267,15 @@ def _data(name: str) -> Path:
     return Path(os.environ.get("SPARRING_DATA") or "sparring-data") / f"{name}.parquet"
 
 
-def _fetched(name: str) -> str:
+def unfetched(name: str) -> str:
+    """The command that fetches "cilin" or "homophones"; "" when its file is here."""
     folder = _data(name).parent
     elsewhere = f" --folder {folder}" if os.environ.get("SPARRING_DATA") else ""
     return "" if _data(name).is_file() else f"sparring data {name}{elsewhere}"
 
 
 def _read(path: Path, name: str) -> pa.Table:
-    if remedy := _fetched(name):
+    if remedy := unfetched(name):
         raise UsageError(f"{path} is missing: {remedy}")
     try:
         return pq.read_table(path)

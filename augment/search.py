@@ -1,15 +1,15 @@
 """The portfolio search: which samples, how many and how hard, and which settings of the consumer, on validation rows.
 
-Samples are made once per strategy and strength, behind gates as wide as the search may want. A trial then picks from
-these pools and trains the consumer, so its price is one training. The plain consumer gets as many trials over its own
-settings. Test rows are never read.
+The plain consumer comes first, with as many trials over its own settings. Samples are then made once per strategy and
+strength, against the best plain consumer and behind gates as wide as the search may want. A trial picks from these
+pools and trains the consumer, so its price is one training. Test rows are never read.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,11 @@ class Trial:
     number: int
     choice: Choice
     values: dict[str, float]  # objective → mean over seeds on validation rows, higher is better
+    made: dict[str, int] = field(default_factory=dict)  # strategy → samples that it trained on
 
 
 class Pools:
-    """Gated samples of every strategy at every strength."""
+    """Gated samples of every strategy at every strength, as many as the largest share can want."""
 
     def __init__(self, job: Job, studio: Studio, strengths: tuple[float, ...] = STRENGTHS) -> None:
         self._job, self._studio = job, studio
@@ -75,7 +76,7 @@ class Pools:
         return {name for name, strength in self._tables if strength != 1.0}
 
     def _make(self, name: str, strength: float, has: bool) -> pa.Table:
-        wanted, tally = self._job.task.samples // 2 + 1, Tally()
+        wanted, tally = self._job.task.samples, Tally()
         options = {"strength": strength} if has else {}
         with bar(wanted, f"{name} {strength:g}", "sample") as shown:
             tables = []
@@ -86,19 +87,26 @@ class Pools:
         return pa.concat_tables(tables) if tables else self._studio.nothing()
 
     def mix(self, choice: Choice) -> pa.Table | None:
-        total = sum(choice.shares.values())
-        if not total:
+        """The samples of a portfolio, filtered and weighed; None when there are none."""
+        chosen = self._chosen(choice)
+        if not any(map(len, chosen.values())):
             return None
+        return weighed(self._studio.refiltered(pa.concat_tables(chosen.values()), choice.filter), choice.weight)
+
+    def made(self, choice: Choice) -> dict[str, int]:
+        """Strategy → number of samples in the portfolio: less than its share wants where few pass the gates."""
+        return {name: len(table) for name, table in self._chosen(choice).items() if len(table)}
+
+    def _chosen(self, choice: Choice) -> dict[str, pa.Table]:
+        total, found = sum(choice.shares.values()), {}
         easiest, hardest = margins_to_losses(choice.band)
-        parts = []
         for name, share in ((n, s) for n, s in choice.shares.items() if s):
             pool = self._tables[name, choice.strengths.get(name, 1.0)]
             hardness, agreement = pool["hardness"].to_numpy(), pool["label_agreement"].to_numpy()
             passed = (hardness >= easiest) & (hardness <= hardest) & (agreement >= choice.agreement)
             wanted = round(self._job.task.samples * choice.size * share / total)
-            parts.append(pool.filter(pa.array(passed)).slice(0, wanted))
-        mix = self._studio.refiltered(pa.concat_tables(parts), choice.filter)
-        return weighed(mix, choice.weight) if len(mix) else None
+            found[name] = pool.filter(pa.array(passed)).slice(0, wanted)
+        return found
 
 
 def weighed(samples: pa.Table, weight: float) -> pa.Table:
@@ -140,9 +148,15 @@ def _wide(recipe: Recipe, name: str) -> Recipe:
     if name not in recipe.tasks:
         raise UsageError(f"recipe '{recipe.name}' has no task '{name}'; it has {', '.join(recipe.tasks)}")
     task = recipe.tasks[name]
+    # The generator keeps the recipe's own aim: what it makes for a trial is what it makes for the winner.
+    generator = task.generator.model_copy(update={"band": _aim(task)})
     wide = {"band": BANDS[-1], "min_label_agreement": AGREEMENTS[0], "false_negative_share": 0.0}
     gates = task.gates.model_copy(update=wide)
-    return recipe.model_copy(update={"tasks": {name: task.model_copy(update={"gates": gates})}})
+    return recipe.model_copy(update={"tasks": {name: task.model_copy(update={"gates": gates, "generator": generator})}})
+
+
+def _aim(task: Task) -> tuple[float, float]:
+    return task.generator.band or task.gates.band
 
 
 def _search_task(job: Job, recipe: Recipe, trials: int, minutes: float | None, seeds: int) -> Found:
@@ -150,8 +164,6 @@ def _search_task(job: Job, recipe: Recipe, trials: int, minutes: float | None, s
     with work_folder(job) as work:
         material = read(job, work)
         arena = material.arena
-        victim = job.make(job.seeds[0]).fit(arena.train, arena.valid)
-        pools = Pools(job, Studio(job, material, victim, work))
         fit = _Fit(job, arena, seeds)
         store = Path(recipe.output) / "_search" / f"{job.name}-{digest([job.digest, seeds])}.log"
         store.parent.mkdir(parents=True, exist_ok=True)
@@ -162,15 +174,19 @@ def _search_task(job: Job, recipe: Recipe, trials: int, minutes: float | None, s
             lambda choice: fit(choice, None), {},
         )  # fmt: skip
         best_clean = max(plain, key=lambda t: t.values["clean"])
-        best_plain = _most_robust(plain, task, best_clean.values["clean"]) or best_clean
-        mix_space = space | dict(getattr(job.consumer, "mix_space", {}))
+        best_plain = _best(plain, plain, task, best_clean.values["clean"]) or best_clean
+        # A run of the winning recipe aims at this victim; against another, other trials count.
+        victim = job.make_with(best_plain.choice.options, job.seeds[0]).fit(arena.train, arena.valid)
+        pools = Pools(job, Studio(job, material, victim, work))
+        space |= dict(getattr(job.consumer, "mix_space", {}))
         portfolio = _study(
-            store, "portfolio", trials, minutes, job.recipe.seed,
-            lambda trial: _portfolio(trial, task, pools.strong, mix_space, job.consumer.modality),
+            store, f"portfolio {digest(best_plain.choice.options)[:6]}", trials, minutes, job.recipe.seed,
+            lambda trial: _portfolio(trial, task, pools.strong, space, job.consumer.modality),
             lambda choice: fit(choice, pools.mix(choice), best_plain.values["clean"] - 3 * task.verdict.tolerance),
-            _given(task),
+            _given(task, pools.strong, space, job.make_on_mix(job.recipe.seed)),
         )  # fmt: skip
-    best = _most_robust(portfolio, task, best_plain.values["clean"])
+        portfolio = [replace(trial, made=pools.made(trial.choice)) for trial in portfolio]
+    best = _best(portfolio, plain, task, best_plain.values["clean"])
     return Found(job.name, plain, portfolio, best_plain, best)
 
 
@@ -195,10 +211,12 @@ class _Fit:
         measures = model.evaluate(self._arena.valid, self._arena.attacked_valid)
         signed = {m: v.value() * (1 if v.better_is == "higher" else -1) for m, v in measures.items()}
         groups = model.metrics
-        means = {
-            group: float(np.mean([signed[m] for m in groups[group] if m in signed and np.isfinite(signed[m])]))
+        finite = {
+            group: [signed[m] for m in groups[group] if m in signed and np.isfinite(signed[m])]
             for group in ("robust", "slices")
         }
+        # Rows without segments have no slices: what cannot be measured makes no difference between trials.
+        means = {group: float(np.mean(values)) if values else 0.0 for group, values in finite.items()}
         return {"clean": signed[groups["clean"][0]], **means}
 
 
@@ -206,7 +224,10 @@ def _study(
     store: Path, name: str, trials: int, minutes: float | None, seed: int,
     suggest: Callable[[Any], Choice], fit: Callable[[Choice], dict[str, float] | None], first: Mapping[str, Any],
 ) -> list[Trial]:  # fmt: skip
-    """Run, or go on with, a study kept in the journal file `store`; its finished trials but for those pruned."""
+    """Run, or go on with, a study kept in the journal file `store`; its complete trials.
+
+    None may be, if all were pruned: each was worse on clean data. Raises BadInput when nothing could be measured.
+    """
     optuna = _optuna()
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(store)))
     study = optuna.create_study(
@@ -229,9 +250,11 @@ def _study(
             return tuple(values[objective] for objective in OBJECTIVES)
 
         study.optimize(objective, n_trials=max(0, trials - len(done)), timeout=minutes and minutes * 60)
-    if not any(t.state.is_finished() for t in study.trials):
-        raise BadInput(f"search, {name}: no trial finished; give it more minutes")
     complete = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
+    if not complete and not any(t.state == optuna.trial.TrialState.PRUNED for t in study.trials):
+        raise BadInput(
+            f"search, {name}: no trial could be measured; give it more minutes, or validation rows of both classes"
+        )
     return [Trial(t.number, _choice(t.user_attrs["choice"]), dict(zip(OBJECTIVES, t.values, strict=True)))
             for t in complete]  # fmt: skip
 
@@ -256,47 +279,72 @@ def _portfolio(
         band=BANDS[trial.suggest_categorical("band", list(range(len(BANDS))))],
         agreement=trial.suggest_categorical("agreement", AGREEMENTS),
         filter=trial.suggest_categorical("filter", FILTERS) if modality == "behaviour" else 0.0,
-        options=_options(trial, space),
+        options={**task.mix_options, **_options(trial, space)},
     )
 
 
-def _given(task: Task) -> dict[str, Any]:
-    """The recipe's own portfolio, nearly: the first trial."""
+def _given(task: Task, strong: set[str], space: Mapping[str, tuple], consumer: Consumer) -> dict[str, Any]:
+    """The recipe's own portfolio, or the nearest that can be suggested: the first trial."""
+
+    def near(values: tuple[float, ...], own: float) -> float:
+        return min(values, key=lambda value: abs(value - own))
+
     most = max(task.strategies.values())
-    nearest = {n: min(SHARES[1:], key=lambda s: abs(s - share / most)) for n, share in task.strategies.items()}
-    weight = min(WEIGHTS, key=lambda w: abs(w - task.weight))
-    return {f"share.{n}": s for n, s in nearest.items()} | {"size": 1.0, "weight": weight}
+    first: dict[str, Any] = {f"share.{n}": near(SHARES[1:], share / most) for n, share in task.strategies.items()}
+    for name in strong & set(task.strategies):
+        own = {**options_of(name), **task.strategy_options.get(name, {})}["strength"]
+        first[f"strength.{name}"] = near(STRENGTHS, own or 1.0)  # 0: each sample draws one, around 1
+    apart = [abs(low - task.gates.band[0]) + abs(high - task.gates.band[1]) for low, high in BANDS]
+    options = {name: getattr(consumer, name, None) for name in space}
+    return {
+        **first,
+        "size": 1.0,
+        "weight": near(WEIGHTS, task.weight),
+        "band": int(np.argmin(apart)),
+        "agreement": near(AGREEMENTS, task.gates.min_label_agreement),
+        "filter": near(FILTERS, task.gates.false_negative_share),
+        **{f"option.{name}": own for name, own in options.items() if own in space[name]},
+    }
 
 
-def _most_robust(trials: list[Trial], task: Task, clean: float) -> Trial | None:
-    """The best in robustness and slices among those within half the verdict's tolerance of `clean`."""
+def _best(trials: list[Trial], plain: list[Trial], task: Task, clean: float) -> Trial | None:
+    """The trial that gains most in robustness and slices, of those within half the verdict's tolerance of `clean`.
+
+    Their scales differ, so gains count in spreads (standard deviations) of the plain trials. The largest sum lies on
+    the Pareto front, and is the same trial whatever gains are counted from.
+    """
+    spreads = {name: float(np.std([t.values[name] for t in plain])) for name in ("robust", "slices")}
+    units = {name: spread if spread > 1e-6 else 1.0 for name, spread in spreads.items()}
     able = [t for t in trials if t.values["clean"] >= clean - task.verdict.tolerance / 2]
-    return max(able, key=lambda t: t.values["robust"] + t.values["slices"], default=None)
+    return max(able, key=lambda t: sum(t.values[name] / unit for name, unit in units.items()), default=None)
 
 
 def winning_recipe(recipe: Recipe, found: list[Found]) -> Recipe:
     """The recipe with what the search found; a task for which nothing was found stays as it is."""
     tasks = dict(recipe.tasks)
     for result in found:
-        if result.best is None or not any(result.best.choice.shares.values()):
+        if result.best is None or not result.best.made:
             continue
-        task, best = tasks[result.task], result.best.choice
-        shares = {name: share for name, share in best.shares.items() if share}
-        options = {n: dict(v) for n, v in task.strategy_options.items() if n in shares}
+        task, best, made = tasks[result.task], result.best.choice, result.best.made
+        samples = sum(made.values())
+        strategy_options = {n: dict(v) for n, v in task.strategy_options.items() if n in made}
         for name, strength in best.strengths.items():
-            if name in shares:
-                options.setdefault(name, {})["strength"] = strength
+            if name in made:
+                strategy_options.setdefault(name, {})["strength"] = strength
         gates = {"band": best.band, "min_label_agreement": best.agreement, "false_negative_share": best.filter}
-        plain = result.best_plain.choice.options
+        # What the trial trained on: samples of one round, by a generator that aims where the recipe's own did.
+        generator = {"band": _aim(task), "rounds": 1}
+        options = task.options | result.best_plain.choice.options
         tasks[result.task] = task.model_copy(
             update={
-                "strategies": shares,
-                "strategy_options": options,
-                "samples": max(1, round(task.samples * best.size)),
+                "strategies": {name: count / samples for name, count in made.items()},
+                "strategy_options": strategy_options,
+                "samples": samples,
                 "weight": best.weight,
                 "gates": task.gates.model_copy(update=gates),
-                "options": task.options | plain,
-                "mix_options": {k: v for k, v in best.options.items() if plain.get(k) != v},
+                "generator": task.generator.model_copy(update=generator),
+                "options": options,
+                "mix_options": {k: v for k, v in best.options.items() if k not in options or options[k] != v},
             }
         )
     return recipe.model_copy(update={"tasks": tasks})

@@ -95,6 +95,9 @@ class _Reader:
         self.roles = {role: column for role, column in roles.items() if column}
         self.fields = {field: field for field in columns.fields}
         self.numbers = {number: number for number in columns.numbers}
+        # Clicks without a label are bad rows, unless the recipe asks for rows without; reviews never are.
+        asked = source.labelled is not None or source.unlabelled is not None
+        self.semi_supervised = modality == "text" or (modality == "fields" and asked)
         self.json = False  # its lines that cannot be parsed are rows of nulls
         self.present: list[str] = []  # columns of the source
 
@@ -189,7 +192,7 @@ class _Reader:
         if label := self.roles.get("label"):
             given = f"nullif(trim(CAST(r.{_q(label)} AS VARCHAR)), '') IS NOT NULL"
             tests["label not a number"] = f"({given} AND t.label IS NULL) OR NOT abs(t.label) < {LARGEST}"
-            if self.modality == "fields" or self.source.keep is not None:
+            if (self.modality == "fields" and not self.semi_supervised) or self.source.keep is not None:
                 tests["label missing"] = "t.label IS NULL"
             if self.modality != "behaviour" and self.source.positive is None:
                 tests["label not in 0…1"] = "t.label NOT BETWEEN 0 AND 1"
@@ -303,28 +306,26 @@ class _Reader:
             f"WHEN __place >= {cuts['valid']} THEN 'valid' ELSE 'train' END AS __split "
             f"FROM (SELECT *, {place} AS __place {good})"
         )
-        if self.modality == "text":
+        if self.semi_supervised:
             self.db.execute("DELETE FROM clean WHERE __split IN ('valid', 'test') AND label IS NULL")
         self._cap("valid", self.source.valid_rows)
         self._cap("test", self.source.test_rows)
-        if self.source.labelled is not None:
-            self._unlabel(self.source.labelled, self.source.unlabelled)
-        if self.modality == "text":
-            self.db.execute("UPDATE clean SET __split = 'unlabelled' WHERE __split = 'train' AND label IS NULL")
+        if self.semi_supervised:
+            self._unlabel(self.source.labelled)
+            self._cap("unlabelled", self.source.unlabelled)
 
     def _cap(self, split: str, rows: int | None) -> None:
         if rows is not None:
             self.db.execute(f"DELETE FROM clean WHERE __row IN ({self._shuffled(split)} OFFSET {rows})")
 
-    def _unlabel(self, labelled: int, unlabelled: int | None) -> None:
-        """Beyond the first `labelled` training rows of a seeded order, rows lose their label or go."""
-        keep = self._shuffled("train", "label IS NOT NULL")
-        self.db.execute(
-            f"UPDATE clean SET label = NULL WHERE __split = 'train' AND __row NOT IN ({keep} LIMIT {labelled})"
-        )
-        if unlabelled is not None:
-            rest = self._shuffled("train", "label IS NULL")
-            self.db.execute(f"DELETE FROM clean WHERE __row IN ({rest} OFFSET {unlabelled})")
+    def _unlabel(self, labelled: int | None) -> None:
+        """Beyond the first `labelled` training rows of a seeded order, rows lose their label: a split of their own."""
+        if labelled is not None:
+            keep = self._shuffled("train", "label IS NOT NULL")
+            self.db.execute(
+                f"UPDATE clean SET label = NULL WHERE __split = 'train' AND __row NOT IN ({keep} LIMIT {labelled})"
+            )
+        self.db.execute("UPDATE clean SET __split = 'unlabelled' WHERE __split = 'train' AND label IS NULL")
 
     def _shuffled(self, split: str, which: str = "true") -> str:
         order = f"md5(row_id || ':{self.seed}:order'), __row"

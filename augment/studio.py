@@ -58,9 +58,9 @@ class Studio:
             validity,
             self._gatekeeper,
         )
-        self._workshop = Workshop(
-            self.modality, self.anchors, bank, frozen, task.gates.band, task.generator, folder, self._seed
-        )
+        aim = task.generator.band or task.gates.band
+        self._filters: dict[float, RankingValidity] = {}  # by share, of `refiltered`
+        self._workshop = Workshop(self.modality, self.anchors, bank, frozen, aim, task.generator, folder, self._seed)
 
     def samples(
         self, name: str, wanted: int, tally: Tally, number: int, options: Mapping[str, Any] | None = None
@@ -83,8 +83,9 @@ class Studio:
         place = {name: i for i, name in enumerate(self.anchors.rows["row_id"].to_pylist())}
         anchor = np.array([place[name] for name in samples["anchor_id"].to_pylist()], np.int64)
         decoded = pa.Table.from_struct_array(samples["decoded"].combine_chunks())
-        judge = RankingValidity(self.anchors.rows, share, self._seed)
-        kept, _ = judge.filter(anchor, decoded)
+        if share not in self._filters:  # its models are dear, and a search asks for few shares
+            self._filters[share] = RankingValidity(self.anchors.rows, share, self._seed)
+        kept, _ = self._filters[share].filter(anchor, decoded)
         return samples.set_column(samples.column_names.index("decoded"), "decoded", self.modality.as_decoded(kept))
 
     def real_hardness(self) -> np.ndarray:
@@ -95,11 +96,11 @@ class Studio:
 def _modality(job: Job, material: Material, victim: Consumer) -> tuple[Modality, pa.Table]:
     """The task's modality, in the space the victim was trained in, and the training rows it may start from."""
     train = material.arena.train
+    every = train if material.unlabelled is None else pa.concat_tables([train, material.unlabelled])
     if material.text:
-        unlabelled = material.unlabelled
-        return material.text, train if unlabelled is None else pa.concat_tables([train, unlabelled])
+        return material.text, every
     if job.consumer.modality == "fields":
-        return Fields(victim.tables(), train), train
+        return Fields(victim.tables(), train), every
     if job.consumer.modality == "behaviour":
         return Behaviour(victim.tables()), train
     modalities = ("text", "fields", "behaviour")

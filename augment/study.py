@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pyarrow as pa
 
 from augment.errors import UsageError, suggest
@@ -48,10 +49,16 @@ def check_metrics(consumer: type[Consumer], settings: VerdictSettings, where: st
 
 
 def robustness(model: Consumer, arena: Arena, settings: VerdictSettings) -> float:
-    """Mean of the metrics to improve, on validation rows and attacks on them; higher is better."""
+    """Mean of the metrics to improve, on validation rows and attacks on them; higher is better.
+
+    Where none of them can be had there (by held-out attacks nothing is chosen), of all robust metrics that can.
+    """
     measures = model.evaluate(arena.valid, arena.attacked_valid)
-    found = [measures[m] for m in settings.improve if m in measures]
-    return sum(m.value() * (1 if m.better_is == "higher" else -1) for m in found) / max(1, len(found))
+    signed = {name: m.value() * (1 if m.better_is == "higher" else -1) for name, m in measures.items()}
+    for names in (settings.improve, model.metrics["robust"]):
+        if found := [signed[name] for name in names if np.isfinite(signed.get(name, np.nan))]:
+            return float(np.mean(found))
+    return 0.0
 
 
 def fit_seeds(make: Callable[[int], Consumer], seeds: list[int], arena: Arena, mix: pa.Table | None) -> list[Consumer]:

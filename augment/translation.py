@@ -20,6 +20,7 @@ from augment.errors import BadInput, UsageError, suggest
 ENGINES = ("apertium", "marian")
 TEXTS_PER_PROCESS = 500  # Apertium's start takes as long as some 30 reviews
 MAX_TOKENS = 256
+NO_MARIAN = "MarianMT models are not usable here: pip install 'sparring[translation]'"
 _MODEL_FILES = ["*.safetensors", "*.json", "*.spm"]  # of a hub model, what cannot run code
 # Signs of Apertium's stream format travel as private characters: some versions lose an escaped one before a null.
 _HIDE = {ord(sign): 0xE000 + i for i, sign in enumerate("\\[]{}^$/@<>")}
@@ -46,6 +47,17 @@ def translators(engine: str, there: str, back: str) -> tuple[Translator, Transla
     return Marian(there), Marian(back)
 
 
+def unavailable(engine: str, there: str, back: str) -> str:
+    """What to do before `translators` can be had; "" when they can. A MarianMT model is not loaded to find out."""
+    if engine == "marian":
+        return "" if find_spec("sentencepiece") else NO_MARIAN
+    try:
+        translators(engine, there, back)
+    except (UsageError, BadInput) as error:
+        return str(error)
+    return ""
+
+
 def round_trip(there: Translator, back: Translator, texts: list[str]) -> list[str]:
     """Each text in its own language again."""
     return back.translate(there.translate(texts))
@@ -57,7 +69,7 @@ class Apertium:
     def __init__(self, mode: str, timeout: float = 300.0) -> None:
         self._apertium = shutil.which("apertium") or ""
         if not self._apertium:
-            raise UsageError("apertium is not installed: apt install apertium apertium-eng-spa")
+            raise UsageError('apertium is not installed: apt install apertium apertium-eng-spa, or engine = "marian"')
         known = self._modes()
         if mode not in known:
             raise UsageError(
@@ -130,7 +142,7 @@ class Marian:
 
     def __init__(self, source: str, batch: int = 16, seed: int | None = None, device: str = "cpu") -> None:
         if find_spec("sentencepiece") is None:
-            raise UsageError("MarianMT models are not usable here: pip install 'sparring[translation]'")
+            raise UsageError(NO_MARIAN)
         import transformers
 
         transformers.logging.disable_progress_bar()

@@ -5,6 +5,7 @@ One code path for every family, so that they compete on equal terms, alone or as
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,6 +62,12 @@ class Settings:
         for name in self.names:
             if name not in FAMILIES:
                 raise UsageError(f"adversarial: unknown family '{name}'{suggest(name, FAMILIES)}")
+        if not 0 < self.share <= 1:
+            raise UsageError(f"adv_share = {self.share:g} must be above 0 and at most 1")
+        if not 0 < self.radius < math.inf:
+            raise UsageError(f"radius = {self.radius:g} must be above 0")
+        if not 0 <= self.weight < math.inf:
+            raise UsageError(f"adv_weight = {self.weight:g} must be at least 0")
 
     @property
     def names(self) -> list[str]:

@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from augment import typos
+from augment.errors import UsageError, suggest
 from augment.measures import Auc, Measure
 from consumers import classification as shared
 from consumers import storage, training
@@ -71,6 +72,8 @@ class Sentiment:
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
+        if model not in LR:
+            raise UsageError(f"sentiment: unknown model '{model}'{suggest(model, LR)}")
         self.model, self.C, self.balanced, self.hidden, self.epochs = model, C, balanced, hidden, epochs
         self.variants, self.synonyms, self.held_out, self.attacked_rows = variants, synonyms, held_out, attacked_rows
         self.seed, self.device = seed, device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from augment.errors import UsageError, suggest
+from augment.errors import UsageError, check_type, suggest
 
 if TYPE_CHECKING:  # so that listing the strategies imports no torch
     from augment.anchors import Anchors, Bank
@@ -23,6 +24,8 @@ if TYPE_CHECKING:  # so that listing the strategies imports no torch
 
 TEXT, FIELDS, BEHAVIOUR = "text", "fields", "behaviour"
 ALL = (TEXT, FIELDS, BEHAVIOUR)
+AT_MOST = {"rate": 1.0, "similarity": 1.0, "confidence": 0.5}  # the greatest value of an option
+ZERO = {("gan", "strength"), ("self-training", "confidence")}  # options that may be 0; all others are above it
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,15 @@ class Entry:
     package: str = ""  # to import
     novel: bool = True  # its samples must differ from every real row
 
-    @property
-    def missing(self) -> str:
-        """What to do before it can be used here; "" when it can."""
+    def missing(self, options: Mapping[str, Any]) -> str:
+        """What to do before it can be used here with these options; "" when it can.
+
+        What a package does not tell (data, an engine), the function `missing` of its module does.
+        """
         if self.package and find_spec(self.package) is None:
             return f"pip install 'sparring[{self.extra}]'"
-        probe = getattr(import_module(self.place.split(":")[0]), "missing", None) if self.package else None
-        return probe() if probe else ""
+        probe = getattr(import_module(self.place.split(":")[0]), "missing", None)
+        return probe({**self.fixed, **options}) if probe else ""
 
 
 def _gradient(kind: str, what: str) -> Entry:
@@ -87,15 +92,11 @@ STRATEGIES: dict[str, Entry] = {
         "augment.strategies.synonym:Synonym",
         "words replaced by synonyms (WordNet, Cilin or your own file)",
         (TEXT,),
-        extra="synonyms",
-        package="nltk",
     ),
     "back-translation": Entry(
         "augment.strategies.back_translation:BackTranslation",
         "there and back through Apertium or a MarianMT model",
         (TEXT,),
-        extra="translation",
-        package="transformers",
     ),
     "mixup": Entry("augment.strategies.mixing:Mixup", "convex mixes of two rows (Zhang et al., 2018)", (TEXT, FIELDS)),
     "smote": _neighbours("smote", "minority rows between neighbours (Chawla et al., 2002)"),
@@ -156,34 +157,44 @@ class Strategy(Protocol):
 
 
 def check(name: str, modality: str, options: Mapping[str, Any], where: str) -> None:
-    """Raise UsageError for a strategy that is unknown, of another task, not usable here, or for unknown options."""
+    """Raise UsageError for a strategy that is unknown, of another task, not usable here, or with wrong options."""
     if name not in STRATEGIES:
         raise UsageError(f"{where}: unknown strategy '{name}'{suggest(name, STRATEGIES)}")
     entry = STRATEGIES[name]
     if modality not in entry.modalities:
         serves = " and ".join(entry.modalities)
         raise UsageError(f"{where}: strategy '{name}' serves {serves}, not {modality}; see `sparring strategies`")
-    if entry.missing:
-        raise UsageError(f"{where}: strategy '{name}' is not available here: {entry.missing}")
-    known = options_of(name)
-    for option in options:
+    known, place = options_of(name), f"{where}.strategy_options.{name}"
+    for option, value in options.items():
         if option not in known:
-            raise UsageError(f"{where}.strategy_options.{name}: unknown option '{option}'{suggest(option, known)}")
+            raise UsageError(f"{place}: unknown option '{option}'{suggest(option, known)}")
+        check_type(value, known[option], f"{place}: {option}")
+        if not isinstance(value, str):
+            _check_range(name, option, value, f"{place}: {option}")
+    kinds = [n for n, e in STRATEGIES.items() if e.place == entry.place and e.fixed and modality in e.modalities]
+    if (kind := options.get("kind")) and kind not in kinds:
+        raise UsageError(f"{place}: unknown kind '{kind}'{suggest(kind, kinds)}")
+    if remedy := entry.missing({**known, **options}):
+        raise UsageError(f"{where}: strategy '{name}' is not available here: {remedy}")
+
+
+def _check_range(name: str, option: str, value: float, place: str) -> None:
+    zero, most = (name, option) in ZERO, AT_MOST.get(option, math.inf)
+    if not ((value > 0 or (zero and value == 0)) and value <= most and math.isfinite(value)):
+        limit = f" and at most {most:g}" if option in AT_MOST else ""
+        raise UsageError(f"{place} = {value!r} must be {'at least' if zero else 'above'} 0{limit}")
 
 
 def listing() -> list[dict[str, Any]]:
     """Every strategy: name, what it is, the tasks it serves, its options with their defaults, what is missing."""
-    return [
-        {
-            "name": name,
-            "what": entry.what,
-            "serves": list(entry.modalities),
-            "options": options_of(name),
-            "available": not entry.missing,
-            "missing": entry.missing,
-        }
-        for name, entry in STRATEGIES.items()
-    ]
+    found = []
+    for name, entry in STRATEGIES.items():
+        options = options_of(name)
+        missing = entry.missing(options)
+        serves = list(entry.modalities)
+        found.append({"name": name, "what": entry.what, "serves": serves, "options": options,
+                      "available": not missing, "missing": missing})  # fmt: skip
+    return found
 
 
 def build(name: str, workshop: Workshop, options: Mapping[str, Any]) -> Strategy:
@@ -195,8 +206,6 @@ def build(name: str, workshop: Workshop, options: Mapping[str, Any]) -> Strategy
 def options_of(name: str) -> dict[str, Any]:
     """What a recipe may set of a strategy: its constructor's parameters, with their defaults."""
     entry = STRATEGIES[name]
-    if entry.package and find_spec(entry.package) is None:
-        return {}
     parameters = inspect.signature(_class(entry)).parameters
     return {name: p.default for name, p in parameters.items() if name != "workshop" and name not in entry.fixed}
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from importlib.util import find_spec
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from augment.gates import Candidates
 from augment.strategies import Workshop
-from augment.strategies.synonym import check_share, rewritten, texts_of
-from augment.translation import round_trip, translators
+from augment.strategies.synonym import rewritten, texts_of
+from augment.translation import round_trip, translators, unavailable
 
 
 class BackTranslation:
@@ -27,7 +27,6 @@ class BackTranslation:
         back: str = "spa-eng",
         similarity: float = 0.8,
     ) -> None:
-        check_share("back-translation", "similarity", similarity)
         self._workshop, self._similarity = workshop, similarity
         self._there, self._back = translators(engine, there, back)
         self._known: dict[str, str] = {}
@@ -39,8 +38,6 @@ class BackTranslation:
         return rewritten(self._workshop, anchors, [self._known[text] for text in texts], self._similarity)
 
 
-def missing() -> str:
-    """What to do before either engine can be had; "" when one can."""
-    if shutil.which("apertium") or find_spec("sentencepiece"):
-        return ""
-    return "apt install apertium apertium-eng-spa, or pip install 'sparring[translation]'"
+def missing(options: Mapping[str, Any]) -> str:
+    """What to do before the engine and directions of the options can be had; "" when they can."""
+    return unavailable(options["engine"], options["there"], options["back"])

@@ -40,7 +40,6 @@ class Oversampling:
         minority = positive.mean() < 0.5
         own = np.flatnonzero(positive == minority)
         count = POOL * len(own)
-        # Just enough of the other class is left out for the class to be the smaller one after growing, too.
         sampler = {"smote": SMOTE, "adasyn": ADASYN}[kind]
         size = {"smote": "k_neighbors", "adasyn": "n_neighbors"}[kind]
         wanted = {bool(minority): len(own) + count}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
 from augment.gates import Candidates
+from augment.lexicon import unfetched
 from augment.strategies import Workshop
 
 
@@ -19,6 +23,11 @@ class Noise:
         repeated = np.repeat(anchors, self._modality.draws)
         rows = self._modality.perturb(self._anchors.rows.take(pa.array(repeated)), rng, self._kind)
         return Candidates(repeated, rows, self._modality.encode(rows))
+
+
+def missing(options: Mapping[str, Any]) -> str:
+    """What to do before that kind of noise can be made; "" when it can."""
+    return unfetched("homophones") if options.get("kind") == "homophones" else ""
 
 
 class Gaussian:

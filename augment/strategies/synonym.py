@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
-from augment.errors import UsageError
 from augment.gates import Candidates
 from augment.lexicon import available, lexicon, replace_words, suited
 from augment.strategies import Workshop
@@ -18,8 +20,6 @@ class Synonym:
     """
 
     def __init__(self, workshop: Workshop, source: str = "", rate: float = 0.3, similarity: float = 0.8) -> None:
-        check_share("synonym", "rate", rate)
-        check_share("synonym", "similarity", similarity)
         self._workshop, self._source, self._rate, self._similarity = workshop, source, rate, similarity
         names = {source} if source else {suited(text) for text in workshop.anchors.rows["text"].to_pylist()}
         self._lexicons = {name: lexicon(name) for name in sorted(names)}
@@ -33,15 +33,12 @@ class Synonym:
         return rewritten(self._workshop, anchor, replaced, self._similarity)
 
 
-def missing() -> str:
-    """What to do before any synonyms but a file's own can be had; "" when some can."""
+def missing(options: Mapping[str, Any]) -> str:
+    """What to do before the synonyms of `source` can be had, or any for a script when it is ""; "" when they can."""
+    if source := options["source"]:
+        return available(source) and f"'{source}': {available(source)}"
     remedies = [available(name) for name in ("wordnet", "cilin")]
     return "" if "" in remedies else f"{remedies[0]}; for Chinese: {remedies[1]}"
-
-
-def check_share(strategy: str, option: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
-        raise UsageError(f"strategy '{strategy}': {option} = {value!r} must be above 0 and at most 1")
 
 
 def texts_of(workshop: Workshop, anchor: np.ndarray) -> list[str]:

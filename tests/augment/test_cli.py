@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 from augment import cli as module
 from augment.cli import cli
@@ -16,6 +17,17 @@ from augment.errors import BadInput, Diverged, Locked, Refused, UsageError
 
 COMMANDS = {"init", "doctor", "data", "run", "generate", "train", "evaluate", "ls", "show", "verify", "rollback", "gc"}
 COMMANDS |= {"nightly", "search", "strategies"}
+RECIPE = """
+name = "shop"
+output = "out"
+sources.logs = { path = "logs.parquet", columns = { user = "u", item = "i" } }
+[tasks.rec]
+consumer = "recommender"
+source = "logs"
+samples = 10
+strategies = { noise = 1 }
+verdict = { clean = ["ndcg@20"], improve = ["coverage"] }
+"""
 
 
 def sparring(*args, cwd=None, **env):
@@ -100,10 +112,12 @@ def test_a_diverged_generator_has_its_code(monkeypatch, capsys):
         (["verify", "nowhere"], 2, "no published data here"),
         (["init"], 2, "give the files"),
         (["init", "nowhere.csv"], 5, "no file at"),
+        (["search", "r.toml", "--out", "r.toml/found.toml"], 2, "r.toml is no folder"),
         (["data", "moviez", "--folder", "x"], 2, "no demo data 'moviez'"),
     ],
 )
 def test_mistakes_at_the_terminal(tmp_path, args, code, message):
+    (tmp_path / "r.toml").write_text(RECIPE)
     done = sparring(*args, cwd=tmp_path)
     assert done.returncode == code
     assert message in done.stderr
@@ -160,3 +174,13 @@ def test_the_strategies_are_listed_for_people_and_machines():
     assert {"name", "what", "serves", "options", "available", "missing"} == set(listed[0])
     assert {"gan", "fgm", "synonym", "back-translation", "mixup", "dns", "self-training"} <= {s["name"] for s in listed}
     assert "strength=1.0" in sparring("strategies").stdout
+
+
+def test_the_folder_of_a_searched_recipe_is_made_before_the_search(tmp_path, monkeypatch):
+    from augment import search
+
+    out = tmp_path / "new" / "found.toml"
+    monkeypatch.setattr(search, "search", lambda *_, **__: [] if out.parent.is_dir() else pytest.fail("no folder"))
+    (tmp_path / "r.toml").write_text(RECIPE)
+    CliRunner().invoke(cli, ["search", str(tmp_path / "r.toml"), "--out", str(out)], catch_exceptions=False)
+    assert out.exists()

@@ -1,7 +1,9 @@
 """The whole path, from a raw file to a verdict, on small real data."""
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import numpy as np
@@ -14,6 +16,9 @@ from deltalake import DeltaTable
 from augment import pipeline, recipe
 from augment.dataset import Dataset, locked
 from augment.errors import Locked, UsageError
+from augment.measures import Mean
+from augment.studio import Studio
+from augment.study import robustness
 from consumers import open_mix
 
 RECIPE = """
@@ -245,11 +250,12 @@ def test_a_second_start_is_refused_at_once(small, tmp_path):
     [
         ('"auc_masked"]', '"auc_maskd"]', "did you mean 'auc_masked'"),
         ("epochs = 2", "epoch = 2", "did you mean 'epochs'"),
+        ("epochs = 2", "epochs = 'two'", "options: epochs = 'two' must be a whole number"),
         ('consumer = "ctr"', 'consumer = "ctrr"', "did you mean 'ctr'"),
         ("gan = 0.5, noise", "gans = 0.5, noise", "did you mean 'gan'"),
     ],
 )
-def test_each_wrong_name_gets_a_suggestion(small, tmp_path, old, new, message):
+def test_each_wrong_name_or_type_is_said(small, tmp_path, old, new, message):
     with pytest.raises(UsageError, match=message):
         pipeline.run(small_recipe(small, tmp_path, **{old: new}), device="cpu")
 
@@ -264,20 +270,89 @@ def rounds_recipe(small, output):
     return small_recipe(small, output, **{"steps = 20,": "steps = 20, rounds = 3,"})
 
 
-@pytest.mark.parametrize("improving", [True, False])
-def test_rounds_spar_with_a_new_victim_each_and_stop_when_validation_rows_gain_nothing(
-    small, tmp_path, monkeypatch, improving
+@pytest.mark.parametrize(
+    ("found", "rounds"),
+    [([0.1, 0.2, 0.3, 0.4], 3), ([0.1, 0.2, 0.2], 1), ([0.1, 0.2, 0.3, 0.3], 2), ([0.2, 0.1], 1)],
+)
+def test_rounds_spar_with_a_new_victim_each_until_one_brings_nothing_and_goes(
+    small, tmp_path, monkeypatch, found, rounds
 ):
-    values = iter([0.1, 0.2, 0.3] if improving else [0.2, 0.1])
+    values, taken = iter(found), []
     monkeypatch.setattr(pipeline, "robustness", lambda *_: next(values))
+    monkeypatch.setattr(pipeline, "Studio", lambda *given: taken.append(len(given[-1])) or Studio(*given))
     result = pipeline.run(rounds_recipe(small, tmp_path), device="cpu")["tasks"]["ctr"]
-    assert result["rounds"] == (3 if improving else 1)
-    assert result["rows"] == (300 if improving else 100)
+    assert next(values, None) is None
+    assert taken == [100 * i for i in range(len(taken))]  # no round makes a sample again
+    assert result["rounds"] == rounds
+    assert result["rows"] == 100 * rounds  # of a round that brought nothing no sample stays, but for the first
     made = samples(tmp_path, {"tasks": {"ctr": result}})
+    assert len(made) == result["rows"]
     assert len(set(made["encoder"].to_pylist())) == result["rounds"]
     assert len(set(made["sample_id"].to_pylist())) == len(made)
     if result["status"] == "published":
         assert Dataset(tmp_path / "ctr").verify() == []
+
+
+def test_rounds_killed_at_the_end_go_on_to_the_same_samples(small, tmp_path, monkeypatch):
+    values = [0.1, 0.2, 0.3, 0.3]
+
+    def made(name):
+        found = iter(values)
+        monkeypatch.setattr(pipeline, "robustness", lambda *_: next(found))
+        return samples(tmp_path / name, pipeline.run(rounds_recipe(small, tmp_path / name), device="cpu"))
+
+    whole = made("whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "strongest_baseline", lambda *_: sys.exit())
+        with pytest.raises(SystemExit):
+            made("killed")
+    again = made("killed")
+    assert len(whole) == 200
+    assert whole["sample_id"].equals(again["sample_id"])
+    assert whole["embedding"].equals(again["embedding"])
+
+
+def test_a_rounds_gain_is_over_the_same_training_without_samples(small, tmp_path, monkeypatch):
+    seen = []
+
+    def robustness(model, arena, settings):
+        seen.append(model.adversarial)
+        return float(len(seen))
+
+    monkeypatch.setattr(pipeline, "robustness", robustness)
+    adversarial = 'samples = 300\nmix_options = { adversarial = "fgm" }'
+    chosen = small_recipe(small, tmp_path, **{"steps = 20,": "steps = 20, rounds = 2,", "samples = 300": adversarial})
+    pipeline.generate_only(chosen, "ctr", tmp_path / "shards", device="cpu")
+    assert seen == ["fgm"] * 3
+
+
+def test_where_no_metric_to_improve_may_be_looked_at_all_robust_ones_count():
+    measured = {"auc": 0.9, "auc_tail": np.nan, "auc_pool": 0.4, "auc_pgd": 0.2}
+    measures = {name: Mean(np.array([value])) for name, value in measured.items()}
+    groups = {"clean": ("auc",), "slices": ("auc_tail",), "robust": ("auc_pool", "auc_unseen", "auc_pgd")}
+    model = SimpleNamespace(metrics=groups, evaluate=lambda rows, attacked: measures)
+    arena = SimpleNamespace(valid=None, attacked_valid={})
+
+    def found(*improve):
+        return robustness(model, arena, SimpleNamespace(improve=improve))
+
+    assert found("auc_pool", "auc_unseen") == pytest.approx(0.4)
+    assert found("auc_unseen") == found("auc_tail") == pytest.approx(0.3)
+
+
+def test_clicks_without_label_become_samples_when_the_recipe_asks(small, tmp_path):
+    rows = pq.read_table(small)
+    label = [None if i % 3 == 0 else y for i, y in enumerate(rows["label"].to_pylist())]
+    path = tmp_path / "impressions.parquet"
+    pq.write_table(rows.set_column(rows.column_names.index("label"), "label", pa.array(label)), path)
+    text = {"[sources.impressions]": "[sources.impressions]\nunlabelled = 200", "gan = 0.5, noise = 0.5":
+            "self-training = 1", "samples = 300": "samples = 50", "band = [-4, 4]": "band = [-9, 9]"}  # fmt: skip
+    made = pipeline.generate_only(
+        small_recipe(path, tmp_path / "out", **text), "ctr", tmp_path / "shards", device="cpu"
+    )
+    assert made["rows"] == 50
+    found = pa.concat_tables(map(pq.read_table, (tmp_path / "shards").glob("*.parquet")))
+    assert all(0 < y < 1 for y in found["label"].to_pylist())
 
 
 def test_options_for_the_mix_reach_that_arm_alone(small, tmp_path, monkeypatch):

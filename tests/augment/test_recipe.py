@@ -43,7 +43,8 @@ def test_an_unknown_key_names_the_nearest_known_one_and_its_place():
         (("[tasks.rec]", '[tasks."../rec"]'), "lower-case letters"),
         (('name = "shop"', "name = shop"), "not valid TOML"),
         (("strategies = { noise = 1 }", "strategies = { noise = -1 }"), "strategies"),
-        (("samples = 10", "samples = 10\ngates = { band = [2, 1] }"), "below the second"),
+        (("samples = 10", "samples = 10\ngates = { band = [2, 1] }"), "gates.band: the first margin must be below the"),
+        (("samples = 10", "samples = 10\ngenerator = { band = [2, 1] }"), "generator.band: the first margin must be"),
     ],
 )
 def test_each_mistake_is_one_line_that_says_where(change, expected):
@@ -70,6 +71,8 @@ def test_uncapped_keeps_labels_scarce_and_lifts_the_rest():
     lifted = recipe.load("demo").uncapped().sources["reviews"]
     assert lifted.labelled == recipe.load("demo").sources["reviews"].labelled
     assert lifted.test_rows is None
+    clicks = recipe.parse(GOOD.replace("[tasks.rec]", "unlabelled = 5\n[tasks.rec]"), "r").uncapped().sources["logs"]
+    assert clicks.unlabelled > 10**9  # still asked for
 
 
 @pytest.mark.parametrize(

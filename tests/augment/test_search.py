@@ -1,14 +1,24 @@
 """The search on real clicks, kept small: what it may read, that it goes on, and what it writes."""
 
 import json
+from collections import Counter
+from functools import wraps
+from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from augment import pipeline
 from augment import search as searching
-from augment.errors import UsageError
+from augment.errors import BadInput, UsageError
+from augment.job import Job, read
+from augment.measures import Mean
 from augment.recipe import load, parse
 from augment.search import Choice, Trial, search, winning_recipe, write
+from augment.strategies.gan import Gan
+from augment.studio import Studio
 from consumers import ClickModel
 
 RECIPE = """
@@ -51,7 +61,8 @@ def test_a_search_reads_no_test_row_resumes_and_writes_a_recipe_that_loads(small
     count = len(seen)
     again = search(small, trials=3, seeds=1, device="cpu", threads=1)[0]
     assert [t.values for t in again.plain[:2]] == [t.values for t in first.plain]
-    assert len(seen) - count == 2  # one more trial of each
+    # One more trial of each; against another best plain consumer, samples are others and all trials count anew.
+    assert len(seen) - count == (2 if again.best_plain == first.best_plain else 4)
     out = tmp_path / "found.toml"
     evidence = json.loads(write(small, [again], out).read_text())
     assert evidence[0]["best_plain"]["values"].keys() == {"clean", "robust", "slices"}
@@ -59,29 +70,114 @@ def test_a_search_reads_no_test_row_resumes_and_writes_a_recipe_that_loads(small
     assert found.verdict == small.tasks["ctr"].verdict
 
 
-def trial(number, clean, robust, **choice):
-    return Trial(number, Choice(**choice), {"clean": clean, "robust": robust, "slices": 0.5})
+def trial(number, clean, robust, slices=0.5, made=None, **choice):
+    values = {"clean": clean, "robust": robust, "slices": slices}
+    return Trial(number, Choice(**choice), values, made or {})
 
 
 def test_the_winner_is_the_most_robust_of_those_that_are_clean_enough(small):
     task = small.tasks["ctr"]
     trials = [trial(0, 0.8, 0.1), trial(1, 0.797, 0.5), trial(2, 0.6, 0.9)]
-    assert searching._most_robust(trials, task, 0.8).number == 1
-    assert searching._most_robust(trials[2:], task, 0.8) is None
+    assert searching._best(trials, trials[:1], task, 0.8).number == 1
+    assert searching._best(trials[2:], trials[:1], task, 0.8) is None
+
+
+def test_gains_on_unlike_scales_count_in_spreads_of_the_plain_trials(small):
+    plain = [trial(i, 0.8, robust, slices) for i, (robust, slices) in enumerate([(0.50, 10), (0.52, 30), (0.51, 20)])]
+    found = [trial(0, 0.8, 0.51, 22), trial(1, 0.8, 0.54, 20)]  # a gain of a quarter of a spread, and of four
+    assert searching._best(found, plain, small.tasks["ctr"], 0.8).number == 1
+
+
+def test_a_group_that_cannot_be_measured_makes_no_difference(small):
+    found = {name: Mean(np.array([value])) for name, value in [("auc", 1.0), ("auc_pool", 0.3), ("auc_tail", np.nan)]}
+    groups = {"clean": ("auc",), "robust": ("auc_pool",), "slices": ("auc_tail",)}
+    model = SimpleNamespace(metrics=groups, evaluate=lambda rows, attacked: found)
+    arena = SimpleNamespace(valid=None, attacked_valid={})
+    fit = searching._Fit(SimpleNamespace(recipe=small), arena, 1)
+    assert fit._measure(model) == {"clean": 1.0, "robust": 0.3, "slices": 0.0}
 
 
 def test_the_winning_recipe_gives_each_arm_its_own_settings(small):
     plain = trial(0, 0.8, 0.1, options={"lr": 0.001, "dim": 4})
-    best = trial(1, 0.8, 0.3, shares={"masking": 1.0, "gaussian": 0.0}, size=0.5, weight=0.25, band=(-2.0, 2.5),
-                 agreement=0.7, options={"lr": 0.002, "dim": 4})  # fmt: skip
+    best = trial(1, 0.8, 0.3, shares={"masking": 1.0, "gaussian": 0.5}, size=0.5, weight=0.25, band=(-2.0, 2.5),
+                 agreement=0.7, options={"lr": 0.002, "dim": 4, "epochs": 1, "adversarial": "fgm"},
+                 made={"masking": 130})  # fmt: skip
     found = searching.Found("ctr", [plain], [best], plain, best)
     task = winning_recipe(small, [found]).tasks["ctr"]
     assert task.strategies == {"masking": 1.0}
-    assert (task.samples, task.weight, task.gates.band) == (200, 0.25, (-2.0, 2.5))
+    assert (task.samples, task.weight, task.gates.band) == (130, 0.25, (-2.0, 2.5))
     assert task.options["lr"] == 0.001
-    assert task.mix_options == {"lr": 0.002}
+    assert task.mix_options == {"lr": 0.002, "adversarial": "fgm"}
     nothing = searching.Found("ctr", [plain], [best], plain, None)
     assert winning_recipe(small, [nothing]) == small
+
+
+def test_trials_keep_the_recipes_options_for_the_mix(small):
+    task = small.tasks["ctr"].model_copy(update={"mix_options": {"adversarial": "fgm", "adv_share": 0.7}})
+    chosen = SimpleNamespace(suggest_categorical=lambda name, values: values[-1])
+    options = searching._portfolio(chosen, task, set(), {"adv_share": (0.5, 1.0)}, "fields").options
+    assert options == {"adversarial": "fgm", "adv_share": 1.0}
+
+
+def test_the_first_trial_is_the_nearest_to_the_recipe_itself(small):
+    text = """
+gates = {{ band = [-3.5, 3.0], min_label_agreement = 0.8, false_negative_share = 0.03 }}
+strategy_options = {{ gaussian = {{ strength = 1.4 }} }}
+weight = 0.3
+generator"""
+    own = parse(RECIPE.replace("\ngenerator", text).format(folder="x", data="x"), "own").tasks["ctr"]
+    space = {**ClickModel.space, **ClickModel.mix_space}
+    first = searching._given(own, {"gaussian"}, space, ClickModel(lr=1e-3, weight_decay=0.01))
+    assert first["band"] == searching.BANDS.index((-4.0, 4.0))
+    assert (first["agreement"], first["filter"], first["weight"], first["size"]) == (0.85, 0.02, 0.25, 1.0)
+    assert (first["strength.gaussian"], first["share.masking"]) == (1.5, 1.0)
+    assert first["option.lr"] == 1e-3
+    assert first["option.adversarial"] == ""
+    assert "option.weight_decay" not in first  # none of the values to try
+
+
+def test_a_run_of_the_winning_recipe_makes_what_its_trial_trained_on(demo_folder, tmp_path, monkeypatch):
+    pq.write_table(pq.read_table(demo_folder / "impressions.parquet").slice(0, 4000), tmp_path / "impressions.parquet")
+    text = RECIPE.replace("masking = 0.5, gaussian = 0.5", "masking = 0.5, gan = 0.5, swaps = 0.5")
+    text = text.replace("bank = 50", "bank = 50, steps = 5, rounds = 2")
+    text = text.replace("\ngenerator", "\ngates = {{ band = [-2.0, 2.0] }}\ngenerator")
+    recipe = parse(text.format(folder=tmp_path / "out", data=tmp_path), "small")
+    aims = []
+    original = Gan.__init__
+
+    @wraps(original)
+    def init(self, workshop, **options):
+        aims.append((workshop.band, options))
+        original(self, workshop, **options)
+
+    monkeypatch.setattr(Gan, "__init__", init)
+    (tmp_path / "work").mkdir()
+    job = Job(searching._wide(recipe, "ctr"), "ctr", "cpu")
+    material = read(job, tmp_path / "work")
+    victim = job.make(job.seeds[0]).fit(material.arena.train, material.arena.valid)
+    pools = searching.Pools(job, Studio(job, material, victim, tmp_path / "work"), strengths=(0.5,))
+    assert {len(pool) for pool in pools._tables.values()} == {400}
+
+    alone = Choice({"masking": 1.0, "gan": 0.0, "swaps": 0.0})
+    assert pools.made(alone) == {"masking": 400}
+    assert pools.made(Choice({"masking": 1.0}, size=0.5)) == {"masking": 200}
+    choice = Choice({"masking": 1.0, "gan": 0.5, "swaps": 0.0}, {"gan": 0.5}, 0.5, 0.25, (-0.5, 1.5), 0.7)
+    best = trial(0, 0.8, 0.5, made=pools.made(choice), **vars(choice))
+    assert Counter(pools.mix(choice)["strategy"].to_pylist()) == best.made
+    plain = trial(0, 0.8, 0.1)
+    out = tmp_path / "found.toml"
+    write(recipe, [searching.Found("ctr", [plain], [best], plain, best)], out)
+    won = load(str(out))
+    made = pipeline.generate_only(won, "ctr", tmp_path / "shards", device="cpu")
+    assert {name: s["kept"] for name, s in made["strategies"].items()} == best.made
+    assert aims == [((-2.0, 2.0), {"strength": 0.5})] * 2
+    samples = pa.concat_tables(map(pq.read_table, (tmp_path / "shards").glob("*.parquet")))
+    assert set(samples["weight"].to_pylist()) == {0.25}
+    assert min(samples["label_agreement"].to_pylist()) >= 0.7
+    easiest, hardest = searching.margins_to_losses(choice.band)
+    hardness = samples["hardness"].to_numpy()
+    assert (hardness >= easiest - 1e-6).all()
+    assert (hardness <= hardest + 1e-6).all()
 
 
 def test_a_choice_filters_weighs_and_counts():
@@ -117,3 +213,9 @@ def test_a_task_that_is_not_there_and_a_missing_package_are_said(small, monkeypa
 def test_a_study_whose_every_trial_is_pruned_has_found_nothing(tmp_path):
     found = searching._study(tmp_path / "log", "portfolio", 2, None, 0, lambda trial: Choice(), lambda choice: None, {})
     assert found == []
+
+
+def test_a_study_of_which_nothing_could_be_measured_is_one_line(tmp_path):
+    nothing = dict.fromkeys(searching.OBJECTIVES, float("nan"))
+    with pytest.raises(BadInput, match="search, plain: no trial could be measured"):
+        searching._study(tmp_path / "log", "plain", 2, None, 0, lambda trial: Choice(), lambda choice: nothing, {})

@@ -146,6 +146,34 @@ def test_rows_without_label_do_not_use_up_the_labelled(tmp_path):
     assert splits.counts == {"train": 50, "unlabelled": 60, "valid": 12, "test": splits.counts["test"]}
 
 
+def clicks(rows=400):
+    table = behaviour(rows).append_column("price", pa.array([float(i) for i in range(rows)]))
+    return table.append_column("click", pa.array([None if i % 4 == 0 else i // 4 % 2 for i in range(rows)]))
+
+
+CLICKS = {"columns": {"user": "u", "item": "i", "timestamp": "t", "label": "click", "numbers": ["price"]}}
+
+
+def test_clicks_without_label_are_bad_rows_unless_the_recipe_asks_for_them(tmp_path):
+    splits, _ = prepared(tmp_path, clicks(), "fields", max_bad_share=0.5, **CLICKS)
+    assert splits.quarantined == {"label missing": 100}
+    assert splits.unlabelled is None
+    for given, hidden in ((30, 30), (2**63 - 1, 71)):
+        splits, read = prepared(tmp_path, clicks(), "fields", unlabelled=given, **CLICKS)
+        assert splits.quarantined == {}
+        rows = pq.read_table(splits.unlabelled)
+        assert (len(rows), rows["label"].null_count) == (hidden, hidden)
+        assert [table["label"].null_count for table in read.values()] == [0, 0, 0]
+        assert max(rows["timestamp"].to_pylist()) < min(read["valid"]["timestamp"].to_pylist())
+        assert set(rows.column_names) == set(read["train"].column_names)
+
+
+def test_clicks_beyond_the_labelled_lose_their_label_as_reviews_do(tmp_path):
+    splits, read = prepared(tmp_path, clicks(), "fields", labelled=50, **CLICKS)
+    assert splits.counts == {"train": 50, "unlabelled": 231, "valid": 30, "test": 60}
+    assert read["train"]["label"].null_count == 0
+
+
 def test_a_folder_can_be_prepared_again(tmp_path):
     first, _ = prepared(tmp_path, behaviour())
     again, _ = prepared(tmp_path, behaviour())

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from augment import studio
 from augment.anchors import Anchors, build_bank
 from augment.encoders import TextEncoder
 from augment.errors import UsageError
@@ -16,6 +17,7 @@ from augment.modalities.fields import Fields
 from augment.modalities.text import Text
 from augment.recipe import Gates, Generator
 from augment.strategies import STRATEGIES, Workshop, build, check, listing
+from augment.studio import Studio
 from augment.validity import LabelValidity, RankingValidity
 
 GOOD, BAD = ["great", "lovely", "perfect", "happy", "soft"], ["awful", "broken", "terrible", "ugly", "rough"]
@@ -226,6 +228,22 @@ def test_without_a_share_no_negative_is_filtered(tmp_path):
     assert RankingValidity(shop.anchors.rows, 0.3, 0).filter(anchors, rows)[1] > 0
 
 
+def test_samples_are_filtered_again_without_fitting_again(tmp_path, monkeypatch):
+    shop = behaviour_shop(tmp_path)
+    samples, _ = shop.samples("uniform-negatives")
+    here = Studio.__new__(Studio)
+    here.modality, here.anchors, here._seed, here._filters = shop.modality, shop.anchors, 0, {}
+    fitted = []
+    monkeypatch.setattr(studio, "RankingValidity", lambda *given: fitted.append(given) or RankingValidity(*given))
+
+    def negatives(share):
+        return sum(len(row["negatives"]) for row in here.refiltered(samples, share)["decoded"].to_pylist())
+
+    assert negatives(0.0) > negatives(0.1) > negatives(0.3)
+    assert negatives(0.1) > negatives(0.3)
+    assert len(fitted) == 2
+
+
 def test_check_says_what_is_wrong_with_a_recipes_strategy():
     with pytest.raises(UsageError, match="did you mean 'noise'"):
         check("nois", "text", {}, "tasks.a")
@@ -234,6 +252,52 @@ def test_check_says_what_is_wrong_with_a_recipes_strategy():
     with pytest.raises(UsageError, match="did you mean 'strength'"):
         check("pgd", "fields", {"strenth": 1.0}, "tasks.a")
     check("pgd", "fields", {"strength": 1.0}, "tasks.a")
+
+
+@pytest.mark.parametrize(
+    ("name", "modality", "options", "said"),
+    [
+        ("mixup", "fields", {"alpha": 0}, "alpha = 0 must be above 0"),
+        ("dns", "behaviour", {"pool": 0}, "pool = 0 must be above 0"),
+        ("dns", "behaviour", {"pool": 2.5}, "pool = 2.5 must be a whole number"),
+        ("pgd", "text", {"strength": "x"}, "strength = 'x' must be a number"),
+        ("pgd", "text", {"strength": True}, "strength = True must be a number"),
+        ("pgd", "text", {"strength": -1}, "strength = -1 must be above 0"),
+        ("pgd", "text", {"strength": 0}, "strength = 0 must be above 0"),
+        ("gan", "text", {"strength": -0.5}, "strength = -0.5 must be at least 0"),
+        ("gan", "text", {"strength": float("nan")}, "strength = nan must be at least 0"),
+        ("self-training", "text", {"confidence": "x"}, "confidence = 'x' must be a number"),
+        ("self-training", "text", {"confidence": 0.6}, "confidence = 0.6 must be at least 0 and at most 0.5"),
+        ("synonym", "text", {"rate": 2.0}, "rate = 2.0 must be above 0 and at most 1"),
+        ("synonym", "text", {"similarity": 0}, "similarity = 0 must be above 0 and at most 1"),
+        ("back-translation", "text", {"engine": 1}, "engine = 1 must be text"),
+        ("noise", "fields", {"kind": "typos"}, "unknown kind 'typos'; known: masking, swaps"),
+    ],
+)
+def test_options_of_the_wrong_type_or_range_are_said_before_any_work(name, modality, options, said):
+    with pytest.raises(UsageError, match=f"tasks.a.strategy_options.{name}: {said}"):
+        check(name, modality, options, "tasks.a")
+
+
+def test_options_at_their_limits_are_taken():
+    check("gan", "text", {"strength": 0}, "tasks.a")
+    check("self-training", "text", {"confidence": 0.0}, "tasks.a")
+    check("pgd", "text", {"strength": 2}, "tasks.a")
+    check("noise", "fields", {"kind": "masking"}, "tasks.a")
+
+
+def test_homophones_and_synonyms_without_their_data_are_said_before_any_work(monkeypatch, tmp_path):
+    monkeypatch.setenv("SPARRING_DATA", str(tmp_path))
+    with pytest.raises(UsageError, match="'homophones' is not available here: sparring data homophones"):
+        check("homophones", "text", {}, "tasks.a")
+    with pytest.raises(UsageError, match="'noise' is not available here: sparring data homophones"):
+        check("noise", "text", {"kind": "homophones"}, "tasks.a")
+    check("noise", "text", {}, "tasks.a")
+    assert not {s["name"]: s for s in listing()}["homophones"]["available"]
+    with pytest.raises(UsageError, match="'cilin': sparring data cilin"):
+        check("synonym", "text", {"source": "cilin"}, "tasks.a")
+    (tmp_path / "own.txt").write_text("good,great")
+    check("synonym", "text", {"source": str(tmp_path / "own.txt")}, "tasks.a")
 
 
 def test_the_list_names_options_and_what_is_missing(monkeypatch):

@@ -14,7 +14,7 @@ from test_lexicon import shop
 
 from augment import translation
 from augment.errors import BadInput, UsageError
-from augment.strategies import back_translation
+from augment.strategies import back_translation, check
 from augment.strategies.back_translation import BackTranslation
 from augment.translation import Apertium, Marian, round_trip, translators
 
@@ -166,8 +166,30 @@ def test_what_is_missing_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(translation, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match=r"pip install 'sparring\[translation\]'"):
         translators("marian", "a", "b")
-    monkeypatch.setattr(back_translation, "find_spec", lambda _: None)
-    assert back_translation.missing().startswith("apt install apertium apertium-eng-spa, or pip install")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "not available here: apertium is not installed: apt install apertium"),
+        ({"engine": "marian"}, r"pip install 'sparring\[translation\]'"),
+        ({"engine": "marianne"}, "did you mean 'marian'"),
+    ],
+)
+def test_what_the_chosen_engine_misses_is_said_before_any_work(monkeypatch, tmp_path, options, said):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(translation, "find_spec", lambda _: None)
+    with pytest.raises(UsageError, match=said):
+        check("back-translation", "text", options, "tasks.a")
+    monkeypatch.setattr(translation, "find_spec", lambda _: object())
+    check("back-translation", "text", {"engine": "marian"}, "tasks.a")
+
+
+def test_a_direction_that_is_not_installed_is_said_before_any_work(stand_in):
+    stand_in("")
+    with pytest.raises(UsageError, match="apertium has no mode 'spa-eng'"):
+        check("back-translation", "text", {}, "tasks.a")
+    check("back-translation", "text", {"back": "eng-spa"}, "tasks.a")
 
 
 def test_a_text_is_translated_once(monkeypatch):
@@ -180,8 +202,6 @@ def test_a_text_is_translated_once(monkeypatch):
         assert found.anchor.tolist() == [0, 1]  # a single word is the same from either end
         assert found.rows["text"].to_pylist() == [" ".join(reversed(SENTENCE.split()))] * 2
     assert there.asked == 2
-    with pytest.raises(UsageError, match="'back-translation': similarity = 2 must be"):
-        BackTranslation(workshop, similarity=2)
 
 
 # MarianMT

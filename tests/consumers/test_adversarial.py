@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from augment.errors import UsageError
-from consumers import ClickModel, adversarial
+from consumers import ClickModel, Sentiment, adversarial
 from consumers.adversarial import FAMILIES, Adversary, Rows, Settings
 from consumers.losses import cross_entropy
 from gan import attacks
@@ -81,3 +81,20 @@ def test_unknown_names_get_a_suggestion():
         ClickModel(adversarial="maskng+fgm")
     with pytest.raises(UsageError, match="did you mean 'hinge'"):
         ClickModel(loss="hing")
+
+
+@pytest.mark.parametrize("model", [ClickModel, Sentiment])
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"adv_share": 0.0}, "adv_share = 0 must be above 0 and at most 1"),
+        ({"adv_share": 1.5}, "adv_share = 1.5 must be"),
+        ({"radius": 0.0}, "radius = 0 must be above 0"),
+        ({"radius": float("nan")}, "radius = nan must be above 0"),
+        ({"adv_weight": -1.0}, "adv_weight = -1 must be at least 0"),
+    ],
+)
+def test_settings_out_of_range_are_said_at_once(model, option, said):
+    with pytest.raises(UsageError, match=said):
+        model(adversarial="fgm", **option)
+    model(adversarial="fgm", adv_share=1.0, adv_weight=0.0)

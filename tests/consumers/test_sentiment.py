@@ -131,6 +131,11 @@ def test_field_families_are_refused_where_there_are_no_fields(rows):
         Sentiment(adversarial="masking").fit(rows[0], rows[1])
 
 
+def test_an_unknown_model_gets_a_suggestion():
+    with pytest.raises(UsageError, match="sentiment: unknown model 'mpl'; did you mean 'mlp'"):
+        Sentiment(model="mpl")
+
+
 def test_the_victim_is_differentiable_and_centred_on_the_prior(rows):
     train, valid, test = rows
     model = Sentiment().fit(train, valid)
