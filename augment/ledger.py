@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timedelta, timezone
+from glob import escape
 from pathlib import Path
 
 import duckdb
@@ -108,6 +109,11 @@ class Ledger:
             if not path.is_file() or file_sha256(path) != path.stem:
                 raise BadInput(f"{path}: damaged or missing; delete {self._folder} to read all anew")
         return [str(path) for path in paths]
+
+    def source(self, first: date, last: date) -> Source | None:
+        """The window as a source of its own, or None where it is empty; raises what `window` does."""
+        parts = [escape(part) for part in self.window(first, last)]
+        return self._source.model_copy(update={"path": parts, "connection": None, "query": None}) if parts else None
 
     def day_rows(self, day: date) -> int:
         """Raw rows of a day."""

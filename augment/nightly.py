@@ -6,7 +6,6 @@ Which of these is in use stands in the manifest of the version made with it, so 
 
 from __future__ import annotations
 
-import glob
 import json
 import shutil
 import time
@@ -101,11 +100,9 @@ def _tasks(recipe: Recipe, day: date, device: str, found: dict[str, Any]) -> Non
     jobs = {}
     for name, task in recipe.tasks.items():
         first = day - timedelta(days=recipe.nightly.window_days - 1)
-        parts = _ledger(recipe, task.source).window(first, day)
-        if not parts:
+        window = _ledger(recipe, task.source).source(first, day)
+        if window is None:
             raise BadInput(f"sources.{task.source}: no rows from {first} to {day}; see window_days and --as-of")
-        paths = [glob.escape(part) for part in parts]
-        window = recipe.sources[task.source].model_copy(update={"path": paths, "connection": None, "query": None})
         windowed = recipe.model_copy(update={"sources": {**recipe.sources, task.source: window}})
         night = {"checks": recipe.nightly.checks.model_dump(mode="json"), "keep_days": recipe.nightly.keep_days}
         jobs[name] = Job(windowed, name, device, str(day), night)
