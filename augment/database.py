@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from importlib import import_module
 from pathlib import Path
 from string import Template
@@ -27,7 +27,8 @@ DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql", "postgres": "postgres
 def rows_since(connection: str, query: str, column: str, since: date | None) -> Iterator[pa.RecordBatchReader]:
     """Rows of `query` whose `column` is of the day `since` or later, which the database itself selects; all for None.
 
-    The column holds timestamps, dates, ISO text, or the epoch in seconds to nanoseconds.
+    The column holds timestamps, dates, ISO text, or the epoch in seconds to nanoseconds. Of text, some rows of the day
+    before may be among them.
     """
     if since is None:
         with rows(connection, query) as reader:
@@ -42,7 +43,7 @@ def rows_since(connection: str, query: str, column: str, since: date | None) -> 
             yield reader
         return
     marker = "?" if connection.startswith("sqlite") else "$1"
-    with rows(connection, f"SELECT * FROM ({query}) AS q WHERE {name} >= {marker} OR {name} IS NULL", bound) as reader:
+    with rows(connection, f"SELECT * FROM ({query}) AS q WHERE {name} >= {marker}", bound) as reader:
         yield reader
 
 
@@ -58,7 +59,7 @@ def _as_stored(example: pa.Scalar, since: date) -> Any:
         scale = next((s for limit, s in ((1e11, 1), (1e14, 1e3), (1e17, 1e6)) if abs(value) < limit), 1e9)
         return int(start.timestamp() * scale)
     if pa.types.is_string(kind) and re.match(r"\d{4}-\d\d-\d\d", value):
-        return str(since)
+        return str(since - timedelta(days=1))  # text with an offset from UTC may be of the day before there
     return None
 
 

@@ -205,9 +205,11 @@ class Dataset:
         target.parent.mkdir(parents=True, exist_ok=True)
         stage.folder.replace(target)
 
-    def keep_quarantine(self, run: str, rows: Path) -> None:
-        """Keep a run's bad rows, each with its reason, for inspection."""
-        write_whole(self._inside(f"{STATE}/quarantine/{run}.parquet"), rows.read_bytes())
+    def keep_quarantine(self, run: str, rows: Path) -> Path:
+        """Keep a run's bad rows, each with its reason, for inspection; where they are."""
+        path = self.root / STATE / "quarantine" / f"{run}.parquet"
+        write_whole(path, rows.read_bytes())
+        return path
 
     def rollback(self, version: int) -> int:
         """A new commit with an older version's content; its number. Raises BadInput when it is damaged."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import duckdb
 
 from augment.errors import BadInput, UsageError
+from augment.readers import reader
 from augment.recipe import RESERVED
-from augment.sources import reader
 
 SAMPLE = 10_000  # rows looked at
 # Role → names a column of it goes by, most telling first.

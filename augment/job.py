@@ -20,7 +20,7 @@ import torch
 from augment import poison, sources
 from augment.dataset import ALL_DAYS, Dataset
 from augment.encoders import text_encoder
-from augment.errors import Refused, UsageError, check_type, suggest
+from augment.errors import BadInput, Refused, UsageError, check_type, suggest
 from augment.modalities.text import Text
 from augment.neighbours import set_threads
 from augment.plugins import Consumer, consumer_class
@@ -114,10 +114,17 @@ class Material:
 
 
 def read(job: Job, work: Path, drop_poison: bool = False) -> Material:
-    """Clean and split the source, without fake users and floods if asked; give reviews their embeddings."""
+    """Clean and split the source, without fake users and floods if asked; give reviews their embeddings.
+
+    Raises what `sources.prepare` does, and Refused when nothing but poison is left. Where rows are the reason, the
+    message says where they are kept.
+    """
     say(f"{job.name}: reading {job.task.source}")
-    splits = sources.prepare(job.task.source, job.source, job.consumer.modality, work, job.recipe.seed)
-    poisoned = _drop_poison(splits, job.consumer.modality, job.recipe.seed) if drop_poison else 0
+    try:
+        splits = sources.prepare(job.task.source, job.source, job.consumer.modality, work, job.recipe.seed)
+    except sources.TooManyBad as error:
+        raise BadInput(f"{error}; see {job.dataset.keep_quarantine(job.digest, error.quarantine)}") from None
+    poisoned = _drop_poison(job, splits) if drop_poison else 0
     text = None
     attach: Callable[[pa.Table], pa.Table] = lambda rows: rows  # noqa: E731
     if job.consumer.modality == "text":
@@ -135,33 +142,27 @@ def read(job: Job, work: Path, drop_poison: bool = False) -> Material:
     return Material(splits, Arena(train, valid, test, attack, held_out), unlabelled, text, poisoned)
 
 
-def _drop_poison(splits: sources.Splits, modality: str, seed: int) -> int:
-    """Move rows of fake users, or of review floods, from every split to the quarantine; how many."""
+def _drop_poison(job: Job, splits: sources.Splits) -> int:
+    """Move rows of fake users, or of floods, from every split to the quarantine; how many."""
     names = [n for n in ("train", "valid", "test", "unlabelled") if getattr(splits, n)]
     tables = [pq.read_table(getattr(splits, name)) for name in names]
     rows = pa.concat_tables(tables).combine_chunks()
-    if modality == "behaviour":
-        fakes = poison.fake_users(rows["user_id"].combine_chunks(), rows["item_id"].combine_chunks(), seed)
-        users = rows["user_id"].to_pylist()
-        reasons = {i: fakes[user] for i, user in enumerate(users) if user in fakes}
-    elif modality == "text":
-        time, user = (rows[c].combine_chunks() if c in rows.column_names else None for c in ("timestamp", "user_id"))
-        reasons = poison.floods(rows["text"].combine_chunks(), time, user)
-    else:
-        return 0
+    reasons = poison.reasons(rows, job.consumer.modality, job.recipe.seed)
     if not reasons:
         return 0
-    bad = rows.take(pa.array(sorted(reasons)))
-    kept = {"__row": pa.nulls(len(bad), pa.int64()), "reason": pa.array([reasons[i] for i in sorted(reasons)]),
-            "row": pa.array([json.dumps(row, default=str, ensure_ascii=False) for row in bad.to_pylist()])}  # fmt: skip
+    bad = rows.take(pa.array(list(reasons)))
+    content = [json.dumps(row, default=str, ensure_ascii=False) for row in bad.to_pylist()]
+    moved = pa.table({"__row": pa.nulls(len(bad)), "reason": list(reasons.values()), "row": content})
     old = pq.read_table(splits.quarantine)
-    pq.write_table(pa.concat_tables([old, pa.table(kept).cast(old.schema)]), splits.quarantine)
+    schema = pa.schema([column.with_nullable(True) for column in old.schema])  # DuckDB's __row is never null
+    pq.write_table(pa.concat_tables([old.cast(schema), moved.cast(schema)]), splits.quarantine)
     place = 0
     for name, table in zip(names, tables, strict=True):
         good = [i for i in range(len(table)) if place + i not in reasons]
         place += len(table)
         if not good:
-            raise Refused(f"every row of the {name} split looks bought; see the quarantine, or drop_poison = false")
+            kept = job.dataset.keep_quarantine(job.digest, splits.quarantine)
+            raise Refused(f"every row of the {name} split looks bought; see {kept}, or set drop_poison = false")
         if len(good) < len(table):
             pq.write_table(table.take(pa.array(good)), getattr(splits, name))
             splits.counts[name] = len(good)
@@ -190,11 +191,11 @@ def open_job(recipe: Recipe, name: str, device: str, threads: int | None) -> Job
 
 
 @contextmanager
-def work_folder(job: Job, prefix: str = ".work-") -> Iterator[Path]:
+def work_folder(job: Job) -> Iterator[Path]:
     """Scratch space beside the output, gone when the work ends well or ill."""
     output = Path(job.recipe.output)
     output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=output) as folder:
+    with tempfile.TemporaryDirectory(prefix=".work-", dir=output) as folder:
         yield Path(folder)
 
 

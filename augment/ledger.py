@@ -1,36 +1,49 @@
 """What was read of a source so far, by day: each night reads only what is new.
 
-    <folder>/index.json                     files read (their stat and hash), and the parts of each day
+    <folder>/index.json                     what it was read with, files read (stat and hash), and the parts of each day
     <folder>/<day>/<sha256>.parquet         one day's raw rows of one file or query: the recipe's columns, as text
 
 The index is replaced whole after its parts are on disk: killed at any instant, what it names is there, and what it does
 not name is nobody's.
+
+A file is its content: under another name it is not read again, and two copies count once. A file that changed replaces
+its own rows. Rows of a file that is gone stay, since logs are often removed long before the window has passed them. A
+file that cannot be read is tried again each night, and what was read of it before stays. Other columns, or another
+path or query, in the recipe read everything anew: rows without the new columns are of no use.
 """
 
 from __future__ import annotations
 
-import glob
 import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timedelta, timezone
+from glob import escape
 from pathlib import Path
 
 import duckdb
-import pyarrow.parquet as pq
 
-from augment import database
-from augment.errors import BadInput, suggest
+from augment.errors import BadInput
 from augment.files import file_sha256, sha256, write_whole
-from augment.readers import _q, check_files, files_of, is_json, keys_of, microseconds, one_line, reader
+from augment.readers import (
+    MALFORMED,
+    _q,
+    _text,
+    check_regular,
+    columns_of,
+    load,
+    microseconds,
+    paths_of,
+    workspace,
+)
 from augment.recipe import Source
 from augment.sources import EARLIEST
 
 INDEX = "index.json"
-MEMORY = "1GB"  # beyond it DuckDB spills
+VERSION = 2  # of what parts hold: another one reads everything anew
 
 
 @dataclass
@@ -41,7 +54,8 @@ class Entry:
     modified: int = 0  # nanoseconds
     sha256: str = ""
     parts: dict[str, str] = field(default_factory=dict)  # day → file of that day's rows
-    rows: int = 0
+    rows: dict[str, int] = field(default_factory=dict)  # day → rows, without malformed lines
+    malformed: int = 0
 
 
 @dataclass
@@ -51,7 +65,7 @@ class Intake:
     rows: int = 0
     bytes: int = 0
     files: int = 0
-    malformed: int = 0
+    malformed: int = 0  # lines that are no rows: they count as bad rows of the window
     days: dict[str, int] = field(default_factory=dict)  # day → new rows
     bad_files: dict[str, str] = field(default_factory=dict)  # file → why it was left out
 
@@ -61,19 +75,20 @@ class Ledger:
 
     def __init__(self, folder: Path, name: str, source: Source) -> None:
         self._folder, self._name, self._source = folder, name, source
-        path = folder / INDEX
+        path, anew = folder / INDEX, f"delete {folder} to read all anew"
         try:
             found = json.loads(path.read_text()) if path.exists() else {}
-            self._entries = {key: Entry(**entry) for key, entry in found.items()}
-        except (ValueError, TypeError) as error:
-            raise BadInput(
-                f"{path}: not an index of this version ({error}); delete {folder} to read all anew"
-            ) from None
+            self._known = found.get("read_with") == self._read_with()  # else what is there is of another recipe
+            entries = found["entries"] if self._known else {}
+            self._entries = {key: Entry(**entry) for key, entry in entries.items()}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise BadInput(f"{path}: not an index of this version ({error}); {anew}") from None
 
     def take_in(self, as_of: date, lookback: int, skip_bad: bool) -> Intake:
         """Read what is new up to and with the day `as_of`; of a database, the last `lookback` days anew.
 
-        Rows without a day of their own, or from the future, are put under `as_of`: cleaning gives them their reason.
+        Rows without a day of their own, or from the future, are put under `as_of`: cleaning gives them their reason. Of
+        a database they are read the first time alone: later on their day is to come, or they are known.
         Raises BadInput for a file or column that cannot be read; unless `skip_bad`, nothing is taken in then.
         """
         taken = Intake()
@@ -82,74 +97,84 @@ class Ledger:
             self._take_files(entries, taken, as_of, skip_bad)
         else:
             self._take_query(entries, taken, as_of, lookback)
-        if entries != self._entries:
+        if entries != self._entries or not self._known:
             self._keep(entries)
         self._sweep()
         return taken
 
     def window(self, first: date, last: date) -> list[str]:
-        """The parts of the days from `first` to `last`, oldest first."""
-        found = [
-            (day, part)
-            for entry in self._entries.values()
-            for day, part in entry.parts.items()
-            if str(first) <= day <= str(last)
-        ]
-        return [str(self._folder / day / part) for day, part in sorted(found)]
+        """The parts of the days from `first` to `last`, oldest first. Raises BadInput when one is not what it was."""
+        paths = [self._folder / day / part for day, part in sorted(self._parts_of(first, last))]
+        for path in paths:
+            if not path.is_file() or file_sha256(path) != path.stem:
+                raise BadInput(f"{path}: damaged or missing; delete {self._folder} to read all anew")
+        return [str(path) for path in paths]
+
+    def source(self, first: date, last: date) -> Source | None:
+        """The window as a source of its own, or None where it is empty; raises what `window` does."""
+        parts = [escape(part) for part in self.window(first, last)]
+        return self._source.model_copy(update={"path": parts, "connection": None, "query": None}) if parts else None
 
     def day_rows(self, day: date) -> int:
         """Raw rows of a day."""
-        parts = self.window(day, day)
-        return sum(pq.read_metadata(part).num_rows for part in parts)
+        return sum(self._parts_of(day, day).values())
+
+    def _parts_of(self, first: date, last: date) -> dict[tuple[str, str], int]:
+        """Day and file of each part → its rows; that of two copies once."""
+        return {
+            (day, part): entry.rows[day]
+            for entry in self._entries.values()
+            for day, part in entry.parts.items()
+            if str(first) <= day <= str(last)
+        }
 
     def newest(self) -> str | None:
         """The latest day there are rows of."""
         return max((day for entry in self._entries.values() for day in entry.parts), default=None)
 
+    def _read_with(self) -> str:
+        """Digest of what decides what is read, and of which day it is."""
+        source = self._source.model_dump(mode="json", include={"path", "connection", "query"})
+        columns = [sorted(columns_of(self._source)), self._source.columns.timestamp]
+        return sha256(json.dumps([VERSION, columns, source], sort_keys=True).encode())
+
     # -- files -------------------------------------------------------------------------------------
 
     def _take_files(self, entries: dict[str, Entry], taken: Intake, as_of: date, skip_bad: bool) -> None:
-        for path in files_of(self._source):
-            known, stat = entries.get(path), Path(path).stat()
-            if known and (known.size, known.modified) == (stat.st_size, stat.st_mtime_ns):
-                continue
-            digest = file_sha256(Path(path))
-            taken.bytes += stat.st_size
-            if known and known.sha256 == digest:
-                entries[path] = Entry(stat.st_size, stat.st_mtime_ns, digest, known.parts, known.rows)
-                continue
+        paths = paths_of(self._source)
+        names = {entry.sha256: path for path, entry in self._entries.items()}
+        for path in paths:
             try:
-                parts, rows, malformed = self._read_file(path, as_of)
+                check_regular(path)
+                stat, known = Path(path).stat(), entries.get(path)
+                if known and (known.size, known.modified) == (stat.st_size, stat.st_mtime_ns):
+                    continue
+                digest = file_sha256(Path(path))
+                taken.bytes += stat.st_size
+                if name := names.get(digest):  # touched, renamed or copied
+                    entry = self._entries[name]
+                    if name not in paths:
+                        entries.pop(name, None)
+                else:
+                    entry = self._read_file(path, as_of)
+                    taken.files += 1
+                    taken.malformed += entry.malformed
+                    _count(taken, entry.rows)
+                entries[path] = replace(entry, size=stat.st_size, modified=stat.st_mtime_ns, sha256=digest)
             except BadInput as error:
                 if not skip_bad:
                     raise
                 taken.bad_files[path] = str(error)
-                entries[path] = Entry(stat.st_size, stat.st_mtime_ns, digest)
-                continue
-            entries[path] = Entry(stat.st_size, stat.st_mtime_ns, digest, parts, sum(rows.values()))
-            taken.files += 1
-            taken.malformed += malformed
-            _count(taken, rows)
+        for path in entries.keys() - set(paths):
+            if not entries[path].parts:  # gone, and so are its days
+                del entries[path]
 
-    def _read_file(self, path: str, as_of: date) -> tuple[dict[str, str], dict[str, int], int]:
-        """Parts of a file by day, the rows of each, and the lines that are none."""
+    def _read_file(self, path: str, as_of: date) -> Entry:
         if not Path(path).stat().st_size:
-            return {}, {}, 0
-        check_files([path])
-        with _duckdb(self._folder) as db:
-            try:
-                db.execute(f"CREATE TABLE raw AS SELECT row_number() OVER () AS __row, * FROM {reader(Path(path))}",
-                           [[glob.escape(path)]])  # fmt: skip
-                if is_json(Path(path)):
-                    keys_of(db, self._wanted())
-                parts, rows = self._parts(db, path, as_of)
-            except (duckdb.DataError, duckdb.OperationalError, duckdb.ProgrammingError) as error:
-                raise BadInput(f"sources.{self._name}: cannot read {path}: {one_line(str(error))}") from None
-            has = "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'"
-            rejected = 0
-            if db.execute(has).fetchall()[0][0]:
-                rejected = db.execute("SELECT count(DISTINCT (file_id, line)) FROM reject_errors").fetchall()[0][0]
-            return parts, rows, rejected
+            return Entry()
+        with self._workspace() as db:
+            load(db, self._name, self._source, path)
+            return self._deal_out(db, as_of, "__row")
 
     # -- databases ---------------------------------------------------------------------------------
 
@@ -159,67 +184,59 @@ class Ledger:
         since = as_of - timedelta(days=lookback) if newest and self._source.columns.timestamp else None
         if newest and since and date.fromisoformat(newest) < since:
             since = date.fromisoformat(newest)  # nights were missed
-        with _duckdb(self._folder) as db:
-            column = str(self._source.columns.timestamp)
-            with database.rows_since(str(self._source.connection), str(self._source.query), column, since) as incoming:
-                db.register("incoming", incoming)
-                db.execute("CREATE TABLE raw AS SELECT row_number() OVER () AS __row, * FROM incoming")
-                db.unregister("incoming")
-            parts, rows = self._parts(db, "the query", as_of, since, "ALL")
         query = str(self._source.query)
-        kept = {day: part for day, part in entries.get(query, Entry()).parts.items() if since and day < str(since)}
-        old = entries.get(query, Entry()).parts
-        fresh = {day: count for day, count in rows.items() if old.get(day) != parts[day]}
-        entries[query] = Entry(parts={**kept, **parts}, rows=sum(rows.values()))
-        taken.bytes += sum((self._folder / day / part).stat().st_size for day, part in parts.items())
-        _count(taken, fresh)
+        old = entries.get(query, Entry())
+        with self._workspace() as db:
+            load(db, self._name, self._source, since=since)
+            new = self._deal_out(db, as_of, "ALL", since)  # a query's rows have no order
+        taken.bytes += sum((self._folder / day / part).stat().st_size for day, part in new.parts.items())
+        _count(taken, {day: count for day, count in new.rows.items() if old.parts.get(day) != new.parts[day]})
+        kept = [day for day in old.parts if since and day < str(since)]
+        entries[query] = Entry(parts={**{day: old.parts[day] for day in kept}, **new.parts},
+                               rows={**{day: old.rows[day] for day in kept}, **new.rows})  # fmt: skip
 
     # -- both --------------------------------------------------------------------------------------
 
-    def _parts(
-        self, db: duckdb.DuckDBPyConnection, where: str, as_of: date, since: date | None = None, order: str = "__row"
-    ) -> tuple[dict[str, str], dict[str, int]]:
-        """Write table `raw` as one part for each day; day → file, day → rows. A query's rows have no order: ALL."""
-        columns, wanted = self._source.columns, self._wanted()
-        present = {row[0] for row in db.execute("DESCRIBE raw").fetchall()}
-        for column in wanted:
-            if column not in present:
-                hint = suggest(column, present - {"__row"})
-                raise BadInput(f"sources.{self._name}: {where} has no column '{column}'{hint}")
-        if columns.timestamp is None:  # rows are of the day on which they came
-            return self._write_parts(db, wanted, f"'{as_of}'", since, order)
-        moment = microseconds(columns.timestamp)
-        soonest = f"greatest(epoch_us(now()), epoch_us(TIMESTAMP '{as_of}')) + 86400000000"
-        day = (
-            f"CASE WHEN {moment} BETWEEN {EARLIEST} AND {soonest} "
-            f"THEN strftime(make_timestamp({moment}), '%Y-%m-%d') ELSE '{as_of}' END"
+    @contextmanager
+    def _workspace(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A scratch database on disk, gone afterwards."""
+        scratch = self._folder / "scratch"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        try:
+            with workspace(scratch / "night.duckdb", self._name) as db:
+                yield db
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _deal_out(self, db: duckdb.DuckDBPyConnection, as_of: date, order: str, since: date | None = None) -> Entry:
+        """Write what was loaded as one part for each day, in that order; days before `since` are left out."""
+        names = [_q(column) for column in columns_of(self._source)]
+        texts = ", ".join(f"CAST({name} AS VARCHAR) AS {name}" for name in names)
+        other = "NULL" if since else f"'{as_of}'"
+        day = other  # without timestamps, rows are of the day on which they came
+        if column := self._source.columns.timestamp:
+            moment = microseconds(column)
+            soonest = f"greatest(epoch_us(now()), epoch_us(TIMESTAMP '{as_of}')) + 86400000000"
+            day = (
+                f"CASE WHEN {moment} BETWEEN {EARLIEST} AND {soonest} "
+                f"THEN strftime(make_timestamp({moment}), '%Y-%m-%d') ELSE {other} END"
+            )
+        db.execute(
+            f"CREATE TABLE dated AS SELECT __row, {day} AS __day, {texts} FROM raw UNION ALL BY NAME "
+            f"SELECT __row, '{as_of}' AS __day, line AS {MALFORMED} FROM malformed"
         )
-        return self._write_parts(db, wanted, day, since, order)
-
-    def _wanted(self) -> list[str]:
-        """The recipe's columns, as the source names them."""
-        c = self._source.columns
-        roles = [role for role in (c.id, c.user, c.item, c.timestamp, c.label, c.text, c.segment) if role]
-        return list(dict.fromkeys([*roles, *c.fields, *c.numbers]))
-
-    def _write_parts(
-        self, db: duckdb.DuckDBPyConnection, columns: list[str], day: str, since: date | None, order: str
-    ) -> tuple[dict[str, str], dict[str, int]]:
-        db.execute(f"CREATE TABLE dated AS SELECT *, {day} AS __day FROM raw")
-        texts = ", ".join(f"CAST({_q(c)} AS VARCHAR) AS {_q(c)}" for c in columns)
-        parts, rows = {}, {}
-        counts = "SELECT __day, count(*) FROM dated GROUP BY 1 ORDER BY 1"
-        for name, count in db.execute(counts).fetchall():
-            if since and name < str(since):
-                continue
+        found = Entry(malformed=db.execute("SELECT count(*) FROM malformed").fetchall()[0][0])
+        days = f"SELECT __day, count(*) FILTER ({MALFORMED} IS NULL) FROM dated WHERE __day >= ? GROUP BY 1 ORDER BY 1"
+        for name, count in db.execute(days, [str(since or date.min)]).fetchall():
             scratch = self._folder / "part.tmp"
-            query = f"SELECT {texts} FROM dated WHERE __day = ? ORDER BY {order}"
-            db.execute(f"COPY ({query}) TO '{str(scratch).replace(chr(39), chr(39) * 2)}' (FORMAT parquet)", [name])
+            query = f"SELECT {', '.join(names)}, {MALFORMED} FROM dated WHERE __day = ? ORDER BY {order}"
+            db.execute(f"COPY ({query}) TO {_text(str(scratch))} (FORMAT parquet)", [name])
             content = scratch.read_bytes()
-            parts[name], rows[name] = f"{sha256(content)}.parquet", count
-            write_whole(self._folder / name / parts[name], content)
+            found.parts[name], found.rows[name] = f"{sha256(content)}.parquet", count
+            write_whole(self._folder / name / found.parts[name], content)
             scratch.unlink()
-        return parts, rows
+        return found
 
     def _sweep(self) -> None:
         """Remove parts that the index does not name: left by a killed night, or of a file that changed."""
@@ -235,9 +252,9 @@ class Ledger:
                 shutil.rmtree(folder)
 
     def _keep(self, entries: dict[str, Entry]) -> None:
-        content = json.dumps({key: asdict(entry) for key, entry in sorted(entries.items())}, indent=0)
-        write_whole(self._folder / INDEX, content.encode())
-        self._entries = entries
+        index = {"read_with": self._read_with(), "entries": {k: asdict(entry) for k, entry in sorted(entries.items())}}
+        write_whole(self._folder / INDEX, json.dumps(index, indent=0).encode())
+        self._entries, self._known = entries, True
 
     def forget(self, before: date) -> int:
         """Drop days before `before`; how many parts went. Their files stay known: they are not read again."""
@@ -246,34 +263,15 @@ class Ledger:
             old = [day for day in entry.parts if day < str(before)]
             gone += len(old)
             for day in old:
-                del entry.parts[day]
+                del entry.parts[day], entry.rows[day]
         if gone:
             self._keep(self._entries)
             self._sweep()
         return gone
 
 
-def days(first: date, last: date) -> Iterator[date]:
-    return (first + timedelta(days=i) for i in range((last - first).days + 1))
-
-
 def yesterday() -> date:
     return datetime.now(timezone.utc).date() - timedelta(days=1)
-
-
-@contextmanager
-def _duckdb(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A scratch database on disk, gone afterwards."""
-    scratch = folder / "scratch"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    try:
-        with duckdb.connect(str(scratch / "night.duckdb")) as db:
-            db.execute(f"SET memory_limit = '{MEMORY}'; SET threads = 2; SET TimeZone = 'UTC'")
-            db.execute("SET enable_progress_bar = false")
-            yield db
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _count(taken: Intake, rows: Mapping[str, int]) -> None:

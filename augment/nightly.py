@@ -100,10 +100,9 @@ def _tasks(recipe: Recipe, day: date, device: str, found: dict[str, Any]) -> Non
     jobs = {}
     for name, task in recipe.tasks.items():
         first = day - timedelta(days=recipe.nightly.window_days - 1)
-        parts = _ledger(recipe, task.source).window(first, day)
-        if not parts:
+        window = _ledger(recipe, task.source).source(first, day)
+        if window is None:
             raise BadInput(f"sources.{task.source}: no rows from {first} to {day}; see window_days and --as-of")
-        window = recipe.sources[task.source].model_copy(update={"path": parts, "connection": None, "query": None})
         windowed = recipe.model_copy(update={"sources": {**recipe.sources, task.source: window}})
         night = {"checks": recipe.nightly.checks.model_dump(mode="json"), "keep_days": recipe.nightly.keep_days}
         jobs[name] = Job(windowed, name, device, str(day), night)
@@ -164,16 +163,22 @@ def _conclude(
 
 
 def _partitions(job: Job, day: date) -> tuple[list[str], list[str]]:
-    """Days of the current version that stay, and those that go: too old, or judged by other gates."""
+    """Days of the current version that stay, and those that go: too old, or of other settings."""
     days = list(job.dataset.shards_by_day())
     if not days:
         return [], []
     newest = sorted({*days, str(day)})[-job.recipe.nightly.keep_days :]
     if str(day) not in newest:
         raise UsageError(f"--as-of {day}: older than the {job.recipe.nightly.keep_days} nights that {job.folder} keeps")
-    same = job.dataset.version().manifest.gates == job.task.gates.model_dump(mode="json")
+    same = _made_of(job.dataset.version().manifest.settings) == _made_of(job.settings)
     stay = [d for d in days if d in newest and d != str(day) and same]
     return stay, [d for d in days if d not in stay]
+
+
+def _made_of(settings: Mapping[str, Any]) -> list[Any]:
+    """What samples of several nights must share to be read as one table: their gates, their columns and their space."""
+    task, source = settings.get("task", {}), settings.get("source", {})
+    return [task.get(key) for key in ("consumer", "options", "encoder", "gates")] + [source.get("columns")]
 
 
 def _samples(dataset: Dataset, days: list[str]) -> pa.Table | None:
@@ -237,7 +242,8 @@ def _keep_fit(job: Job, day: date, outcome: Outcome, steps: Steps) -> None:
 
 def _settings(job: Job) -> str:
     task = job.task.model_dump(mode="json", include={"consumer", "options", "encoder", "generator", "gates"})
-    return digest({**task, "seed": job.recipe.seed, "versions": job.versions})
+    columns = job.source.columns.model_dump(mode="json")
+    return digest({**task, "columns": columns, "seed": job.recipe.seed, "versions": job.versions})
 
 
 def _segments(material: Material) -> list[str]:
@@ -264,7 +270,7 @@ def _about(
     kept = sum(t.kept for t in outcome.generated.tallies.values())
     figures = Figures(
         few_rows=ledger.day_rows(day) / usual if usual else 1.0,
-        bad_rows=bad / max(1, rows + bad),
+        bad_rows=(bad - material.poisoned) / max(1, rows + bad),
         drift=max(drift.values(), default=0.0),
         poison=material.poisoned / max(1, rows + bad),
         alarms=float(len(outcome.alarms)),

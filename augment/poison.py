@@ -1,4 +1,4 @@
-"""Behaviour that looks bought: fake users who push items (shilling), and floods of copied reviews.
+"""Behaviour that looks bought: fake users who push items (shilling), floods of copied reviews, floods of clicks.
 
 Found in one window of rows, before it can become an anchor. Honest people are odd one at a time and alike in what is
 common, so every test asks for two signs that agree, or for numbers.
@@ -34,7 +34,23 @@ UNSHARED = 2.0  # weight of a shingle that hardly anyone shares; among thousands
 BUCKETS, PROJECTED = 2**18, 256  # of hashed shingles; dimensions in which neighbours are looked for
 BATCH = 2048  # texts, or pairs of a user and an item, at a time: bounds memory
 HOUR, MINUTES = 3_600_000_000, 600_000_000  # microseconds: of a burst of one phrase, of a burst by one user
-BURST = 10  # reviews that nobody writes within `MINUTES`
+BURST = 10  # reviews that nobody writes, and clicks on one item that nobody makes, within `MINUTES`
+
+
+def reasons(rows: pa.Table, modality: str, seed: int = 0) -> dict[int, str]:
+    """Row → reason, in order, for rows with the standard columns (see `augment.sources`) that look bought.
+
+    modality: "behaviour" is looked through for fake users, "text" and "fields" for floods.
+    """
+    columns = {name: rows[name].combine_chunks() for name in rows.column_names}
+    if modality == "text":
+        return floods(columns["text"], columns.get("timestamp"), columns.get("user_id"))
+    if modality == "behaviour":
+        fakes = fake_users(columns["user_id"], columns["item_id"], seed)
+        return {i: fakes[user] for i, user in enumerate(columns["user_id"].to_pylist()) if user in fakes}
+    if not {"user_id", "item_id", "timestamp"} <= columns.keys():
+        return {}
+    return click_floods(*(columns[name] for name in ("user_id", "item_id", "label", "timestamp")))
 
 
 def fake_users(user: pa.Array, item: pa.Array, seed: int = 0) -> dict[str, str]:
@@ -94,6 +110,31 @@ def floods(text: pa.Array, timestamp: pa.Array | None = None, user: pa.Array | N
             found |= dict.fromkeys(rows, f"review flood: {count} copies within an hour")
     for row, count in _near_copies(texts).items():
         found[row] = f"review flood: {count} near copies"
+    return dict(sorted(found.items()))
+
+
+def click_floods(user: pa.Array, item: pa.Array, label: pa.Array, timestamp: pa.Array) -> dict[int, str]:
+    """Clicks (labels from .5 on) that look like click fraud, with the reason.
+
+    Nobody clicks on one item `BURST` times within minutes, and on hardly anything else: an id that guests share may
+    click often on what is popular, but not mostly. timestamp: as for `floods`. Many users who click once each are not
+    found: an item may be popular all at once.
+    """
+    moment = _microseconds(timestamp, len(user))
+    if moment is None:
+        return {}
+    moment = np.where(label.to_numpy(zero_copy_only=False) >= 0.5, moment, np.nan)
+    users, items = user.cast(pa.string()).to_pylist(), item.cast(pa.string()).to_pylist()
+    every = {users[clicks[0]]: moment[clicks] for clicks in _groups(users, moment, BURST)}
+    pairs = [f"{u}\n{i}" if u and i else None for u, i in zip(users, items, strict=True)]
+    found: dict[int, str] = {}
+    for clicks in _groups(pairs, moment, BURST):
+        own = moment[clicks]
+        count = _within(own, own, MINUTES)
+        mostly = 2 * count > _within(own, every[users[clicks[0]]], MINUTES)
+        reason = f"click flood: {count.max()} clicks by one user on one item within minutes"
+        for start in np.flatnonzero((count >= BURST) & mostly).tolist():
+            found |= dict.fromkeys(clicks[start : start + count[start]].tolist(), reason)
     return dict(sorted(found.items()))
 
 

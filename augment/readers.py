@@ -1,20 +1,28 @@
-"""How files become rows: their formats, what is wrong with them, and the SQL that reads values of any type.
+"""How files and queries become rows: formats, what is wrong with them, and the SQL that reads values of any type.
 
-A file that DuckDB would read wrong without a word (half of a compressed file, UTF-16) is refused here.
+A run and a night read by the same `load`. A file that DuckDB would read wrong without a word (half of a compressed
+file, UTF-16) is refused here.
 """
 
 from __future__ import annotations
 
 import codecs
-from glob import glob
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from glob import escape, glob
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from augment.errors import BadInput
+from augment import database
+from augment.errors import BadInput, suggest
 from augment.recipe import Source
 
+MEMORY = "2GB"  # beyond it DuckDB spills to the disk
+MALFORMED = "__malformed"  # column of the ledger's parts: a line that no row could be made of
+OURS = {"__row", "__day", MALFORMED}  # columns that reading adds; a source's own of these names cannot be read
 LONGEST = 300  # characters of what an error quotes
 KEYS = 1000  # most columns of such JSON lines
 _BLOCK = 1 << 20
@@ -32,6 +40,91 @@ _READERS = {
     ".ndjson": _JSON,
 }
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+
+
+@contextmanager
+def workspace(path: Path, name: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB in the file `path`, for the source `name`; times without a zone are UTC.
+
+    Raises BadInput for a value, the memory or the disk that it fails on: not for our SQL.
+    """
+    try:
+        with duckdb.connect(str(path)) as db:
+            db.execute(f"SET memory_limit = '{MEMORY}'; SET threads = 2; SET TimeZone = 'UTC'")
+            db.execute("SET enable_progress_bar = false")
+            yield db
+    except (duckdb.DataError, duckdb.OperationalError) as error:
+        raise BadInput(f"sources.{name}: cannot be prepared: {one_line(str(error))}") from None
+
+
+def load(
+    db: duckdb.DuckDBPyConnection, name: str, source: Source, path: str | None = None, since: date | None = None
+) -> None:
+    """Table `raw`: the source's columns, and `__row`, a row's place. Table `malformed`: lines that are no rows.
+
+    path: of the source's files this one alone. since: of a database, rows of this day and later alone.
+    Raises BadInput for what cannot be read, and for a column of the recipe that is not there.
+    """
+    wanted = columns_of(source)
+    db.execute("CREATE OR REPLACE TABLE malformed (__row BIGINT, line VARCHAR)")
+    if source.path is None:
+        column = str(source.columns.timestamp)
+        with database.rows_since(str(source.connection), str(source.query), column, since) as incoming:
+            db.register("incoming", incoming)
+            db.execute("CREATE OR REPLACE TABLE raw AS SELECT row_number() OVER () AS __row, * FROM incoming")
+            db.unregister("incoming")
+        _check_columns(db, f"sources.{name}: the query", wanted)
+        return
+    paths = [path] if path else files_of(source)
+    place = path or place_of(source)
+    if not (paths := [p for p in paths if Path(p).stat().st_size]):
+        raise BadInput(f"sources.{name}: {place} is empty")
+    check_files(paths)
+    select = f"SELECT row_number() OVER () AS __row, * FROM {reader(Path(paths[0]))}"
+    try:
+        db.execute(f"CREATE OR REPLACE TABLE raw AS {select}", [[escape(p) for p in paths]])
+    except duckdb.Error as error:  # also a bare one, of a Parquet file whose bits are flipped
+        raise BadInput(f"sources.{name}: cannot read {place}: {one_line(str(error))}") from None
+    json = is_json(Path(paths[0]))
+    if json and _columns(db) == ["json"] and "json" not in wanted:
+        keys_of(db, wanted)
+    _check_columns(db, f"sources.{name}: {place}", wanted)
+    _set_apart(db, json)
+
+
+def _set_apart(db: duckdb.DuckDBPyConnection, json: bool) -> None:
+    """Move to `malformed` what is no row: JSON of no key, marked rows of the ledger, lines that CSV has no row for."""
+    columns = _columns(db)
+    if json:
+        empty = " AND ".join(f"{_q(column)} IS NULL" for column in columns)
+        db.execute(f"INSERT INTO malformed SELECT __row, '' FROM raw WHERE {empty}; DELETE FROM raw WHERE {empty}")
+    elif MALFORMED in columns:
+        marked = f"FROM raw WHERE {MALFORMED} IS NOT NULL"
+        db.execute(f"INSERT INTO malformed SELECT __row, {MALFORMED} {marked}; DELETE {marked}")
+        db.execute(f"ALTER TABLE raw DROP COLUMN {MALFORMED}")
+    elif db.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'").fetchall()[0][0]:
+        lines = "SELECT line, any_value(csv_line) FROM reject_errors GROUP BY file_id, line"  # one may have several
+        db.execute(f"INSERT INTO malformed {lines}")
+
+
+def _columns(db: duckdb.DuckDBPyConnection) -> list[str]:
+    return [row[0] for row in db.execute("DESCRIBE raw").fetchall() if row[0] != "__row"]
+
+
+def _check_columns(db: duckdb.DuckDBPyConnection, place: str, wanted: list[str]) -> None:
+    present = [name for name in _columns(db) if name.lower() not in OURS]
+    for column in wanted:
+        if column not in present:
+            same = next((name for name in present if name.lower() == column.lower()), None)
+            hint = f"; did you mean '{same}'?" if same else suggest(column, present)
+            raise BadInput(f"{place} has no column '{one_line(column)}'{one_line(hint)}")
+
+
+def columns_of(source: Source) -> list[str]:
+    """The recipe's columns, as the source names them."""
+    c = source.columns
+    roles = [role for role in (c.id, c.user, c.item, c.timestamp, c.label, c.text, c.segment) if role]
+    return list(dict.fromkeys([*roles, *c.fields, *c.numbers]))
 
 
 def reader(path: Path) -> str:
@@ -63,8 +156,8 @@ def keys_of(db: duckdb.DuckDBPyConnection, wanted: list[str]) -> None:
     db.execute(f"CREATE OR REPLACE TABLE raw AS SELECT {columns} FROM lines; DROP TABLE lines")
 
 
-def files_of(source: Source) -> list[str]:
-    """The files at the source's path or paths. Raises BadInput when one is not there, or is no file."""
+def paths_of(source: Source) -> list[str]:
+    """What is at the source's path or paths, each once. Raises BadInput when nothing is."""
     patterns = [source.path] if isinstance(source.path, str) else source.path or []
     found = []
     for pattern in patterns:
@@ -74,10 +167,21 @@ def files_of(source: Source) -> list[str]:
         found += matched
     if not found:
         raise BadInput("`path` names no file")
+    return list(dict.fromkeys(found))
+
+
+def files_of(source: Source) -> list[str]:
+    """The files at the source's path or paths. Raises BadInput when one is not there, or is no file."""
+    found = paths_of(source)
     for path in found:
-        if not Path(path).is_file():  # a pipe would block for ever
-            raise BadInput(f"{path}: not a file that can be read")
+        check_regular(path)
     return found
+
+
+def check_regular(path: str) -> None:
+    """Raise BadInput for what is no file, or a link to none: a pipe would block for ever."""
+    if not Path(path).is_file():
+        raise BadInput(f"{path}: not a file that can be read")
 
 
 def place_of(source: Source) -> str:

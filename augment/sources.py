@@ -6,7 +6,6 @@ A row goes raw → typed (roles cast, each bad row with its reason) → clean (d
 
 from __future__ import annotations
 
-import glob
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,24 +13,11 @@ from pathlib import Path
 import duckdb
 
 from augment import database
-from augment.errors import BadInput, suggest
+from augment.errors import BadInput
 from augment.files import file_sha256
-from augment.readers import (
-    _q,
-    _text,
-    check_files,
-    files_of,
-    is_json,
-    keys_of,
-    microseconds,
-    number_of,
-    one_line,
-    place_of,
-    reader,
-)
+from augment.readers import _q, _text, files_of, load, microseconds, number_of, place_of, workspace
 from augment.recipe import Source
 
-MEMORY = "2GB"  # beyond it DuckDB spills to the work folder
 LARGEST = "3.4e38"  # label that a 32-bit float holds; in SQL, infinity and NaN are larger
 BINS = 16  # of a numeric field, by quantiles of training rows
 EARLIEST = 631_152_000_000_000  # 1990 in microseconds: earlier timestamps are no shop's
@@ -51,6 +37,14 @@ class Splits:
     quarantined: dict[str, int]  # reason → rows
 
 
+class TooManyBad(BadInput):
+    """More bad rows than `max_bad_share`. `quarantine`: the file that holds them."""
+
+    def __init__(self, message: str, quarantine: Path) -> None:
+        super().__init__(message)
+        self.quarantine = quarantine
+
+
 def fingerprint(source: Source) -> dict[str, str]:
     """Input → sha256, for each file or for the query's result. Raises BadInput when there is nothing to read."""
     if source.path is not None:
@@ -66,16 +60,11 @@ def prepare(name: str, source: Source, modality: str, folder: Path, seed: int) -
     """Read, clean and split one source into `folder`.
 
     modality says which roles are needed: "text" (text, label), "fields" (label) or "behaviour" (user, item).
-    Raises BadInput: a file or column that is missing, too many bad rows, or a split left empty.
+    Raises BadInput: a file or column that is missing, too many bad rows (`TooManyBad`), or a split left empty.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with duckdb.connect(str(folder / "source.duckdb")) as db:
-        db.execute(f"SET memory_limit = '{MEMORY}'; SET threads = 2; SET TimeZone = 'UTC'")
-        db.execute("SET enable_progress_bar = false")
-        try:
-            return _Reader(db, name, source, modality, folder, seed).read()
-        except (duckdb.DataError, duckdb.OperationalError) as error:  # a value, the memory or the disk; not our SQL
-            raise BadInput(f"sources.{name}: cannot be prepared: {one_line(str(error))}") from None
+    with workspace(folder / "source.duckdb", name) as db:
+        return _Reader(db, name, source, modality, folder, seed).read()
 
 
 class _Reader:
@@ -98,13 +87,10 @@ class _Reader:
         # Clicks without a label are bad rows, unless the recipe asks for rows without; reviews never are.
         asked = source.labelled is not None or source.unlabelled is not None
         self.semi_supervised = modality == "text" or (modality == "fields" and asked)
-        self.json = False  # its lines that cannot be parsed are rows of nulls
-        self.present: list[str] = []  # columns of the source
 
     def read(self) -> Splits:
         self._check_roles()
-        self._load()
-        self._check_columns()
+        load(self.db, self.name, self.source)
         self._type()
         self._clean()
         self._split()
@@ -119,44 +105,6 @@ class _Reader:
             raise BadInput(f"sources.{self.name}.columns: name the impression's fields")
         if self.source.split.by != "random" and "timestamp" not in self.roles:
             raise BadInput(f"sources.{self.name}.columns: a split by {self.source.split.by} needs the role 'timestamp'")
-
-    def _load(self) -> None:
-        """Table `raw`: every column of the source, and `__row`, the row's place in it."""
-        if self.source.path is not None:
-            self._load_files(files_of(self.source))
-            return
-        with database.rows(str(self.source.connection), str(self.source.query)) as batches:
-            self.db.register("incoming", batches)
-            self.db.execute("CREATE OR REPLACE TABLE raw AS SELECT row_number() OVER () AS __row, * FROM incoming")
-            self.db.unregister("incoming")
-
-    def _load_files(self, paths: list[str]) -> None:
-        if not (paths := [path for path in paths if Path(path).stat().st_size]):
-            raise BadInput(f"sources.{self.name}: {place_of(self.source)} is empty")
-        check_files(paths)
-        self.json = is_json(Path(paths[0]))
-        select = f"SELECT row_number() OVER () AS __row, * FROM {reader(Path(paths[0]))}"
-        try:
-            self.db.execute(f"CREATE OR REPLACE TABLE raw AS {select}", [[glob.escape(path) for path in paths]])
-        except duckdb.Error as error:
-            raise BadInput(
-                f"sources.{self.name}: cannot read {place_of(self.source)}: {one_line(str(error))}"
-            ) from None
-
-    def _columns(self) -> list[str]:
-        return [row[0] for row in self.db.execute("DESCRIBE raw").fetchall() if row[0] != "__row"]
-
-    def _check_columns(self) -> None:
-        wanted = [*self.roles.values(), *self.fields, *self.numbers]
-        if self.json and self._columns() == ["json"] and "json" not in wanted:
-            keys_of(self.db, wanted)
-        self.present = self._columns()
-        for column in wanted:
-            if column in self.present:
-                continue
-            same = next((name for name in self.present if name.lower() == column.lower()), None)
-            hint = f"; did you mean '{same}'?" if same else suggest(column, self.present)
-            raise BadInput(f"sources.{self.name}: no column '{one_line(column)}'{one_line(hint)}")
 
     def _type(self) -> None:
         """Table `typed`: standard columns and `__reason`, null for a good row."""
@@ -182,8 +130,6 @@ class _Reader:
     def _tests(self) -> dict[str, str]:
         """Reason → SQL condition of a bad row; the first that holds names it. `t` is the typed row, `r` the raw one."""
         tests = {}
-        if self.json:
-            tests["malformed line"] = " AND ".join(f"r.{_q(column)} IS NULL" for column in self.present)
         for role in ("id", "user_id", "item_id", "text"):
             if role in self.roles:
                 tests[f"{role.removesuffix('_id')} missing"] = f"t.{_q(role)} IS NULL"
@@ -243,7 +189,7 @@ class _Reader:
         self.db.execute(f"UPDATE typed SET __reason = ? WHERE __row IN ({bad})", [reason])
 
     def _check_share(self) -> None:
-        total = self._count("SELECT count(*) FROM typed") + self._rejected()
+        total = self._count("SELECT (SELECT count(*) FROM typed) + (SELECT count(*) FROM malformed)")
         if not total:
             raise BadInput(f"sources.{self.name}: {place_of(self.source)} has no rows")
         reasons = self._reasons()
@@ -252,25 +198,16 @@ class _Reader:
             worst = ", ".join(
                 f"{reason} ({count:,})" for reason, count in sorted(reasons.items(), key=lambda x: -x[1])[:3]
             )
-            raise BadInput(
+            raise TooManyBad(
                 f"sources.{self.name}: {bad:,} of {total:,} rows are bad, over max_bad_share = "
-                f"{self.source.max_bad_share:g}: {worst}; mend the source or raise the limit"
+                f"{self.source.max_bad_share:g}: {worst}; mend the source or raise the limit",
+                self._quarantine(),
             )
 
     def _reasons(self) -> dict[str, int]:
-        found: dict[str, int] = dict(
-            self.db.execute(
-                "SELECT __reason, count(*) FROM typed WHERE __reason IS NOT NULL GROUP BY 1 ORDER BY 1"
-            ).fetchall()
-        )
-        if rejected := self._rejected():
-            found["malformed line"] = found.get("malformed line", 0) + rejected
-        return found
-
-    def _rejected(self) -> int:
-        """Lines that the CSV reader could not make a row of."""
-        has = self._count("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'")
-        return self._count("SELECT count(DISTINCT (file_id, line)) FROM reject_errors") if has else 0
+        every = "SELECT __reason FROM typed UNION ALL SELECT 'malformed line' FROM malformed"
+        counts = f"SELECT __reason, count(*) FROM ({every}) WHERE __reason IS NOT NULL GROUP BY 1 ORDER BY 1"
+        return dict(self.db.execute(counts).fetchall())
 
     def _drop_sparse(self) -> int:
         """One round of the k-core filter; how many rows it dropped."""
@@ -349,27 +286,26 @@ class _Reader:
                     f"sources.{self.name}: no rows left for the {split} split; widen `split` or give more data"
                 )
         self._check_classes()
-        quarantine = self.folder / "quarantine.parquet"
-        bad = (
-            "SELECT t.__row, t.__reason AS reason, CAST(to_json(r) AS VARCHAR) AS row "
-            "FROM typed t JOIN raw r USING (__row) WHERE t.__reason IS NOT NULL"
-        )
-        if self._rejected():
-            # A line may have several errors; quoted from a file, it may be no UTF-8 or very long.
-            bad += (
-                f" UNION ALL SELECT line, 'malformed line', left(any_value(csv_line), {self.source.max_text}) "
-                "FROM reject_errors GROUP BY file_id, line"
-            )
-        self.db.execute(f"COPY ({bad} ORDER BY 1) TO {_text(str(quarantine))} (FORMAT parquet)")
         return Splits(
             paths["train"],
             paths["valid"],
             paths["test"],
             paths.get("unlabelled"),
-            quarantine,
+            self._quarantine(),
             counts,
             self._reasons(),
         )
+
+    def _quarantine(self) -> Path:
+        """The file of bad rows and malformed lines, each with its reason and, cut where very long, its content."""
+        path = self.folder / "quarantine.parquet"
+        bad = (
+            "SELECT t.__row, t.__reason AS reason, CAST(to_json(r) AS VARCHAR) AS row "
+            "FROM typed t JOIN raw r USING (__row) WHERE t.__reason IS NOT NULL UNION ALL "
+            f"SELECT __row, 'malformed line', left(line, {self.source.max_text}) FROM malformed"
+        )
+        self.db.execute(f"COPY ({bad} ORDER BY 1) TO {_text(str(path))} (FORMAT parquet)")
+        return path
 
     def _check_classes(self) -> None:
         if self.modality == "behaviour":

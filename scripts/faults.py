@@ -25,11 +25,11 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
-import fault_inputs
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from malformed import inputs as malformed_inputs
 from tqdm import tqdm
 
 from augment import cli, demo_data, pipeline
@@ -367,7 +367,7 @@ def main() -> None:
 
 
 def inputs(count: int, seed: int, folder: Path, data: Path) -> dict[str, int]:
-    found = fault_inputs.run(count, seed, folder, data)
+    found = malformed_inputs.run(count, seed, folder, data)
     if found.get("failed"):
         raise Lost(f"{found['failed']} malformed inputs")
     return {f"malformed inputs, {name}": n for name, n in sorted(found.items()) if ":" not in name}

@@ -83,6 +83,21 @@ def test_a_night_reads_only_what_is_new(shop, impressions, tmp_path):
     assert (third["files"], third["rows"], third["bytes"]) == (0, 0, 0)
 
 
+@pytest.mark.parametrize(
+    "change", [{'"gender", "genre"]': '"gender", "genre", "occupation"]'}, {"epochs = 2": "epochs = 2, dim = 4"}]
+)
+def test_samples_of_other_columns_or_another_space_do_not_stay(shop, impressions, tmp_path, change):
+    night(shop, as_of=day(2), device="cpu")
+    write(tmp_path / "raw", impressions, 3)
+    other = nightly_recipe(tmp_path / "raw", tmp_path / "out", **change)
+    found = night(other, as_of=day(3), device="cpu")
+    assert found["status"] == "published"
+    assert [d["values"] for d in days_of(shop)] == [str(day(3))]
+    read = found["sources"]["impressions"]
+    assert read["rows"] == (2000 if "occupation" in str(change) else 500)
+    assert Dataset(tmp_path / "out" / "ctr").verify() == []
+
+
 def test_the_generator_is_used_again_until_it_is_old(shop, impressions, tmp_path):
     about = []
     for number in range(2, 6):

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from augment import typos
-from augment.poison import BURST, COPIES, HOUR, fake_users, floods
+from augment.poison import BURST, COPIES, HOUR, click_floods, fake_users, floods, reasons
 from consumers import shilling
 
 MINUTE = 60_000_000
@@ -181,3 +181,29 @@ def test_dates_say_nothing_of_minutes(reviews):
 def test_nothing_to_tell(texts):
     text = pa.array(texts, pa.string())
     assert floods(text, pa.array(range(len(texts)), pa.int64()), pa.nulls(len(texts), pa.string())) == {}
+
+
+def clicks(*bursts):
+    """Rows of (user, item, label, time) from bursts of (user, item, label, count), a row each half minute."""
+    rows = [(u, i, label, n * MINUTE // 2 + 1) for u, i, label, count in bursts for n in range(count)]
+    return [pa.array(column) for column in zip(*rows, strict=True)]
+
+
+def test_one_item_clicked_over_and_over_is_a_flood():
+    shown = ("u", "y", 0.0, 3 * BURST)
+    rows = click_floods(*clicks(("u", "x", 1.0, BURST + 2), ("u", "y", 1.0, 3), shown, ("v", "x", 1.0, BURST - 1)))
+    assert rows == dict.fromkeys(
+        range(BURST + 2), f"click flood: {BURST + 2} clicks by one user on one item within minutes"
+    )
+
+
+def test_guests_who_share_an_id_are_no_flood():
+    assert click_floods(*clicks(*(("guest", item, 1.0, BURST) for item in "xyz"))) == {}
+    assert click_floods(*clicks((None, "x", 1.0, 2 * BURST))) == {}
+
+
+def test_hardly_an_honest_click_is_called_a_flood(demo_folder):
+    rows = pq.read_table(demo_folder / "impressions.parquet")
+    rows = rows.set_column(rows.column_names.index("timestamp"), "timestamp", pc.multiply(rows["timestamp"], 1_000_000))
+    assert reasons(rows, "fields") == {}
+    assert reasons(rows.drop_columns(["user_id"]), "fields") == {}

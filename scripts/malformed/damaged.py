@@ -1,4 +1,4 @@
-"""Malformed inputs for `fault_inputs.py` from good ones: damaged slices of real files, mutated recipes."""
+"""Malformed inputs from good ones: damaged slices of real files, mutated recipes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from faulty import KINDS, SUFFIXES, Case, compressed, encoded, expanded, recipe_for
+
+from malformed.generated import KINDS, SUFFIXES, Case, compressed, encoded, expanded, recipe_for
 
 
 def truncate(content: bytes, chance: random.Random) -> bytes:

@@ -1,4 +1,4 @@
-"""Malformed inputs for `fault_inputs.py`, made from nothing by hypothesis; how they are written; the case they make."""
+"""Malformed inputs made from nothing by hypothesis; how they are written; the case they make."""
 
 from __future__ import annotations
 

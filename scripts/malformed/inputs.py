@@ -1,12 +1,13 @@
 """Bad input never hurts: thousands of malformed files and recipes, each ending in splits or in one clear line.
 
-    python scripts/fault_inputs.py --data sparring-data --count 2000 --seed 1
+    python scripts/malformed/inputs.py --data sparring-data --count 2000 --seed 1
 
-Half are made from nothing by hypothesis (`faulty.py`), half by damaging slices of the demo data and a shipped recipe
-(`faulty_copies.py`).
-Each is read in this process by what `sparring run` reads with; of those that are refused, one in a hundred goes through
-the real command. The last line says how many ended how; the exit code is 0 when nothing failed. Inputs that failed stay
-in the folder, and `failures.jsonl` there says what went wrong.
+Half are made from nothing by hypothesis (`generated.py`), half by damaging slices of the demo data and a shipped recipe
+(`damaged.py`).
+Each is read in this process twice: by what `sparring run` reads with, and through the ledger as `sparring nightly`
+reads. Both must end alike. Of those that are refused, one in a hundred goes through the real commands. The last line
+says how many ended how; the exit code is 0 when nothing failed. Inputs that failed stay in the folder, and
+`failures.jsonl` there says what went wrong.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -30,20 +32,20 @@ import pyarrow.parquet as pq
 from hypothesis import HealthCheck, Phase, settings
 from tqdm import tqdm
 
-sys.path.append(str(Path(__file__).parent))
-
-import faulty
-import faulty_copies
-from faulty import Case
+sys.path.append(str(Path(__file__).parents[1]))
 
 from augment import demo_data, sources
 from augment.errors import BadInput, UsageError
 from augment.job import Job
-from augment.recipe import load
+from augment.ledger import Ledger
+from augment.recipe import Source, load
+from malformed import damaged, generated
+from malformed.generated import Case
 
-SLOW = 10.0  # seconds of processor time that no small file may take
+SLOW = 20.0  # seconds of processor time that no small file may take, read twice
+NIGHT = date(2026, 3, 1)  # on which the ledger reads; all rows are in its window
 LONGEST = 1000  # characters of an error that is still one clear line
-SAMPLED = 100  # of so many inputs, one that is refused goes through the real command
+SAMPLED = 100  # of so many inputs, one that is refused goes through the real commands
 
 
 class Failed(Exception):
@@ -56,7 +58,7 @@ class Runner:
     def __init__(self, folder: Path, total: int) -> None:
         self.folder, self.counts = folder, Counter[str]()
         self._bar = tqdm(total=total, unit="input", disable=not sys.stderr.isatty())
-        self._due = 0  # inputs since the last one that went through the real command
+        self._due = 0  # inputs since the last one that went through the real commands
 
     def add(self, make: Callable[[Path], Case]) -> None:
         """Make one input in a folder of its own, read it and count."""
@@ -70,8 +72,9 @@ class Runner:
             outcome = self._read(case, place)
             if outcome != "ok" and self._due >= SAMPLED:
                 self._due = 0
-                self.counts["real commands"] += 1
-                check_command(case, int(outcome.removeprefix("exit ")))
+                for command in ("run", "nightly"):
+                    self.counts["real commands"] += 1
+                    check_command(command, case, int(outcome.removeprefix("exit ")))
             if (took := time.process_time() - started) > SLOW:
                 raise Failed(f"took {took:.1f} s")
         except Exception as error:  # whatever it is, it is what this looks for
@@ -89,23 +92,48 @@ class Runner:
 
     def _read(self, case: Case, place: Path) -> str:
         """ "ok" or "exit N", as the command line would end; raises for whatever should not be."""
-        try:
-            recipe = load(str(case.recipe))
-            for name in recipe.tasks:
-                job = Job(recipe, name, "cpu")
-                splits = sources.prepare(
-                    job.task.source, job.source, job.consumer.modality, place / f"work-{name}", recipe.seed
-                )
-                needs = faulty.KINDS[case.kind].needs if case.kind in faulty.KINDS else ("row_id",)
-                check_splits(splits, needs)
-        except (UsageError, BadInput) as error:
-            message = " ".join(str(error).split())
-            if not message or len(message) > LONGEST or not message.isprintable():
-                raise Failed(f"not one clear line: {message[:LONGEST]}") from None
-            return f"exit {error.exit_code}"
-        if case.refused:
+        run, night = (ending(case, place / name, through) for name, through in (("run", as_it_is), ("night", by_night)))
+        if run != night:
+            raise Failed(f"a run and a night differ: {run}, {night}")
+        if case.refused and run[0] == "ok":
             raise Failed("was read without an error")
-        return "ok"
+        return run[0]
+
+
+def ending(case: Case, place: Path, through: Callable[[str, Source, Path], Source]) -> tuple[str, ...]:
+    """ "ok" and what every task's rows became, or "exit N"."""
+    found = []
+    try:
+        recipe = load(str(case.recipe))
+        for name in recipe.tasks:
+            job = Job(recipe, name, "cpu")
+            place.mkdir(exist_ok=True)
+            source = through(job.task.source, job.source, place / f"ledger-{name}")
+            splits = sources.prepare(job.task.source, source, job.consumer.modality, place / name, recipe.seed)
+            needs = generated.KINDS[case.kind].needs if case.kind in generated.KINDS else ("row_id",)
+            check_splits(splits, needs)
+            found.append(f"{dict(sorted(splits.counts.items()))} {splits.quarantined}")
+    except (UsageError, BadInput) as error:
+        message = " ".join(str(error).split())
+        if not message or len(message) > LONGEST or not message.isprintable():
+            raise Failed(f"not one clear line: {message[:LONGEST]}") from None
+        return (f"exit {error.exit_code}",)
+    return ("ok", *found)
+
+
+def as_it_is(name: str, source: Source, folder: Path) -> Source:
+    return source
+
+
+def by_night(name: str, source: Source, folder: Path) -> Source:
+    """What a night reads in its place: the ledger's parts, which another night finds as they were."""
+    Ledger(folder, name, source).take_in(NIGHT, 2, False)
+    ledger = Ledger(folder, name, source)
+    if source.path and ledger.take_in(NIGHT, 2, False).bytes:
+        raise Failed("a second night read it again")
+    if (parts := ledger.source(date.min, date.max)) is None:
+        raise BadInput("no rows")
+    return parts
 
 
 def check_splits(splits: sources.Splits, needs: tuple[str, ...]) -> None:
@@ -135,10 +163,10 @@ def check_splits(splits: sources.Splits, needs: tuple[str, ...]) -> None:
         raise Failed("a row id is there twice")
 
 
-def check_command(case: Case, code: int) -> None:
+def check_command(command: str, case: Case, code: int) -> None:
     """The real command ends with that exit code, one line of error and its JSON."""
-    command = [sys.executable, "-m", "augment", "run", str(case.recipe), "--device", "cpu", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=120)
+    line = [sys.executable, "-m", "augment", command, str(case.recipe), "--device", "cpu", "--json"]
+    done = subprocess.run(line, capture_output=True, text=True, errors="replace", check=False, timeout=120)
     errors = [line for line in done.stderr.splitlines() if line.startswith("sparring: ")]
     said = json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {}
     if done.returncode != code or len(errors) != 1 or "Traceback" in done.stderr or said.get("code") != code:
@@ -154,10 +182,10 @@ def run(count: int, seed: int, folder: Path, data: Path) -> Counter[str]:
     `folder/failures.jsonl`, and their inputs kept beside it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    demo_data.fetch(data, list(faulty.KINDS))
-    tables = {kind: pq.read_table(data / demo_data.SETS[kind].file) for kind in faulty.KINDS}
+    demo_data.fetch(data, list(generated.KINDS))
+    tables = {kind: pq.read_table(data / demo_data.SETS[kind].file) for kind in generated.KINDS}
     runner = Runner(folder, count)
-    generated = settings(
+    examples = settings(
         max_examples=count // 2,
         database=None,
         deadline=None,
@@ -166,16 +194,16 @@ def run(count: int, seed: int, folder: Path, data: Path) -> Counter[str]:
     )
 
     @hypothesis.seed(seed)
-    @generated
-    @hypothesis.given(faulty.faulty())
-    def from_nothing(made: faulty.Made) -> None:
+    @examples
+    @hypothesis.given(generated.faulty())
+    def from_nothing(made: generated.Made) -> None:
         if runner.counts["inputs"] < count // 2:
-            runner.add(lambda place: faulty.written(made, place))
+            runner.add(lambda place: generated.written(made, place))
 
     from_nothing()
     chance = random.Random(seed)
     while runner.counts["inputs"] < count:
-        make = faulty_copies.mutated_recipe if chance.random() < 0.25 else faulty_copies.mutated
+        make = damaged.mutated_recipe if chance.random() < 0.25 else damaged.mutated
         runner.add(lambda place, make=make: make(tables, place, chance))  # type: ignore[misc]
     return runner.counts
 

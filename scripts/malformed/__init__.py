@@ -1,0 +1,1 @@
+"""Malformed inputs, thousands of them, for `scripts/faults.py`."""
