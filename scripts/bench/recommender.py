@@ -28,7 +28,6 @@ from augment.measures import Measure
 from augment.pipeline import generate_only
 from augment.progress import say
 from augment.search import weighed
-from augment.strategies import STRATEGIES
 from augment.study import Arena
 from augment.verdict import compare
 from consumers import Recommender
@@ -69,7 +68,7 @@ METRICS = {"ndcg@20": "NDCG@20", "recall@20": "recall@20", "tail_recall@20": "ta
            "target_lift@50": "… by the attack"}  # fmt: skip
 NEAR_BEST = 0.98
 REFERENCE = "EASE"
-PORTFOLIO = {"gan": 1.0, "noise": 1.0, "rare-targets": 4.0}  # shares of the samples; see `_strategies`
+PORTFOLIO = {"gan": 1.0, "noise": 1.0, "pseudo-interactions": 4.0}  # shares of the samples
 COPIES = 6  # samples per training user
 L2 = (50.0, 100.0, 200.0, 300.0, 400.0, 600.0, 800.0, 1200.0)
 NEURAL = {"l2": (0.0, 0.1, 1.0, 10.0), "lr": (0.01, 0.02), "epochs": (25, 40)}
@@ -144,7 +143,7 @@ class Bench:
         query, core, users = SETS[options.name]
         rows = _write(options, query, options.users or users, work / "rows.parquet")
         self._samples = COPIES * pa.compute.count_distinct(rows["user_id"]).as_py()
-        strategies = ", ".join(f"{name} = {share}" for name, share in _strategies().items())
+        strategies = ", ".join(f"{name} = {share}" for name, share in PORTFOLIO.items())
         text = RECIPE.format(output=work / "out", path=work / "rows.parquet", core=core, samples=self._samples,
                              strategies=strategies)  # fmt: skip
         self._recipe = recipe.parse(text, "bench")
@@ -217,11 +216,6 @@ class Bench:
         seeds, budget = self._options.seeds, self._options.budget
         title = f"{self._title}; {seeds} seeds, {budget} settings tried per arm; time with the attack's retraining"
         arms.finish(self._results, METRICS, self._options, title)
-
-
-def _strategies() -> dict[str, float]:
-    """Those of the portfolio that this version has."""
-    return {name: share for name, share in PORTFOLIO.items() if name in STRATEGIES}
 
 
 def _write(options: Any, query: str, users: int, path: Path) -> pa.Table:
