@@ -1,5 +1,7 @@
 """Every strategy on a small shop of each modality, through the gates."""
 
+import tracemalloc
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,7 +13,7 @@ from augment.encoders import TextEncoder
 from augment.errors import UsageError
 from augment.gates import Gatekeeper
 from augment.generate import Maker, Tally
-from augment.modalities.behaviour import Behaviour
+from augment.modalities.behaviour import NEGATIVES, Behaviour
 from augment.modalities.fields import Fields
 from augment.modalities.text import Text
 from augment.recipe import Gates, Generator
@@ -200,6 +202,16 @@ def test_harder_samplers_draw_nearer_negatives(tmp_path):
         return np.einsum("nd,nd->n", found.embedding[owner], shop.modality.vectors[items]).mean()
 
     assert nearness("dns") > nearness("dns-mn") > nearness("uniform-negatives")
+
+
+def test_hard_negatives_are_drawn_without_a_copy_of_every_drawn_vector(tmp_path):
+    shop = behaviour_shop(tmp_path)
+    strategy = build("dns", shop.workshop, {"pool": 256})
+    tracemalloc.start()
+    strategy.propose(np.arange(80), np.random.default_rng(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 80 * shop.modality.draws * NEGATIVES * 256 * shop.modality.vectors[0].nbytes
 
 
 def test_pseudo_interactions_add_tail_items_to_the_targets_alone(tmp_path):
