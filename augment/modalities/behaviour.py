@@ -42,8 +42,15 @@ class Behaviour:
         self.near = Neighbours(unit(self.vectors))
 
     def anchors(self, train: pa.Table) -> pa.Table:
-        """One row per user with at least four distinct items (fewer leave nothing to hide)."""
-        pairs = train.select(["user_id", "item_id"]).group_by(["user_id", "item_id"], use_threads=False).aggregate([])
+        """One row per user with at least four distinct items (fewer leave nothing to hide).
+
+        They are in the order of their first times; without a column `timestamp`, in that of the rows.
+        """
+        timed = "timestamp" in train.column_names
+        first = [("timestamp", "min")] if timed else []
+        pairs = train.group_by(["user_id", "item_id"], use_threads=False).aggregate(first)
+        if timed:
+            pairs = pairs.sort_by([("timestamp_min", "ascending"), ("item_id", "ascending")])
         users = pairs.group_by("user_id", use_threads=False).aggregate([("item_id", "list")])
         users = users.filter(pc.greater_equal(pc.list_value_length(users["item_id_list"]), 4)).sort_by("user_id")
         items = users["item_id_list"].combine_chunks()

@@ -216,7 +216,7 @@ def test_false_negatives_are_dropped_from_a_users_negatives(users):
 
 
 def test_own_items_take_no_place_among_the_likeliest(users):
-    """However long a history is, as many of the other items are refused; what a sample adds to the targets is not it."""
+    """However long a history is, and whatever a sample adds to the targets, as many of the other items are refused."""
     more = pa.array([[*row["targets"], row["negatives"][0]] for row in users.to_pylist()], users["targets"].type)
     rows = users.set_column(users.column_names.index("targets"), "targets", more)
     kept, _ = RankingValidity(users, false_negative_share=0.1, seed=0).filter(np.arange(60), rows)

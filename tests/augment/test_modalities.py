@@ -70,6 +70,17 @@ def test_behaviour_anchors_are_the_users_with_enough_items(behaviour):
     assert set(first["items"]) == set(first["targets"]) == mine
 
 
+def test_histories_are_in_the_order_of_their_first_times(behaviour):
+    modality, train = behaviour
+    time = np.random.default_rng(1).permutation(len(train))
+    timed = pa.concat_tables([train.append_column("timestamp", pa.array(t)) for t in (time, time + len(train))])
+    anchors = modality.anchors(timed)
+    times = dict(zip(zip(*train.to_pydict().values(), strict=True), time.tolist(), strict=True))
+    for row in anchors.to_pylist():
+        assert row["items"] == sorted(row["items"], key=lambda item: times[row["row_id"], item])
+    assert anchors.equals(modality.anchors(timed.take(pa.array(np.random.default_rng(2).permutation(len(timed))))))
+
+
 def test_behaviour_perturb_hides_items_and_keeps_targets(behaviour):
     modality, train = behaviour
     anchors = modality.anchors(train)

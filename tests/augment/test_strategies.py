@@ -124,7 +124,7 @@ def behaviour_shop(tmp_path):
 
 
 SHOPS = {"text": text_shop, "fields": fields_shop, "behaviour": behaviour_shop}
-CASES = [(n, m) for n, entry in STRATEGIES.items() for m in entry.modalities if n not in TYPED | {"item-reorder"}]
+CASES = [(n, m) for n, entry in STRATEGIES.items() for m in entry.modalities if n not in TYPED]
 
 
 @pytest.mark.parametrize(("name", "modality"), CASES)
@@ -228,6 +228,13 @@ def test_another_order_is_the_same_user_to_a_mean_of_vectors(tmp_path):
     copy = shop.modality.perturb(shop.anchors.rows, np.random.default_rng(0), "item-reorder")
     assert copy["items"].to_pylist() != shop.anchors.rows["items"].to_pylist()
     np.testing.assert_allclose(shop.modality.encode(copy), shop.anchors.embedding, atol=1e-5)
+
+
+def test_a_user_gives_many_orders_each_with_an_id_of_its_own(tmp_path):
+    table, _ = behaviour_shop(tmp_path).samples("item-reorder", 200)
+    items = [tuple(row["items"]) for row in table["decoded"].to_pylist()]
+    assert len(set(items)) == len(set(table["sample_id"].to_pylist())) == 200
+    assert len(set(table["anchor_id"].to_pylist())) <= 80
 
 
 def test_without_a_share_no_negative_is_filtered(tmp_path):
