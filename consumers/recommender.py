@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ from augment.errors import UsageError, suggest
 from augment.measures import Mean, Measure
 from consumers import ranking, shilling, storage
 from consumers.columns import whole
-from consumers.factors import LOSSES, Rows, Settings, train_factors
+from consumers.factors import CATALOGUE, LOSSES, PAIRS, Rows, Settings, train_factors
 from consumers.interactions import Synthetic, minus
 from consumers.samplers import SAMPLERS
 from gan.victim import Condition, Victim
@@ -38,6 +39,17 @@ GRID = {
     "popular": (0.0,),
 }
 TRAINING = tuple(field.name for field in fields(Settings) if field.name != "graph")  # options of mf and lightgcn
+FACTORS = ("mf", "lightgcn")
+# Option → the other option, and its values, that it is read with. (Every model takes an l2, if only to ignore it.)
+READ_WITH: dict[str, tuple[str, Collection[str]]] = {
+    "dropout": ("model", ("ease",)),
+    **dict.fromkeys(("loss", "adversarial", "distill", "dim", "epochs", "lr"), ("model", FACTORS)),
+    "temperature": ("loss", CATALOGUE),
+    **dict.fromkeys(("sampler", "filter_share"), ("loss", PAIRS)),
+    "pool": ("sampler", ("dns", "dns-mn", "mixgcf")),
+    "nearest": ("sampler", ("dns-mn",)),
+    **dict.fromkeys(("adv_weight", "radius"), ("adversarial", ("apr",))),
+}
 NEAR_BEST = 0.98  # of the best validation NDCG: among such settings the one with the best tail recall is chosen
 DIM = 64  # of the behaviour encoder
 
@@ -59,6 +71,8 @@ class Recommender:
     or "l2" on pairs whose negatives a `sampler` draws (`pool`, `nearest`: see `samplers.Sampler`); `filter_share` of
     each user's likeliest items are never drawn. `adversarial` "apr" moves the factors by `radius` along the gradient,
     and counts that loss `adv_weight` times. `distill` weighs what an EASE teacher, tuned on validation rows, would say.
+
+    Raises UsageError for an unknown choice, a share out of range, and an option that the others leave without effect.
     """
 
     modality: ClassVar[str] = "behaviour"
@@ -112,8 +126,18 @@ class Recommender:
         self.adversarial, self.adv_weight, self.radius = adversarial, adv_weight, radius
         self.distill, self.temperature, self.dim, self.epochs, self.lr = distill, temperature, dim, epochs, lr
         self.propensity, self.suspects, self.seed, self.device = propensity, suspects, seed, device
+        self._check_read()
         self.state_: dict[str, np.ndarray] = {}
         self.l2_, self.teacher_l2_ = l2, 0.0
+
+    def _check_read(self) -> None:
+        """Raise UsageError for an option that is set and would change nothing beside the others."""
+        defaults = inspect.signature(type(self)).parameters
+        for option, (other, values) in READ_WITH.items():
+            chosen = getattr(self, other)
+            if getattr(self, option) != defaults[option].default and chosen not in values:
+                needed = " or ".join(values)
+                raise UsageError(f"recommender: '{option}' is read with {other} {needed} only; {other} is '{chosen}'")
 
     def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> Recommender:
         self.items_ = pc.unique(whole(train["item_id"])).sort()
@@ -121,7 +145,7 @@ class Recommender:
         self.history_ = self._matrix(train)
         self.mix_ = None if mix is None else Synthetic.of(mix, self.users_, self.items_)
         wanted = self._matrix(valid)
-        if self.distill and self.model in ("mf", "lightgcn"):
+        if self.distill:
             teacher = Recommender(propensity=self.propensity, suspects=self.suspects)
             self.teacher_l2_ = teacher.fit(train, valid, mix).l2_
         tried = []

@@ -251,6 +251,33 @@ def test_the_victim_finds_a_liked_item_easier_than_one_of_the_other_group(shop):
     assert user.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"loss": "hinge", "sampler": "dns", "distill": 1.0}, "'loss' is read with model mf or lightgcn only"),
+        ({"adversarial": "apr"}, "'adversarial' is read with model mf or lightgcn"),
+        ({"model": "popular", "dropout": 0.2}, "'dropout' is read with model ease"),
+        ({"model": "mf", "dropout": 0.2}, "'dropout' is read with model ease only; model is 'mf'"),
+        ({"model": "mf", "sampler": "dns"}, "'sampler' is read with loss bpr or hinge or l2 only; loss is 'softmax'"),
+        ({"model": "mf", "loss": "sl@k", "filter_share": 0.1}, "'filter_share' is read with loss bpr"),
+        ({"model": "mf", "loss": "bpr", "temperature": 0.1}, "'temperature' is read with loss softmax or sl@k"),
+        ({"model": "mf", "loss": "bpr", "sampler": "dns", "nearest": 2}, "'nearest' is read with sampler dns-mn"),
+        ({"model": "mf", "radius": 0.1}, "'radius' is read with adversarial apr"),
+    ],
+    ids=str,
+)
+def test_an_option_without_effect_is_refused(settings, said):
+    with pytest.raises(UsageError, match=said):
+        Recommender(**settings)
+
+
+def test_what_is_popular_heeds_weights(shop):
+    train, valid, _ = shop
+    mix = synthetic([["i00"]] * 8, [["i39"]] * 8, [[]] * 8, 0.25)
+    plain, mixed = (Recommender(model="popular").fit(train, valid, m).state_["popularity"] for m in (None, mix))
+    assert (mixed - plain).tolist() == [0.0] * 39 + [2.0]
+
+
 def test_mistakes_are_named(tmp_path):
     with pytest.raises(UsageError, match="did you mean 'ease'"):
         Recommender(model="eas")
