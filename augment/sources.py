@@ -181,7 +181,8 @@ class _Reader:
         tests = {}
         if self.json:
             tests["malformed line"] = " AND ".join(f"r.{_q(column)} IS NULL" for column in self.present)
-        for role in ("id", "user_id", "item_id", "text"):
+        needed = ("id", "user_id", "item_id", *(("text",) if self.modality == "text" else ()))
+        for role in needed:
             if role in self.roles:
                 tests[f"{role.removesuffix('_id')} missing"] = f"t.{_q(role)} IS NULL"
         for role in [*(r for r in self.roles if r not in ("timestamp", "label")), *self.fields]:

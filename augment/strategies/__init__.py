@@ -82,7 +82,7 @@ STRATEGIES: dict[str, Entry] = {
     "item-drop": _noise("item-drop", "a part of the history hidden", BEHAVIOUR),
     "item-insert": _noise("item-insert", "near items slipped into the history", BEHAVIOUR),
     "item-reorder": _noise("item-reorder", "the history reordered, for consumers of its order", BEHAVIOUR, novel=False),
-    "pseudo-interactions": _noise("pseudo-interactions", "tail items near the history become targets", BEHAVIOUR),
+    "pseudo-interactions": _noise("pseudo-interactions", "items alike become targets, in the tail", BEHAVIOUR),
     "synonym": Entry(
         "augment.strategies.synonym:Synonym",
         "words replaced by synonyms (WordNet, Cilin or your own file)",

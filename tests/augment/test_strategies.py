@@ -118,8 +118,9 @@ def behaviour_shop(tmp_path):
         for item in np.argsort(-taste - rng.gumbel(size=60))[:12]:
             users.append(f"u{user}")
             history.append(items[item])
-    modality = Behaviour({"item_id": (items, vectors)})
-    rows = modality.anchors(pa.table({"user_id": users, "item_id": history}))
+    train = pa.table({"user_id": users, "item_id": history})
+    modality = Behaviour({"item_id": (items, vectors)}, train)
+    rows = modality.anchors(train)
     return Shop(modality, rows, None, Linear(vectors[0], vectors), tmp_path)
 
 
