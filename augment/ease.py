@@ -63,8 +63,8 @@ class CrossFitted:
             scores = self.scores(some)
             scores[self._history[some].nonzero()] = -np.inf
             best = np.argpartition(-scores, min(count, items) - 1, axis=1)[:, :count]
-            row, place = np.nonzero(np.isfinite(np.take_along_axis(scores, best, axis=1)))
+            row, rank = np.nonzero(np.isfinite(np.take_along_axis(scores, best, axis=1)))
             rows.append(start + row)
-            columns.append(best[row, place])
+            columns.append(best[row, rank])
         place = (np.concatenate(rows), np.concatenate(columns))
         return csr_matrix((np.ones(len(place[0]), bool), place), shape=(len(users), items))

@@ -32,17 +32,18 @@ class Synthetic:
     @classmethod
     def of(cls, mix: pa.Table, users: pa.Array, items: pa.Array) -> Synthetic:
         """Published samples, of which items that `items` does not hold are left out."""
-        matrices = (_matrix(lists, items) for lists in mix["decoded"].combine_chunks().flatten())
-        anchor = pc.fill_null(pc.index_in(whole(mix["anchor_id"]), users), -1)
-        return cls(*matrices, mix["weight"].to_numpy(), anchor.to_numpy(zero_copy_only=False))
+        decoded = mix["decoded"].combine_chunks()
+        matrices = {name: _matrix(pc.struct_field(decoded, name), items) for name in LISTS}
+        anchor = pc.fill_null(pc.index_in(whole(mix["anchor_id"]), users), -1).to_numpy(zero_copy_only=False)
+        return cls(**matrices, weight=mix["weight"].to_numpy(), anchor=anchor)
 
     @classmethod
     def stored(cls, arrays: dict[str, np.ndarray], items: int) -> Synthetic | None:
         """Those that `arrays` made, taken out of a saved model's arrays; None where it had no mix."""
         if "mix.weight" not in arrays:
             return None
-        matrices = (storage.take_binary(arrays, f"mix.{name}", items) for name in LISTS)
-        return cls(*matrices, arrays.pop("mix.weight"), arrays.pop("mix.anchor"))
+        matrices = {name: storage.take_binary(arrays, f"mix.{name}", items) for name in LISTS}
+        return cls(**matrices, weight=arrays.pop("mix.weight"), anchor=arrays.pop("mix.anchor"))
 
     def arrays(self) -> dict[str, np.ndarray]:
         found = {"mix.weight": self.weight, "mix.anchor": self.anchor}
