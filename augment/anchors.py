@@ -37,10 +37,6 @@ class Anchors:
             target, context = torch.from_numpy(label), torch.from_numpy(classes(label))
         return Condition(target, segment, context).to(self.device)
 
-    @property
-    def segments(self) -> int:
-        return int(self.described.segment.max()) + 1
-
     @cached_property
     def index(self) -> Neighbours:
         """The real rows: neighbours, plausibility and novelty are all measured against these."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_matrix, diags
 
-FILTER_L2 = 200.0
+FILTER_L2 = 200.0  # of the models that judge others' work
 FOLDS = 2
 USERS = 1024  # at a time: bounds the memory
 
@@ -33,14 +31,40 @@ def ease(inputs: csr_matrix, targets: csr_matrix | None, l2: float, weights: np.
     return solved.astype(np.float32)
 
 
-def cross_fitted(history: csr_matrix, weights: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of users int64[n], and their scores float32[n, I] by the EASE model of the fold that they are not in.
+class CrossFitted:
+    """EASE models of the folds of users; each user is scored by one that it is not in.
 
     A model that saw a user would score what the user has, and what goes with it in its own row, too high.
+    history: [U, I], of which only the entries count, not their values. weights: float[U], how much each user counts.
     """
-    binary = (history > 0).astype(np.float32).tocsr()
-    fold = np.random.default_rng(seed).permutation(history.shape[0]) % FOLDS
-    for f in range(FOLDS):
-        model = ease(binary[fold != f], None, FILTER_L2, weights[fold != f])
-        for own in np.array_split(np.flatnonzero(fold == f), 1 + (fold == f).sum() // USERS):
-            yield own, np.asarray(binary[own] @ model)
+
+    def __init__(self, history: csr_matrix, seed: int, weights: np.ndarray | None = None) -> None:
+        self._history = (history > 0).astype(np.float32).tocsr()
+        self._fold = np.random.default_rng(seed).permutation(history.shape[0]) % FOLDS
+        weights = np.ones(history.shape[0]) if weights is None else weights
+        others = [self._fold != fold for fold in range(FOLDS)]
+        self._models = [ease(self._history[rows], None, FILTER_L2, weights[rows]) for rows in others]
+
+    def scores(self, users: np.ndarray, shown: csr_matrix | None = None) -> np.ndarray:
+        """float32[n, I] for the users at int64[n], who show their history, or `shown` [n, I]."""
+        shown, fold = self._history[users] if shown is None else shown, self._fold[users]
+        scores = np.empty(shown.shape, np.float32)
+        for f, model in enumerate(self._models):
+            scores[fold == f] = shown[fold == f] @ model
+        return scores
+
+    def likeliest(self, users: np.ndarray, share: float) -> csr_matrix:
+        """bool[n, I]: for the users at int64[n], the `share` of items that each has not but likely wants."""
+        items = self._history.shape[1]
+        count = round(share * items)
+        rows, columns = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for start in range(0, len(users) if count else 0, USERS):
+            some = users[start : start + USERS]
+            scores = self.scores(some)
+            scores[self._history[some].nonzero()] = -np.inf
+            best = np.argpartition(-scores, min(count, items) - 1, axis=1)[:, :count]
+            row, rank = np.nonzero(np.isfinite(np.take_along_axis(scores, best, axis=1)))
+            rows.append(start + row)
+            columns.append(best[row, rank])
+        place = (np.concatenate(rows), np.concatenate(columns))
+        return csr_matrix((np.ones(len(place[0]), bool), place), shape=(len(users), items))

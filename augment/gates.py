@@ -84,7 +84,7 @@ class Gatekeeper:
         plausibility = (1 + stranger) / (1 + len(self._real_strangeness))
         agreement = self._validity.agreement(candidates)
         nearest = self._anchors.embedding[neighbours[:, 0]]
-        novelty = 1 - _cosine(candidates.embedding, nearest)
+        novelty = 1 - cosine(candidates.embedding, nearest)
         hardness = self.hardness(candidates.anchor, candidates.embedding, candidates.label)
         easy, hard = margins_to_losses(self._gates.band)
         fails = [
@@ -108,6 +108,7 @@ class Gatekeeper:
         return distance[:, 0] / self._spacing[neighbours[:, 0]]
 
 
-def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """float32[n] of rows float32[n, D]; 0 beside a vector of zeros."""
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return np.einsum("nd,nd->n", a, b) / np.maximum(norms, 1e-12)

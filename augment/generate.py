@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -92,7 +94,9 @@ class Maker:
         rows, dropped = self.validity.filter(anchor, candidates.rows)
         tally.false_negatives += dropped
         anchor_ids = self.anchors.rows["row_id"].take(pa.array(anchor))
-        ids = [self._id(name, a, e) for a, e in zip(anchor_ids.to_pylist(), candidates.embedding, strict=True)]
+        decoded = self.modality.as_decoded(rows)
+        made_of = zip(anchor_ids.to_pylist(), candidates.embedding, decoded.to_pylist(), strict=True)
+        ids = [self._id(name, *parts) for parts in made_of]
         neighbours = self.anchors.rows["row_id"].combine_chunks().take(pa.array(judged.neighbours.ravel()))
         width = judged.neighbours.shape[1]
         count = len(ids)
@@ -106,7 +110,7 @@ class Maker:
             "neighbour_ids": _lists(neighbours, width),
             "encoder": [self.modality.encoder] * count,
             "embedding": _lists(pa.array(candidates.embedding.ravel()), self.modality.dim),
-            "decoded": self.modality.as_decoded(rows),
+            "decoded": decoded,
             "hardness": judged.hardness.astype(np.float32),
             "plausibility": judged.plausibility.astype(np.float32),
             "label_agreement": judged.agreement.astype(np.float32),
@@ -119,11 +123,15 @@ class Maker:
         seen.update(ids)
         return table.take(pa.array(fresh, pa.int64())) if len(fresh) < count else table
 
-    def _id(self, strategy: str, anchor: str, embedding: np.ndarray) -> str:
-        """The same anchor moved to the same place by the same strategy is the same sample, in every run."""
+    def _id(self, strategy: str, anchor: str, embedding: np.ndarray, decoded: dict[str, Any]) -> str:
+        """The same anchor moved to the same place by the same strategy is the same sample, in every run.
+
+        What it decodes to counts too: another order of a history is another sample at the same place.
+        """
         digest = hashlib.blake2b(digest_size=12)
         digest.update(f"{self.task}\0{strategy}\0{anchor}\0{self.modality.encoder}\0".encode())
         digest.update(embedding.tobytes())
+        digest.update(json.dumps(decoded, ensure_ascii=False).encode())
         return digest.hexdigest()
 
 

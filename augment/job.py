@@ -19,7 +19,7 @@ import torch
 
 from augment import poison, sources
 from augment.dataset import ALL_DAYS, Dataset
-from augment.encoders import text_encoder
+from augment.encoders import TextEncoder, text_encoder
 from augment.errors import BadInput, Refused, UsageError, check_type, suggest
 from augment.modalities.text import Text
 from augment.neighbours import set_threads
@@ -97,6 +97,9 @@ class Job:
             check_type(value, known[option].default, f"tasks.{self.name}.options: {option}")
         return self.consumer(**options, seed=seed, device=self.device)
 
+    def encoder(self) -> TextEncoder:
+        return text_encoder(self.task.encoder, Path(self.recipe.output) / "embeddings.sqlite", self.device)
+
     @property
     def seeds(self) -> list[int]:
         return [self.recipe.seed + i for i in range(self.task.verdict.seeds)]
@@ -128,8 +131,7 @@ def read(job: Job, work: Path, drop_poison: bool = False) -> Material:
     text = None
     attach: Callable[[pa.Table], pa.Table] = lambda rows: rows  # noqa: E731
     if job.consumer.modality == "text":
-        cache = Path(job.recipe.output) / "embeddings.sqlite"
-        text = Text(text_encoder(job.task.encoder, cache, job.device))
+        text = Text(job.encoder())
         attach = text.attach
     train, valid, test = (attach(pq.read_table(path)) for path in (splits.train, splits.valid, splits.test))
     unlabelled = attach(pq.read_table(splits.unlabelled)) if splits.unlabelled else None

@@ -18,7 +18,7 @@ from scipy.stats import poisson
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.preprocessing import normalize
 
-from augment.ease import cross_fitted
+from augment.ease import USERS, CrossFitted
 from augment.neighbours import Neighbours
 
 MODELLED = 3_000  # most popular items, whose order tells coherence: EASE inverts an item × item matrix
@@ -83,8 +83,9 @@ def coherence(history: csr_matrix, seed: int) -> np.ndarray:
     In a real history each item goes with the others, in a fabricated one the fillers go with nothing.
     """
     expected = np.zeros(history.shape[0])
-    for users, scores in cross_fitted(history, np.ones(history.shape[0]), seed):
-        for user, row in zip(users.tolist(), scores, strict=True):
+    fitted = CrossFitted(history, seed)
+    for users in np.array_split(np.arange(len(expected)), 1 + len(expected) // USERS):
+        for user, row in zip(users.tolist(), fitted.scores(users), strict=True):
             own = history.indices[history.indptr[user] : history.indptr[user + 1]]
             if len(own):
                 expected[user] = np.searchsorted(np.sort(row), row[own]).mean() / len(row)

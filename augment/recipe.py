@@ -59,7 +59,7 @@ class Columns(Section):
     item: str | None = Field(None, description="What they acted on.")
     timestamp: str | None = Field(None, description="When: epoch seconds, milliseconds or microseconds, or ISO 8601.")
     label: str | None = Field(None, description="Click, sentiment or rating; null means unlabelled.")
-    text: str | None = Field(None, description="The review.")
+    text: str | None = Field(None, description="The review; for behaviour, what describes the item.")
     segment: str | None = Field(None, description="Category or group that samples are conditioned on.")
     fields: list[str] = Field([], description="Categorical fields of an impression, besides user and item.")
     numbers: list[str] = Field([], description="Numeric fields of an impression; binned by training quantiles.")

@@ -130,7 +130,8 @@ class _Reader:
     def _tests(self) -> dict[str, str]:
         """Reason → SQL condition of a bad row; the first that holds names it. `t` is the typed row, `r` the raw one."""
         tests = {}
-        for role in ("id", "user_id", "item_id", "text"):
+        needed = ("id", "user_id", "item_id", *(("text",) if self.modality == "text" else ()))
+        for role in needed:
             if role in self.roles:
                 tests[f"{role.removesuffix('_id')} missing"] = f"t.{_q(role)} IS NULL"
         for role in [*(r for r in self.roles if r not in ("timestamp", "label")), *self.fields]:

@@ -15,7 +15,7 @@ from augment.gates import Gatekeeper
 from augment.generate import Maker, Tally
 from augment.job import Job, Material
 from augment.modalities import Modality
-from augment.modalities.behaviour import Behaviour
+from augment.modalities.behaviour import Behaviour, item_texts
 from augment.modalities.fields import Fields
 from augment.plugins import Consumer
 from augment.samples import sample_schema
@@ -102,10 +102,18 @@ def _modality(job: Job, material: Material, victim: Consumer) -> tuple[Modality,
     if job.consumer.modality == "fields":
         return Fields(victim.tables(), train), every
     if job.consumer.modality == "behaviour":
-        return Behaviour(victim.tables()), train
+        return Behaviour(victim.tables(), train, _content(job, train)), train
     modalities = ("text", "fields", "behaviour")
     raise UsageError(f"consumer '{job.task.consumer}' has modality '{job.consumer.modality}'"
                      + suggest(job.consumer.modality, modalities))  # fmt: skip
+
+
+def _content(job: Job, train: pa.Table) -> tuple[list[str], np.ndarray] | None:
+    """Items and the vectors of their texts, where the source names one and a strategy asks what items are alike."""
+    if "text" not in train.column_names or "pseudo-interactions" not in job.task.strategies:
+        return None
+    items, texts = item_texts(train)
+    return (items, job.encoder().encode(texts)) if items else None
 
 
 def _validity(job: Job, rows: pa.Table, embedding: np.ndarray) -> Validity:

@@ -16,7 +16,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
-from augment.ease import ease
+from augment.ease import CrossFitted
 from augment.errors import BadInput
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ STRENGTHS = (
     3.0,
     10.0,
 )  # inverse L2 strengths tried; soft labels are only as good as their model
-EASE_L2 = 200.0
 
 
 class Validity(Protocol):
@@ -96,8 +95,8 @@ class RankingValidity:
     """Recommendation: EASE models, one per fold of users.
 
     agreement = share of unseen items that the anchor's hidden targets outrank (AUC) when the model of another fold
-    is shown the sample's items. An item in that model's top `false_negative_share` is too likely a real interest
-    to be a negative.
+    is shown the sample's items. Of the items that an anchor has not, the `false_negative_share` that this model scores
+    highest are too likely real interests to be negatives.
     """
 
     MAX_ITEMS = 20_000  # EASE inverts an item × item matrix
@@ -109,16 +108,13 @@ class RankingValidity:
                 f"{len(self._items)} items: the cross-fitted false-negative filter serves up to {self.MAX_ITEMS}; "
                 "raise `core` in the source's split to keep the items with enough interactions"
             )
-        history = self._matrix(anchors["targets"])
-        self._fold = np.random.default_rng(seed).permutation(len(anchors)) % 2
-        self._models = [ease(history[self._fold != fold], None, EASE_L2) for fold in (0, 1)]
-        self._refused = round(false_negative_share * len(self._items))
+        self._fitted, self._share = CrossFitted(self._matrix(anchors["targets"]), seed), false_negative_share
         self.label = np.ones(len(anchors), np.float32)
 
     def agreement(self, candidates: Candidates) -> np.ndarray:
         anchor, rows = candidates.anchor, candidates.rows
         shown, targets = self._matrix(rows["items"]), self._matrix(rows["targets"])
-        scores = self._scores(anchor, shown)
+        scores = self._fitted.scores(anchor, shown)
         out = np.ones(len(rows), np.float32)
         for i, score in enumerate(scores):
             seen, target = _row(shown, i), _row(targets, i)
@@ -132,27 +128,18 @@ class RankingValidity:
 
     def filter(self, anchor: np.ndarray, rows: pa.Table) -> tuple[pa.Table, int]:
         """Only judged against the anchor's whole history: what a copy hides is no reason to trust a negative."""
-        if not self._refused:
-            return rows, 0
         lists = rows["negatives"].combine_chunks()
         lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
         owner = np.repeat(np.arange(len(rows)), lengths)
-        item = pc.index_in(lists.flatten(), self._items).to_numpy(zero_copy_only=False).astype(np.int64)
-        scores = self._scores(anchor, self._matrix(rows["targets"]))
-        limit = -np.partition(-scores, self._refused - 1, axis=1)[:, self._refused - 1]
-        kept = scores[owner, item] < limit[owner]
+        item = pc.fill_null(pc.index_in(lists.flatten(), self._items), -1).to_numpy(zero_copy_only=False)
+        if not len(item):
+            return rows, 0
+        likely = self._fitted.likeliest(anchor, self._share)
+        kept = (item < 0) | ~np.asarray(likely[owner, item]).ravel()  # no anchor has it: nothing is known of it
         offsets = np.concatenate([[0], np.cumsum(np.bincount(owner[kept], minlength=len(rows)))])
         filtered = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), lists.flatten().filter(pa.array(kept)))
         position = rows.column_names.index("negatives")
         return rows.set_column(position, "negatives", filtered.cast(lists.type)), int((~kept).sum())
-
-    def _scores(self, anchor: np.ndarray, shown: csr_matrix) -> np.ndarray:
-        """float32[n, items] by the model of the fold that the anchor is not in."""
-        fold = self._fold[anchor]
-        scores = np.empty(shown.shape, np.float32)
-        for f, model in enumerate(self._models):
-            scores[fold == f] = shown[fold == f] @ model
-        return scores
 
     def _matrix(self, lists: pa.ChunkedArray) -> csr_matrix:
         flat = lists.combine_chunks()

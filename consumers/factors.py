@@ -11,7 +11,8 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional as F
 
-from consumers.samplers import Pairs, Sampler, likeliest
+from augment.ease import CrossFitted
+from consumers.samplers import Pairs, Sampler
 
 LAYERS = 2  # of LightGCN
 USERS = 256  # per step
@@ -100,7 +101,10 @@ class _Trainer:
         popularity = torch.from_numpy(np.asarray(rows.targets.sum(axis=0), np.float32).ravel())
         self._sampler = Sampler(settings.sampler, popularity, random, settings.pool, settings.nearest)
         filtered = settings.filter_share > 0 and settings.loss in PAIRS
-        self._likely = likeliest(rows.targets, rows.weights, settings.filter_share, settings.seed) if filtered else None
+        self._likely = None
+        if filtered:
+            fitted = CrossFitted(rows.targets, settings.seed, rows.weights)
+            self._likely = fitted.likeliest(np.arange(rows.targets.shape[0]), settings.filter_share)
 
     def layers(self, table: Tensor) -> tuple[Tensor, Tensor]:
         """Users float[L, U, D] and items float[L, I, D], whose mean over layers is the factor (He et al., 2020)."""

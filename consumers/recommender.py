@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +22,8 @@ from augment.errors import UsageError, suggest
 from augment.measures import Mean, Measure
 from consumers import ranking, shilling, storage
 from consumers.columns import whole
-from consumers.factors import LOSSES, Rows, Settings, train_factors
+from consumers.factors import CATALOGUE, LOSSES, PAIRS, Rows, Settings, train_factors
+from consumers.interactions import Synthetic, minus
 from consumers.samplers import SAMPLERS
 from gan.victim import Condition, Victim
 
@@ -37,6 +39,17 @@ GRID = {
     "popular": (0.0,),
 }
 TRAINING = tuple(field.name for field in fields(Settings) if field.name != "graph")  # options of mf and lightgcn
+FACTORS = ("mf", "lightgcn")
+# Option → the other option, and its values, that it is read with. (Every model takes an l2, if only to ignore it.)
+READ_WITH: dict[str, tuple[str, Collection[str]]] = {
+    "dropout": ("model", ("ease",)),
+    **dict.fromkeys(("loss", "adversarial", "distill", "dim", "epochs", "lr"), ("model", FACTORS)),
+    "temperature": ("loss", CATALOGUE),
+    **dict.fromkeys(("sampler", "filter_share"), ("loss", PAIRS)),
+    "pool": ("sampler", ("dns", "dns-mn", "mixgcf")),
+    "nearest": ("sampler", ("dns-mn",)),
+    **dict.fromkeys(("adv_weight", "radius"), ("adversarial", ("apr",))),
+}
 NEAR_BEST = 0.98  # of the best validation NDCG: among such settings the one with the best tail recall is chosen
 DIM = 64  # of the behaviour encoder
 
@@ -48,13 +61,18 @@ class Recommender:
     settings near the best NDCG@20, since the two trade off along l2. A synthetic user of the mix is one more row: its
     items are shown, its targets wanted. A target counts (1 / its item's interactions) ** `propensity` times (inverse
     propensity; Schnabel et al., 2016), and the share `suspects` of users, those whose histories look fabricated, a
-    tenth.
+    tenth, as do the synthetic users made of them.
+
+    Attacks reach the mix as they would have, had they been in the log when it was made: the flips of a user are made in
+    its samples too, and a fake user counts as much as a real one does with its samples.
 
     ease: `dropout` is the share of a history that training hides, in closed form (EDLAE; Steck, 2020).
     mf and lightgcn: `loss` "softmax" or "sl@k" over the whole catalogue (cosines over `temperature`), or "bpr", "hinge"
     or "l2" on pairs whose negatives a `sampler` draws (`pool`, `nearest`: see `samplers.Sampler`); `filter_share` of
     each user's likeliest items are never drawn. `adversarial` "apr" moves the factors by `radius` along the gradient,
     and counts that loss `adv_weight` times. `distill` weighs what an EASE teacher, tuned on validation rows, would say.
+
+    Raises UsageError for an unknown choice, a share out of range, and an option that the others leave without effect.
     """
 
     modality: ClassVar[str] = "behaviour"
@@ -108,16 +126,26 @@ class Recommender:
         self.adversarial, self.adv_weight, self.radius = adversarial, adv_weight, radius
         self.distill, self.temperature, self.dim, self.epochs, self.lr = distill, temperature, dim, epochs, lr
         self.propensity, self.suspects, self.seed, self.device = propensity, suspects, seed, device
+        self._check_read()
         self.state_: dict[str, np.ndarray] = {}
         self.l2_, self.teacher_l2_ = l2, 0.0
+
+    def _check_read(self) -> None:
+        """Raise UsageError for an option that is set and would change nothing beside the others."""
+        defaults = inspect.signature(type(self)).parameters
+        for option, (other, values) in READ_WITH.items():
+            chosen = getattr(self, other)
+            if getattr(self, option) != defaults[option].default and chosen not in values:
+                needed = " or ".join(values)
+                raise UsageError(f"recommender: '{option}' is read with {other} {needed} only; {other} is '{chosen}'")
 
     def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> Recommender:
         self.items_ = pc.unique(whole(train["item_id"])).sort()
         self.users_ = pc.unique(whole(train["user_id"])).sort()
         self.history_ = self._matrix(train)
-        self.mix_ = None if mix is None else self._synthetic(mix)
+        self.mix_ = None if mix is None else Synthetic.of(mix, self.users_, self.items_)
         wanted = self._matrix(valid)
-        if self.distill and self.model in ("mf", "lightgcn"):
+        if self.distill:
             teacher = Recommender(propensity=self.propensity, suspects=self.suspects)
             self.teacher_l2_ = teacher.fit(train, valid, mix).l2_
         tried = []
@@ -144,16 +172,19 @@ class Recommender:
         inputs, targets, weights, negatives = history, history, np.ones(history.shape[0]), None
         if self.suspects:
             weights[shilling.suspects(history, self.suspects)] = SUSPECT_WEIGHT
-        if self.mix_ is not None:
-            shown, aims, avoided, weight = self.mix_
-            inputs, targets = vstack([history, shown]).tocsr(), vstack([history, aims]).tocsr()
-            weights = np.concatenate([weights, weight])
-            negatives = vstack([csr_matrix(history.shape, dtype=np.float32), avoided]).tocsr()
+        if (mix := self.mix_) is not None:
+            inputs, targets = vstack([history, mix.items]).tocsr(), vstack([history, mix.targets]).tocsr()
+            negatives = vstack([csr_matrix(history.shape, dtype=np.float32), mix.negatives]).tocsr()
+            users = len(self.users_)
+            trust = np.append(weights[:users], 1)  # the last is that of an anchor not known, −1
+            # Fake users in the log would have been anchors like all others: each counts as a user with its samples.
+            weights[users:] *= 1 + mix.weight.sum() / users
+            weights = np.concatenate([weights, trust[mix.anchor] * mix.weight])
         if self.propensity:
             targets = targets @ diags(_inverse_propensity(targets, weights, self.propensity))
         aims = targets if targets is not inputs else None
         if self.model == "popular":
-            self.state_ = {"popularity": np.asarray(targets.sum(axis=0), np.float32).ravel()}
+            self.state_ = {"popularity": np.asarray(targets.T @ weights, np.float32)}
         elif self.model == "ease":
             self.state_ = {"ease": ease(inputs, aims, self._ridge(inputs, weights, l2), weights)}
         else:
@@ -189,8 +220,8 @@ class Recommender:
     def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
         # To be found: the rows asked about, but for repeats of training rows. Known: all else, validation included.
         # Full ranking over the items not known, as a shop would recommend.
-        wanted = _minus(self._matrix(test), self.history_)
-        known = _minus(self.seen_, wanted)
+        wanted = minus(self._matrix(test), self.history_)
+        known = minus(self.seen_, wanted)
         users = np.flatnonzero(wanted.getnnz(axis=1))
         lists = ranking.top(self._scores(known, users), known[users], K)
         wanted = wanted[users]
@@ -215,8 +246,10 @@ class Recommender:
                 if name == "shilling":
                     measures["target_lift@50"] = Mean(hits - before, "lower")
         if "flips" in attacked:
-            flipped = shilling.flip(self.history_, attacked["flips"]["seed"][0].as_py())
-            scores = self._retrained(flipped)._scores(_minus(known, self.history_) + flipped, users)
+            flips = shilling.flips(self.history_, attacked["flips"]["seed"][0].as_py())
+            flipped = shilling.flipped(self.history_, flips, np.arange(len(self.users_)))
+            retrained = self._retrained(flipped, self.mix_ and self.mix_.flipped(flips))
+            scores = retrained._scores(minus(known, self.history_) + flipped, users)
             hit = ranking.hits(ranking.top(scores, known[users], K), wanted)
             measures["ndcg_flipped@20"] = Mean(ranking.ndcg(hit, relevant))
         return measures
@@ -236,16 +269,16 @@ class Recommender:
         fake = self._matrix(fakes, pc.unique(whole(fakes["user_id"])))
         pushed = fakes.filter(pc.equal(fakes["kind"], "target"))["item_id"]
         targets = pc.index_in(pc.unique(whole(pushed)), self.items_).drop_null().to_numpy()
-        attacked = self._retrained(vstack([self.history_, fake]).tocsr())
+        attacked = self._retrained(vstack([self.history_, fake]).tocsr(), self.mix_)
         users = np.arange(len(self.users_))
         lists = [ranking.top(m._scores(self.seen_, users), self.seen_, HIT_K) for m in (attacked, self)]
         after, before = (np.isin(found, targets).sum(axis=1) / max(1, len(targets)) for found in lists)
         return after, before
 
-    def _retrained(self, history: csr_matrix) -> Recommender:
+    def _retrained(self, history: csr_matrix, mix: Synthetic | None) -> Recommender:
         """This model, trained again on another history whose first rows are its users; nothing is tuned again."""
         model = Recommender(**storage.parameters(self), device=self.device)
-        model.items_, model.users_, model.mix_ = self.items_, self.users_, self.mix_
+        model.items_, model.users_, model.mix_ = self.items_, self.users_, mix
         model.teacher_l2_ = self.teacher_l2_
         model._solve(history, self.l2_)
         return model
@@ -288,34 +321,22 @@ class Recommender:
         matrix.data[:] = 1  # an interaction that occurs twice is still one
         return matrix
 
-    def _synthetic(self, mix: pa.Table) -> tuple[csr_matrix, csr_matrix, csr_matrix, np.ndarray]:
-        items, targets, negatives = (_lists(c, self.items_) for c in mix["decoded"].combine_chunks().flatten())
-        return items, targets, negatives, mix["weight"].to_numpy()
-
     def save(self, folder: Path) -> None:
-        arrays = dict(self.state_)
-        for name, matrix in (("history", self.history_), ("seen", self.seen_)):
-            arrays |= {f"{name}.indices": matrix.indices, f"{name}.indptr": matrix.indptr}
+        arrays = self.state_ | storage.binary("history", self.history_) | storage.binary("seen", self.seen_)
+        arrays |= {} if self.mix_ is None else self.mix_.arrays()
         settings = {"parameters": storage.parameters(self), "l2": self.l2_, "teacher_l2": self.teacher_l2_}
         names = {"items": self.items_.to_pylist(), "users": self.users_.to_pylist()}
         storage.save(folder, arrays, settings | names)
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Recommender:
-        """Everything but the mix: an attack retrains on the real users alone."""
         arrays, settings = storage.load(folder)
         model = cls(**settings["parameters"], device=device)
         model.items_, model.users_ = pa.array(settings["items"]), pa.array(settings["users"])
-        shape = (len(model.users_), len(model.items_))
-        for name in ("history", "seen"):
-            indices, indptr = arrays.pop(f"{name}.indices"), arrays.pop(f"{name}.indptr")
-            setattr(
-                model,
-                f"{name}_",
-                csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=shape),
-            )
-        model.state_, model.l2_, model.mix_ = arrays, settings["l2"], None
-        model.teacher_l2_ = settings["teacher_l2"]
+        items = len(model.items_)
+        model.history_, model.seen_ = (storage.take_binary(arrays, name, items) for name in ("history", "seen"))
+        model.mix_ = Synthetic.stored(arrays, items)
+        model.state_, model.l2_, model.teacher_l2_ = arrays, settings["l2"], settings["teacher_l2"]
         return model
 
     @classmethod
@@ -357,19 +378,3 @@ def _inverse_propensity(targets: csr_matrix, weights: np.ndarray, power: float) 
     popularity = np.maximum(targets.T @ weights, 1)
     scale = popularity**-power
     return (scale * popularity.sum() / (scale * popularity).sum()).astype(np.float32)
-
-
-def _minus(matrix: csr_matrix, other: csr_matrix) -> csr_matrix:
-    """Binary `matrix` without the entries of binary `other`."""
-    left = (matrix - matrix.multiply(other)).tocsr()
-    left.eliminate_zeros()
-    return left
-
-
-def _lists(lists: pa.Array, items: pa.Array) -> csr_matrix:
-    """Binary float32[n, I] from lists of item names; names unknown to `items` are left out."""
-    column = pc.index_in(lists.flatten(), items)
-    row = np.repeat(np.arange(len(lists)), pc.list_value_length(lists).to_numpy(zero_copy_only=False))
-    known = column.is_valid().to_numpy(zero_copy_only=False)
-    shape = (len(lists), len(items))
-    return csr_matrix((np.ones(known.sum(), np.float32), (row[known], column.drop_null().to_numpy())), shape=shape)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy.sparse import csr_matrix
 from torch import Tensor
-
-from augment.ease import cross_fitted
 
 SAMPLERS = ("uniform", "popularity", "dns", "dns-mn", "mixgcf")
 POSITIVES = 16  # drawn per user and step, each with one negative
@@ -93,18 +89,3 @@ class Sampler:
             shares.append(share.gather(2, best))
             negatives.append(drawn.gather(2, best))
         return Pairs(positive, torch.cat(negatives, dim=2), torch.cat(shares, dim=2))
-
-
-def likeliest(targets: csr_matrix, weights: np.ndarray, share: float, seed: int) -> csr_matrix:
-    """Binary float32[U, I]: each user's likely false negatives, the `share` of items that it has not but likely wants.
-
-    Of `targets` float32[U, I] only the entries count, not their values.
-    """
-    count = round(share * targets.shape[1])
-    rows, columns = [], []
-    for own, scores in cross_fitted(targets, weights, seed):
-        scores[targets[own].nonzero()] = -np.inf
-        rows.append(np.repeat(own, count))
-        columns.append(np.argpartition(-scores, max(count - 1, 0), axis=1)[:, :count].ravel())
-    place = (np.concatenate(rows), np.concatenate(columns))
-    return csr_matrix((np.ones(len(place[0]), np.float32), place), shape=targets.shape)

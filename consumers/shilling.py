@@ -17,7 +17,7 @@ FLIPPED = 0.1  # of each user's positives
 
 
 def attacks(test: pa.Table, seed: int) -> dict[str, pa.Table]:
-    """Tables by name; see `fake_users` and `flip`.
+    """Tables by name; see `fake_users` and `flips`.
 
     "shilling" holds every fake user, "shilling-KIND" those of one kind, "flips" the seed of the flips.
     """
@@ -56,10 +56,10 @@ def fake_users(test: pa.Table, seed: int) -> pa.Table:
     return pa.table(rows)
 
 
-def flip(history: csr_matrix, seed: int) -> csr_matrix:
-    """Binary float32[U, I] with `FLIPPED` of each user's entries moved to random items that the user does not have."""
+def flips(history: csr_matrix, seed: int) -> csr_matrix:
+    """int32[U, I]: for `FLIPPED` of each user's entries, 1 + the random item, not the user's, in its place."""
     rng = np.random.default_rng(seed)
-    indices = history.indices.copy()
+    new = np.zeros(history.nnz, np.int32)
     for start, stop in zip(history.indptr[:-1], history.indptr[1:], strict=True):
         own = history.indices[start:stop]
         count = min(round(FLIPPED * len(own)), history.shape[1] - len(own))
@@ -67,10 +67,17 @@ def flip(history: csr_matrix, seed: int) -> csr_matrix:
             place = start + rng.choice(stop - start, count, replace=False)
             # Enough draws to find `count` new ones: own items are at most all that were drawn beside them.
             drawn = rng.choice(history.shape[1], count + len(own), replace=False)
-            indices[place] = drawn[~np.isin(drawn, own)][:count]
-    flipped = csr_matrix((history.data.copy(), indices, history.indptr.copy()), shape=history.shape)
-    flipped.sort_indices()
-    return flipped
+            new[place] = 1 + drawn[~np.isin(drawn, own)][:count]
+    return csr_matrix((new, history.indices, history.indptr), shape=history.shape)
+
+
+def flipped(rows: csr_matrix, flips: csr_matrix, user: np.ndarray) -> csr_matrix:
+    """Binary float32[n, I]: `rows` with the flips of the user that each is of, at int64[n]; −1 is nobody's."""
+    row, column = rows.nonzero()
+    new = np.asarray(flips[user[row], column]).ravel() * (user[row] >= 0)
+    moved = csr_matrix((np.ones(len(row), np.float32), (row, np.where(new > 0, new - 1, column))), shape=rows.shape)
+    moved.data[:] = 1  # a sample may have had the new item already
+    return moved
 
 
 def suspects(history: csr_matrix, share: float) -> np.ndarray:

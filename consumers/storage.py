@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
+from scipy.sparse import csr_matrix
 
 from augment.errors import BadInput
 
@@ -30,3 +31,14 @@ def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         return load_file(folder / "model.safetensors"), json.loads((folder / "model.json").read_text())
     except (OSError, ValueError) as error:
         raise BadInput(f"{folder}: no model that can be read here ({error})") from None
+
+
+def binary(name: str, matrix: csr_matrix) -> dict[str, np.ndarray]:
+    """The arrays of a binary sparse matrix, for `save`."""
+    return {f"{name}.indices": matrix.indices, f"{name}.indptr": matrix.indptr}
+
+
+def take_binary(arrays: dict[str, np.ndarray], name: str, columns: int) -> csr_matrix:
+    """The float32[rows, columns] that `binary` made arrays of, taken out of `arrays`."""
+    indices, indptr = arrays.pop(f"{name}.indices"), arrays.pop(f"{name}.indptr")
+    return csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(indptr) - 1, columns))

@@ -7,6 +7,7 @@ A sample is a synthetic user: `items` are what the recommender is shown, `target
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -20,32 +21,56 @@ from augment.neighbours import Neighbours
 DROPPED = (0.2, 0.4)  # share of a user's items that a perturbed copy hides
 INSERTED = 0.1  # items put in beside a user's own, as a share of them
 NEAR = 10  # neighbours of an item that may be put in beside it
-TAIL = 0.8  # share of items, by least interactions
+TAIL, TAIL_USERS = 0.8, 0.5  # shares of items and of users, by least interactions
+LEAST = 4  # distinct items of an anchor: fewer leave nothing to hide
 NEGATIVES = 20  # nearest unseen items kept as hard negatives of a generated user
 ACTIVITY_GROUPS = 4  # segments: quartiles of history length
 _LIST = pa.list_(pa.string())
 
 
 class Behaviour:
-    """Item vectors are those the victim learnt from real training rows, frozen: the name carries their hash."""
+    """Item vectors are those the victim learnt from real training rows, frozen: the name carries their hash.
+
+    train: the rows that anchors are made of, which tell what is in the tail. content: items that have a text, and the
+    unit vectors float32[n, C] of their texts (see `item_texts`), by which pseudo-interactions find items alike.
+    """
 
     decoded = pa.struct([("items", _LIST), ("targets", _LIST), ("negatives", _LIST)])
     normalised = True
     draws = 4
 
-    def __init__(self, tables: dict[str, tuple[list[str], np.ndarray]]) -> None:
+    def __init__(
+        self,
+        tables: dict[str, tuple[list[str], np.ndarray]],
+        train: pa.Table,
+        content: tuple[list[str], np.ndarray] | None = None,
+    ) -> None:
         values, vectors = tables["item_id"]
         self._values = pa.array(values, pa.string())
         self.vectors = np.ascontiguousarray(vectors, np.float32)
         self.dim = self.vectors.shape[1]
         self.encoder = f"behaviour@{hashlib.sha256(self.vectors.tobytes()).hexdigest()[:12]}"
         self.near = Neighbours(unit(self.vectors))
+        self._content = content
+        items, offsets = self.codes(self.anchors(train)["items"])
+        counts = np.bincount(items, minlength=len(self.vectors))
+        self._tail = np.zeros(len(counts), bool)
+        self._tail[np.argsort(counts, kind="stable")[: int(TAIL * len(counts))]] = True
+        self._busy = np.quantile(np.diff(offsets), TAIL_USERS) if len(offsets) > 1 else 0.0
 
     def anchors(self, train: pa.Table) -> pa.Table:
-        """One row per user with at least four distinct items (fewer leave nothing to hide)."""
-        pairs = train.select(["user_id", "item_id"]).group_by(["user_id", "item_id"], use_threads=False).aggregate([])
+        """One row per user with at least `LEAST` distinct items that the victim knows.
+
+        They are in the order of their first times; without a column `timestamp`, in that of the rows.
+        """
+        train = train.filter(pc.is_in(train["item_id"], value_set=self._values))
+        timed = "timestamp" in train.column_names
+        first = [("timestamp", "min")] if timed else []
+        pairs = train.group_by(["user_id", "item_id"], use_threads=False).aggregate(first)
+        if timed:
+            pairs = pairs.sort_by([("timestamp_min", "ascending"), ("item_id", "ascending")])
         users = pairs.group_by("user_id", use_threads=False).aggregate([("item_id", "list")])
-        users = users.filter(pc.greater_equal(pc.list_value_length(users["item_id_list"]), 4)).sort_by("user_id")
+        users = users.filter(pc.greater_equal(pc.list_value_length(users["item_id_list"]), LEAST)).sort_by("user_id")
         items = users["item_id_list"].combine_chunks()
         none = pa.array([[]] * len(users), _LIST)
         columns = {"row_id": users["user_id"], "items": items, "targets": items, "negatives": none}
@@ -82,27 +107,49 @@ class Behaviour:
 
     def _insert(self, rows: pa.Table, rng: np.random.Generator) -> pa.Table:
         """Items near to some of a user's own are shown too, though they are no targets."""
-        return self._append(rows, "items", self._beside(rows, rng, np.ones(len(self.vectors), bool)))
+        return self._append(rows, "items", self._beside(rows, rng, self._near_items, np.zeros(len(rows), bool)))
 
     def _pseudo(self, rows: pa.Table, rng: np.random.Generator) -> pa.Table:
-        """Part of the history is hidden, and tail items nearest to some of the history become targets too."""
-        own, _ = self.codes(rows["targets"])
-        counts = np.bincount(own, minlength=len(self.vectors))
-        tail = np.zeros(len(counts), bool)
-        tail[np.argsort(counts, kind="stable")[: int(TAIL * len(counts))]] = True
-        return self._append(self._drop(rows, rng), "targets", self._beside(rows, rng, tail))
+        """Part of the history is hidden, and items like some of it become targets too: any of a tail user's, else tail
+        items alone.
+        """
+        busy = pc.list_value_length(rows["targets"]).to_numpy() > self._busy
+        return self._append(self._drop(rows, rng), "targets", self._beside(rows, rng, self._alike, busy))
 
-    def _beside(self, rows: pa.Table, rng: np.random.Generator, allowed: np.ndarray) -> list[np.ndarray]:
-        """For a tenth of each user's items, a near item among those `allowed` bool[I] that is not the user's own."""
+    def _beside(
+        self, rows: pa.Table, rng: np.random.Generator, near: np.ndarray, tail_only: np.ndarray
+    ) -> list[np.ndarray]:
+        """For a tenth of each user's items, one of its neighbours in `near` int64[I, k] that is not the user's own.
+
+        tail_only: bool[n], users who take tail items alone.
+        """
         items, offsets = self.codes(rows["targets"])
         out = []
-        for start, stop in pairwise(offsets):
+        for (start, stop), tail in zip(pairwise(offsets), tail_only.tolist(), strict=True):
             own = items[start:stop]
             chosen = rng.choice(own, max(1, round(INSERTED * len(own))), replace=False)
-            near = self.near.search(unit(self.vectors[chosen]), NEAR + 1)[1][:, 1:].ravel()
-            near = np.setdiff1d(near[allowed[near]], own)
-            out.append(rng.choice(near, min(len(near), len(chosen)), replace=False))
+            found = np.setdiff1d(near[chosen], own)
+            found = found[self._tail[found]] if tail else found
+            out.append(rng.choice(found, min(len(found), len(chosen)), replace=False))
         return out
+
+    @cached_property
+    def _near_items(self) -> np.ndarray:
+        """int64[I, NEAR]: each item's nearest others by the victim's vectors."""
+        return self.near.search(unit(self.vectors), NEAR + 1)[1][:, 1:]
+
+    @cached_property
+    def _alike(self) -> np.ndarray:
+        """int64[I, NEAR]: those nearest by content among the items that have a text; for the rest, `_near_items`."""
+        if self._content is None:
+            return self._near_items
+        names, vectors = self._content
+        place = pc.index_in(pa.array(names, pa.string()), self._values)
+        known, place = place.is_valid().to_numpy(zero_copy_only=False), place.drop_null().to_numpy()
+        found = Neighbours(vectors[known]).search(vectors[known], NEAR + 1)[1][:, 1:]
+        alike = self._near_items.copy()
+        alike[place, : found.shape[1]] = place[found]
+        return alike
 
     def _reorder(self, rows: pa.Table, rng: np.random.Generator) -> pa.Table:
         """The order of a history means nothing to a mean of vectors: for consumers that read `decoded.items`."""
@@ -155,6 +202,12 @@ class Behaviour:
         offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
         lists = pa.ListArray.from_arrays(offsets, self._values.take(pa.array(items)))
         return rows.set_column(rows.column_names.index(name), name, lists.cast(_LIST))
+
+
+def item_texts(train: pa.Table) -> tuple[list[str], list[str]]:
+    """Items that have a `text` in some row, and the first text of each."""
+    first = train.group_by("item_id", use_threads=False).aggregate([("text", "first")]).drop_null()
+    return first["item_id"].to_pylist(), first["text_first"].to_pylist()
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -55,8 +55,8 @@ def _gradient(kind: str, what: str) -> Entry:
     return Entry("augment.strategies.gradient:Gradient", what, fixed={"kind": kind})
 
 
-def _noise(kind: str, what: str, modality: str) -> Entry:
-    return Entry("augment.strategies.noise:Noise", what, (modality,), {"kind": kind})
+def _noise(kind: str, what: str, modality: str, novel: bool = True) -> Entry:
+    return Entry("augment.strategies.noise:Noise", what, (modality,), {"kind": kind}, novel=novel)
 
 
 def _negatives(kind: str, what: str) -> Entry:
@@ -86,8 +86,8 @@ STRATEGIES: dict[str, Entry] = {
     "swaps": _noise("swaps", "one or two fields swapped for near or popular values", FIELDS),
     "item-drop": _noise("item-drop", "a part of the history hidden", BEHAVIOUR),
     "item-insert": _noise("item-insert", "near items slipped into the history", BEHAVIOUR),
-    "item-reorder": _noise("item-reorder", "the history in another order, for consumers that read order", BEHAVIOUR),
-    "pseudo-interactions": _noise("pseudo-interactions", "tail items near the history become targets", BEHAVIOUR),
+    "item-reorder": _noise("item-reorder", "the history reordered, for consumers of its order", BEHAVIOUR, novel=False),
+    "pseudo-interactions": _noise("pseudo-interactions", "items alike become targets, in the tail", BEHAVIOUR),
     "synonym": Entry(
         "augment.strategies.synonym:Synonym",
         "words replaced by synonyms (WordNet, Cilin or your own file)",

@@ -75,9 +75,10 @@ class Negatives:
         """For each of NEGATIVES pools of random items, one of the `nearest` to the user that are not its own."""
         count = len(draw.users)
         drawn = draw.rng.integers(len(self._chance), size=(count, NEGATIVES, self._pool))
-        score = np.einsum("bd,bnmd->bnm", draw.users, self._modality.vectors[drawn])
-        score[draw.owned[np.arange(count)[:, None, None], drawn]] = -np.inf
-        order = np.argsort(-score, axis=2)[:, :, :nearest]
+        scores = draw.users @ self._modality.vectors.T
+        scores[draw.owned] = -np.inf
+        of = np.take_along_axis(scores, drawn.reshape(count, -1), axis=1).reshape(drawn.shape)
+        order = np.argsort(-of, axis=2)[:, :, :nearest]
         place = draw.rng.integers(order.shape[2], size=(count, NEGATIVES, 1))
         return np.take_along_axis(drawn, np.take_along_axis(order, place, axis=2), axis=2)[:, :, 0]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from augment.gates import Candidates
+from augment.gates import Candidates, cosine
 from augment.lexicon import available, lexicon, replace_words, suited
 from augment.strategies import Workshop
 
@@ -59,10 +59,5 @@ def rewritten(workshop: Workshop, anchor: np.ndarray, texts: list[str], similari
     place = rows.column_names.index("text")
     rows = rows.set_column(place, "text", pa.array([texts[i] for i in changed], pa.string()))
     embedding = workshop.modality.encode(rows)
-    near = np.flatnonzero(_cosine(embedding, workshop.anchors.embedding[anchor]) >= similarity)
+    near = np.flatnonzero(cosine(embedding, workshop.anchors.embedding[anchor]) >= similarity)
     return Candidates(anchor, rows, embedding).take(near)
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return np.einsum("nd,nd->n", a, b) / np.maximum(norms, 1e-12)

@@ -22,13 +22,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import torch
 
-from augment import demo_data, recipe
+from augment import alarms, demo_data, recipe
 from augment.job import Job, read
 from augment.measures import Measure
 from augment.pipeline import generate_only
 from augment.progress import say
 from augment.search import weighed
-from augment.strategies import STRATEGIES
 from augment.study import Arena
 from augment.verdict import compare
 from consumers import Recommender
@@ -42,7 +41,8 @@ SETS = {  # rows, core, users at most
         8_000,
     ),
     "retail": (
-        "SELECT user_id, item_id, timestamp FROM '{data}/rec_uci_online_retail_ii.parquet' WHERE user_id IS NOT NULL",
+        "SELECT user_id, item_id, timestamp, description AS text FROM '{data}/rec_uci_online_retail_ii.parquet' "
+        "WHERE user_id IS NOT NULL",
         10,
         2_500,
     ),
@@ -52,7 +52,7 @@ name = "bench"
 output = "{output}"
 [sources.rows]
 path = "{path}"
-columns = {{ user = "user_id", item = "item_id", timestamp = "timestamp" }}
+columns = {{ id = "id", user = "user_id", item = "item_id", timestamp = "timestamp"{text} }}
 max_per_minute = 100000
 split = {{ by = "user_time", valid = 0.1, test = 0.2, core = {core} }}
 [tasks.recommender]
@@ -69,7 +69,7 @@ METRICS = {"ndcg@20": "NDCG@20", "recall@20": "recall@20", "tail_recall@20": "ta
            "target_lift@50": "… by the attack"}  # fmt: skip
 NEAR_BEST = 0.98
 REFERENCE = "EASE"
-PORTFOLIO = {"gan": 1.0, "noise": 1.0, "rare-targets": 4.0}  # shares of the samples; see `_strategies`
+PORTFOLIO = {"gan": 1.0, "noise": 1.0, "pseudo-interactions": 4.0}  # shares of the samples
 COPIES = 6  # samples per training user
 L2 = (50.0, 100.0, 200.0, 300.0, 400.0, 600.0, 800.0, 1200.0)
 NEURAL = {"l2": (0.0, 0.1, 1.0, 10.0), "lr": (0.01, 0.02), "epochs": (25, 40)}
@@ -130,6 +130,10 @@ def main() -> None:
         for number, (name, chosen) in enumerate(best.items()):
             space = {**{k: (v,) for k, v in chosen.items()}, **mixes, "l2": spaces[name]["l2"]}
             bench.run(f"{name} + published samples", arms.draw(space, options.budget, 100 + number), against=name)
+        for number, texts in enumerate((True, False) if bench.texts else (False,)):
+            kind = f"pseudo-interactions by {'texts' if texts else 'item vectors'}"
+            space = {**bench.mixes(kind, {"pseudo-interactions": 1.0}, texts), "l2": L2}
+            bench.run(f"EASE + {kind}", arms.draw(space, options.budget, 103 + number))
         extra = {"propensity": (0.1, 0.2), "suspects": (0.05,)}
         space = {**mixes, **extra, "l2": L2}
         bench.run("EASE, inverse propensity, suspects + published samples", arms.draw(space, options.budget, 102))
@@ -144,12 +148,8 @@ class Bench:
         query, core, users = SETS[options.name]
         rows = _write(options, query, options.users or users, work / "rows.parquet")
         self._samples = COPIES * pa.compute.count_distinct(rows["user_id"]).as_py()
-        strategies = ", ".join(f"{name} = {share}" for name, share in _strategies().items())
-        text = RECIPE.format(output=work / "out", path=work / "rows.parquet", core=core, samples=self._samples,
-                             strategies=strategies)  # fmt: skip
-        self._recipe = recipe.parse(text, "bench")
-        self._job = Job(self._recipe, "recommender", options.device)
-        self.arena: Arena = read(self._job, work).arena
+        self._core, self.texts = core, "text" in rows.column_names  # whether items have texts
+        self.arena: Arena = read(Job(self._recipe(PORTFOLIO, True), "recommender", options.device), work).arena
         self._attacked = {"shilling": self.arena.attacked["shilling"]}
         sizes = [len(x) for x in (self.arena.train, self.arena.valid, self.arena.test)]
         users, items = (pa.compute.count_distinct(self.arena.train[c]).as_py() for c in ("user_id", "item_id"))
@@ -159,22 +159,31 @@ class Bench:
         self._measured: dict[str, list[Mapping[str, Measure]]] = {}
         self._valid: dict[str, float] = {}
         self._results: list[arms.Result] = []
-        self._mixes: dict[float, pa.Table] = {}
+        self._mixes: dict[tuple[str, int], pa.Table] = {}
         self.chosen: dict[str, dict[str, Any]] = {}
 
     def valid_ndcg(self, name: str) -> float:
         return self._valid[name]
 
-    def mixes(self) -> Space:
+    def _recipe(self, shares: Mapping[str, float], texts: bool) -> recipe.Recipe:
+        strategies = ", ".join(f"{name} = {share}" for name, share in shares.items())
+        text = ', text = "text"' if texts and self.texts else ""
+        filled = RECIPE.format(output=self._work / "out", path=self._work / "rows.parquet", core=self._core,
+                               samples=self._samples, strategies=strategies, text=text)  # fmt: skip
+        return recipe.parse(filled, "bench")
+
+    def mixes(self, kind: str = "published", shares: Mapping[str, float] = PORTFOLIO, texts: bool = True) -> Space:
         """Publish samples, and the settings of a mix: copies per user, and their weight."""
-        folder, started = self._work / "published", time.monotonic()
-        found = generate_only(self._recipe, "recommender", folder, device=self._options.device)
+        folder, started = self._work / kind, time.monotonic()
+        found = generate_only(self._recipe(shares, texts), "recommender", folder, device=self._options.device)
         pool = ds.dataset(folder).to_table()
         pool = pool.take(pa.array(np.random.default_rng(0).permutation(len(pool))))
-        self._mixes = {copies: pool.slice(0, round(len(pool) * copies / COPIES)) for copies in (2, 4, 6)}
+        sizes = {copies: round(len(pool) * copies / COPIES) for copies in (2, 4, COPIES)}
+        self._mixes |= {(kind, copies): pool.slice(0, size) for copies, size in sizes.items()}
         kept = {name: tally["kept"] for name, tally in found["strategies"].items()}
-        say(f"published {len(pool):,} samples in {time.monotonic() - started:.0f} s: {kept}")
-        return {"copies": tuple(self._mixes), "weight": (0.25, 0.5, 1.0)}
+        say(f"{kind}: {len(pool):,} samples in {time.monotonic() - started:.0f} s: {kept}")
+        say(f"{kind}: {alarms.signs(pool, self.arena.train, self.arena.valid)}")
+        return {"kind": (kind,), "copies": tuple(sizes), "weight": (0.25, 0.5, 1.0)}
 
     def run(self, name: str, configs: Sequence[arms.Config], against: str = REFERENCE) -> None:
         """Tune an arm on validation rows, train its choice with every seed, and read the test once."""
@@ -208,8 +217,8 @@ class Bench:
         return result
 
     def _fit(self, config: arms.Config, seed: int) -> Recommender:
-        settings = {k: v for k, v in config.items() if k not in ("copies", "weight")}
-        mix = weighed(self._mixes[config["copies"]], config["weight"]) if "copies" in config else None
+        settings = {k: v for k, v in config.items() if k not in ("kind", "copies", "weight")}
+        mix = weighed(self._mixes[config["kind"], config["copies"]], config["weight"]) if "kind" in config else None
         model = Recommender(**settings, seed=seed, device=self._options.device)
         return model.fit(self.arena.train, self.arena.valid, mix)
 
@@ -219,16 +228,15 @@ class Bench:
         arms.finish(self._results, METRICS, self._options, title)
 
 
-def _strategies() -> dict[str, float]:
-    """Those of the portfolio that this version has."""
-    return {name: share for name, share in PORTFOLIO.items() if name in STRATEGIES}
-
-
 def _write(options: Any, query: str, users: int, path: Path) -> pa.Table:
-    """Each user's items in the order of their first time, of `users` users chosen by a hash."""
+    """Each user's items in the order of their first time, of `users` users chosen by a hash.
+
+    Ids are those that a source without texts would give: with texts, too, the split is the same.
+    """
     if options.name == "movielens":
         demo_data.fetch(path.parent, ["behaviour"])
     rows = query.format(data=options.data, demo=path.parent)
+    text = ", min(text) AS text" if "AS text" in query else ""
     share = 0.8 if options.development else 1.0
     with duckdb.connect() as db:
         db.execute("SET threads = 1")
@@ -236,10 +244,11 @@ def _write(options: Any, query: str, users: int, path: Path) -> pa.Table:
             f"""CREATE TABLE first AS SELECT CAST(user_id AS VARCHAR) AS user_id, CAST(item_id AS VARCHAR) AS item_id,
             min(CAST(CASE WHEN typeof(timestamp) IN ('BIGINT', 'INTEGER') THEN make_timestamp(CAST(timestamp AS VARCHAR)
             ::BIGINT * 1000000) ELSE CAST(timestamp AS VARCHAR)::TIMESTAMP END AS TIMESTAMP)) AS timestamp
-            FROM ({rows}) GROUP BY ALL"""
+            {text} FROM ({rows}) GROUP BY user_id, item_id"""
         )
         db.execute(
-            f"""COPY (SELECT user_id, item_id, timestamp FROM (SELECT *,
+            f"""COPY (SELECT * EXCLUDE (place, number, draw),
+            md5(concat_ws(chr(31), user_id, item_id, epoch_us(timestamp))) AS id FROM (SELECT *,
             row_number() OVER (PARTITION BY user_id ORDER BY timestamp, item_id) - 0.5 AS place,
             count(*) OVER (PARTITION BY user_id) AS number,
             dense_rank() OVER (ORDER BY md5(user_id)) AS draw FROM first)

@@ -187,12 +187,13 @@ def test_gates_that_nothing_passes_end_after_a_few_passes(shop, tmp_path):
     assert tally.refused["too hard"] > 0.3 * tally.proposed
 
 
-def test_false_negatives_are_dropped_from_a_users_negatives():
+@pytest.fixture
+def users():
     """Two groups of users: an item of the own group is a likely interest, one of the other group a safe negative."""
     rng = np.random.default_rng(0)
     histories = [sorted({f"i{i + 20 * (u % 2):02}" for i in rng.choice(20, 12)}) for u in range(60)]
     lists = pa.list_(pa.string())
-    rows = pa.table(
+    return pa.table(
         {
             "row_id": [str(u) for u in range(60)],
             "items": pa.array(histories, lists),
@@ -202,10 +203,27 @@ def test_false_negatives_are_dropped_from_a_users_negatives():
             ),
         }
     )
-    validity = RankingValidity(rows, false_negative_share=0.5, seed=0)
-    kept, dropped = validity.filter(np.arange(60), rows)
-    before = sum(map(len, rows["negatives"].to_pylist()))
+
+
+def test_false_negatives_are_dropped_from_a_users_negatives(users):
+    validity = RankingValidity(users, false_negative_share=0.3, seed=0)
+    kept, dropped = validity.filter(np.arange(60), users)
+    before = sum(map(len, users["negatives"].to_pylist()))
     assert dropped == before - sum(map(len, kept["negatives"].to_pylist())) > 0
     for user, negatives in enumerate(kept["negatives"].to_pylist()):
         other = [n for n in negatives if (int(n[1:]) >= 20) != bool(user % 2)]
         assert len(other) > 0.9 * len(negatives) > 0
+
+
+def test_own_items_take_no_place_among_the_likeliest(users):
+    """However long a history is, and whatever a sample adds to the targets, as many of the other items are refused."""
+    more = pa.array([[*row["targets"], row["negatives"][0]] for row in users.to_pylist()], users["targets"].type)
+    rows = users.set_column(users.column_names.index("targets"), "targets", more)
+    kept, _ = RankingValidity(users, false_negative_share=0.1, seed=0).filter(np.arange(60), rows)
+    lists = zip(users["negatives"].to_pylist(), kept["negatives"].to_pylist(), strict=True)
+    assert {len(before) - len(after) for before, after in lists} == {4}
+
+
+def test_a_negative_that_no_anchor_has_is_kept(users):
+    rows = users.set_column(3, "negatives", pa.array([["new"]] * 60, users["negatives"].type))
+    assert RankingValidity(users, false_negative_share=0.1, seed=0).filter(np.arange(60), rows)[1] == 0

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from augment.anchors import Anchors, build_bank
-from augment.modalities.behaviour import Behaviour
+from augment.modalities.behaviour import Behaviour, item_texts
 from augment.modalities.fields import Fields
 
 
@@ -54,10 +54,11 @@ def test_fields_perturb_changes_some_fields_with_values_that_exist(fields):
 def behaviour():
     rng = np.random.default_rng(0)
     items = [f"i{n}" for n in range(40)]
-    modality = Behaviour({"item_id": (items, rng.standard_normal((40, 8)).astype(np.float32))})
+    tables = {"item_id": (items, rng.standard_normal((40, 8)).astype(np.float32))}
     pairs = {(f"u{u}", items[i]) for u in range(30) for i in rng.choice(40, size=rng.integers(3, 15), replace=False)}
     users, history = zip(*sorted(pairs), strict=True)
-    return modality, pa.table({"user_id": users, "item_id": history})
+    train = pa.table({"user_id": users, "item_id": history})
+    return Behaviour(tables, train), train
 
 
 def test_behaviour_anchors_are_the_users_with_enough_items(behaviour):
@@ -68,6 +69,17 @@ def test_behaviour_anchors_are_the_users_with_enough_items(behaviour):
     first = anchors.slice(0, 1).to_pylist()[0]
     mine = {i for u, i in zip(*train.to_pydict().values(), strict=True) if u == first["row_id"]}
     assert set(first["items"]) == set(first["targets"]) == mine
+
+
+def test_histories_are_in_the_order_of_their_first_times(behaviour):
+    modality, train = behaviour
+    time = np.random.default_rng(1).permutation(len(train))
+    timed = pa.concat_tables([train.append_column("timestamp", pa.array(t)) for t in (time, time + len(train))])
+    anchors = modality.anchors(timed)
+    times = dict(zip(zip(*train.to_pydict().values(), strict=True), time.tolist(), strict=True))
+    for row in anchors.to_pylist():
+        assert row["items"] == sorted(row["items"], key=lambda item: times[row["row_id"], item])
+    assert anchors.equals(modality.anchors(timed.take(pa.array(np.random.default_rng(2).permutation(len(timed))))))
 
 
 def test_behaviour_perturb_hides_items_and_keeps_targets(behaviour):
@@ -103,3 +115,48 @@ def test_the_bank_holds_real_perturbations_of_its_own_anchors(fields):
     assert bank.displacements.shape == (50, 3, 12)
     rebuilt = bank.origin[:, None] + bank.displacements
     np.testing.assert_allclose(rebuilt.reshape(150, 12), modality.encode(bank.rows), atol=1e-5)
+
+
+def added(modality, rows):
+    """What pseudo-interactions add to the targets of each row."""
+    copy = modality.perturb(rows, np.random.default_rng(0), "pseudo-interactions")
+    pairs = zip(copy["targets"].to_pylist(), rows["targets"].to_pylist(), strict=True)
+    return [set(new) - set(old) for new, old in pairs]
+
+
+def test_the_tail_is_one_and_the_same_in_every_batch(behaviour):
+    modality, train = behaviour
+    rows = modality.anchors(train)
+    counts = pa.compute.value_counts(pa.compute.list_flatten(rows["targets"])).to_pylist()
+    head = {c["values"] for c in sorted(counts, key=lambda c: -c["counts"])[: 40 // 5 - 1]}
+    lengths = np.array([len(items) for items in rows["targets"].to_pylist()])
+    more = [found for start in range(0, len(rows), 3) for found in added(modality, rows.slice(start, 3))]
+    busy = lengths > np.median(lengths)
+    assert not set.union(*(found for found, b in zip(more, busy, strict=True) if b)) & head
+    assert set.union(*(found for found, b in zip(more, busy, strict=True) if not b)) & head
+
+
+def test_pseudo_interactions_are_with_items_alike_in_content():
+    """Users like even items; an item's text says whether it is even, and its vector says nothing."""
+    rng = np.random.default_rng(0)
+    items = [f"i{n:02}" for n in range(60)]
+    pairs = [(f"u{u:02}", items[2 * i]) for u in range(30) for i in rng.choice(30, size=10, replace=False)]
+    train = pa.table({"user_id": [u for u, _ in pairs], "item_id": [i for _, i in pairs]})
+    tables = {"item_id": (items, rng.standard_normal((60, 8)).astype(np.float32))}
+    texts = np.eye(2, dtype=np.float32)[np.arange(59) % 2] + 0.01 * rng.standard_normal((59, 2)).astype(np.float32)
+    plain, alike = (Behaviour(tables, train, content) for content in (None, (items[:59], texts)))
+    odd = [sum(int(i[1:]) % 2 for found in added(m, m.anchors(train)) for i in found) for m in (plain, alike)]
+    assert odd[0] > 10
+    assert odd[1] == 0
+
+
+def test_an_items_text_is_its_first(behaviour):
+    rows = pa.table({"item_id": ["a", "b", "a", "c", "b"], "text": [None, "x", "y", None, "z"]})
+    assert item_texts(rows) == (["a", "b"], ["y", "x"])
+
+
+def test_items_that_the_victim_never_saw_are_left_out(behaviour):
+    """The victim may be that of an earlier night."""
+    modality, train = behaviour
+    new = pa.table({"user_id": ["u1"] * 9, "item_id": [f"new{i}" for i in range(9)]})
+    assert modality.anchors(pa.concat_tables([train, new])).equals(modality.anchors(train))

@@ -70,6 +70,14 @@ def test_too_many_bad_rows_stop_the_run_and_name_the_reason(tmp_path):
         prepared(tmp_path, pa.Table.from_pylist(rows))
 
 
+def test_an_item_without_a_description_is_no_bad_row(tmp_path):
+    titles = [None if row["i"] == "i3" else f"title of {row['i']}" for row in behaviour().to_pylist()]
+    columns = {"user": "u", "item": "i", "timestamp": "t", "text": "title"}
+    splits, read = prepared(tmp_path, behaviour().append_column("title", pa.array(titles)), columns=columns)
+    assert splits.quarantined == {}
+    assert read["train"]["text"].null_count > 0
+
+
 def test_a_bot_loses_all_its_rows(tmp_path):
     rows = behaviour().to_pylist() + [{"u": "bot", "i": f"i{n % 30}", "t": START + n % 50} for n in range(200)]
     splits, read = prepared(tmp_path, pa.Table.from_pylist(rows), max_bad_share=0.5)

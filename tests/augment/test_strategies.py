@@ -1,5 +1,7 @@
 """Every strategy on a small shop of each modality, through the gates."""
 
+import tracemalloc
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,7 +14,7 @@ from augment.encoders import TextEncoder
 from augment.errors import UsageError
 from augment.gates import Gatekeeper
 from augment.generate import Maker, Tally
-from augment.modalities.behaviour import Behaviour
+from augment.modalities.behaviour import NEGATIVES, Behaviour
 from augment.modalities.fields import Fields
 from augment.modalities.text import Text
 from augment.recipe import Gates, Generator
@@ -118,13 +120,14 @@ def behaviour_shop(tmp_path):
         for item in np.argsort(-taste - rng.gumbel(size=60))[:12]:
             users.append(f"u{user}")
             history.append(items[item])
-    modality = Behaviour({"item_id": (items, vectors)})
-    rows = modality.anchors(pa.table({"user_id": users, "item_id": history}))
+    train = pa.table({"user_id": users, "item_id": history})
+    modality = Behaviour({"item_id": (items, vectors)}, train)
+    rows = modality.anchors(train)
     return Shop(modality, rows, None, Linear(vectors[0], vectors), tmp_path)
 
 
 SHOPS = {"text": text_shop, "fields": fields_shop, "behaviour": behaviour_shop}
-CASES = [(n, m) for n, entry in STRATEGIES.items() for m in entry.modalities if n not in TYPED | {"item-reorder"}]
+CASES = [(n, m) for n, entry in STRATEGIES.items() for m in entry.modalities if n not in TYPED]
 
 
 @pytest.mark.parametrize(("name", "modality"), CASES)
@@ -204,6 +207,16 @@ def test_harder_samplers_draw_nearer_negatives(tmp_path):
     assert nearness("dns") > nearness("dns-mn") > nearness("uniform-negatives")
 
 
+def test_hard_negatives_are_drawn_without_a_copy_of_every_drawn_vector(tmp_path):
+    shop = behaviour_shop(tmp_path)
+    strategy = build("dns", shop.workshop, {"pool": 256})
+    tracemalloc.start()
+    strategy.propose(np.arange(80), np.random.default_rng(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 80 * shop.modality.draws * NEGATIVES * 256 * shop.modality.vectors[0].nbytes
+
+
 def test_pseudo_interactions_add_tail_items_to_the_targets_alone(tmp_path):
     shop = behaviour_shop(tmp_path)
     copy = shop.modality.perturb(shop.anchors.rows, np.random.default_rng(0), "pseudo-interactions")
@@ -218,6 +231,13 @@ def test_another_order_is_the_same_user_to_a_mean_of_vectors(tmp_path):
     copy = shop.modality.perturb(shop.anchors.rows, np.random.default_rng(0), "item-reorder")
     assert copy["items"].to_pylist() != shop.anchors.rows["items"].to_pylist()
     np.testing.assert_allclose(shop.modality.encode(copy), shop.anchors.embedding, atol=1e-5)
+
+
+def test_a_user_gives_many_orders_each_with_an_id_of_its_own(tmp_path):
+    table, _ = behaviour_shop(tmp_path).samples("item-reorder", 200)
+    items = [tuple(row["items"]) for row in table["decoded"].to_pylist()]
+    assert len(set(items)) == len(set(table["sample_id"].to_pylist())) == 200
+    assert len(set(table["anchor_id"].to_pylist())) <= 80
 
 
 def test_without_a_share_no_negative_is_filtered(tmp_path):

@@ -49,7 +49,7 @@ def shop():
     return tables
 
 
-def synthetic(items, targets, negatives, weight=1.0):
+def synthetic(items, targets, negatives, weight=1.0, anchors=None):
     decoded = pa.struct([(name, pa.list_(pa.string())) for name in ("items", "targets", "negatives")])
     schema = sample_schema(decoded)
     values = {
@@ -57,6 +57,7 @@ def synthetic(items, targets, negatives, weight=1.0):
             {"items": i, "targets": t, "negatives": n} for i, t, n in zip(items, targets, negatives, strict=True)
         ],
         "weight": [weight] * len(items),
+        "anchor_id": anchors or [None] * len(items),
     }
     return pa.table({f.name: values.get(f.name, pa.nulls(len(items), f.type)) for f in schema}, schema)
 
@@ -86,7 +87,8 @@ def test_the_mix_changes_the_model_and_a_seed_repeats_it(shop, settings):
 @pytest.mark.parametrize("settings", MODELS, ids=str)
 def test_a_saved_model_predicts_the_same(shop, settings, tmp_path):
     train, valid, test = shop
-    model = Recommender(**settings).fit(train, valid)
+    mix = synthetic([["i00", "i01"]] * 60, [["i00", "i01", "i39"]] * 60, [["i30"]] * 60, 1.0, ["u0", "u1", "new"] * 20)
+    model = Recommender(**settings).fit(train, valid, mix)
     model.save(tmp_path)
     loaded = Recommender.load(tmp_path)
     np.testing.assert_array_equal(loaded.predict(test), model.predict(test))
@@ -134,8 +136,10 @@ def test_the_kinds_of_fake_users_make_up_their_union(shop):
 def test_flips_keep_each_users_count_and_move_a_tenth(shop):
     model = Recommender().fit(*shop[:2])
     history = model._matrix(pa.concat_tables(shop))  # twelve items each: one of them is flipped
-    flipped = shilling.flip(history, 0)
-    assert (flipped != shilling.flip(history, 0)).nnz == 0
+    flips, users = shilling.flips(history, 0), np.arange(history.shape[0])
+    flipped = shilling.flipped(history, flips, users)
+    assert (flips != shilling.flips(history, 0)).nnz == 0
+    assert (shilling.flipped(history, flips, np.full_like(users, -1)) != history).nnz == 0
     np.testing.assert_array_equal(flipped.getnnz(axis=1), history.getnnz(axis=1))
     assert flipped.data.tolist() == [1.0] * history.nnz
     kept = np.asarray(flipped.multiply(history).sum(axis=1)).ravel()
@@ -195,6 +199,35 @@ def test_fake_users_are_among_the_suspects(movies):
     assert lift[1] < 0.5 * lift[0]
 
 
+@pytest.mark.parametrize("suspects", [0.0, 0.05])
+def test_copies_of_the_log_gain_nothing_under_attack(movies, suspects):
+    """A mix of the real users themselves is the log twice: half the ridge, whatever else happens to the log."""
+    train, valid, test = movies
+    users = train.group_by("user_id").aggregate([("item_id", "list")])
+    lists = users["item_id_list"].to_pylist()
+    copies = synthetic(lists, lists, [[]] * len(lists), 1.0, users["user_id"].to_pylist())
+    plain = Recommender(l2=200.0, suspects=suspects).fit(train, valid)
+    doubled = Recommender(l2=400.0, suspects=suspects).fit(train, valid, copies)
+    found = [model.evaluate(test, model.attacks(test, 0)) for model in (plain, doubled)]
+    expected, values = ({name: measure.value() for name, measure in one.items()} for one in found)
+    assert values == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_users_flips_are_made_in_its_samples(shop):
+    model = Recommender().fit(*shop[:2])
+    own = model.history_[0].indices
+    names = model.items_.to_pylist()
+    flips = shilling.flips(model._matrix(pa.concat_tables(shop)), 0)
+    old = flips[0].indices[flips[0].data > 0][0]
+    new = flips[0, old] - 1
+    shown = [[names[i] for i in {*own.tolist(), int(old)}]] * 2
+    mix = synthetic(shown, shown, [[names[new]]] * 2, 1.0, [model.users_[0].as_py(), "stranger"])
+    made = Recommender().fit(*shop[:2], mix).mix_.flipped(flips)
+    for matrix in (made.items, made.targets):
+        assert (matrix[0, old], matrix[0, new], matrix[1, old], matrix[1, new]) == (0, 1, 1, 0)
+    assert made.negatives.toarray()[:, new].tolist() == [0, 1]
+
+
 def test_dropout_shrinks_what_popular_items_say(movies):
     train, valid, _ = movies
     plain, hidden = (Recommender(l2=100.0, dropout=p).fit(train, valid) for p in (0.0, 0.5))
@@ -216,6 +249,33 @@ def test_the_victim_finds_a_liked_item_easier_than_one_of_the_other_group(shop):
     victim.loss(user, own).sum().backward()
     assert torch.isfinite(user.grad).all()
     assert user.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"loss": "hinge", "sampler": "dns", "distill": 1.0}, "'loss' is read with model mf or lightgcn only"),
+        ({"adversarial": "apr"}, "'adversarial' is read with model mf or lightgcn"),
+        ({"model": "popular", "dropout": 0.2}, "'dropout' is read with model ease"),
+        ({"model": "mf", "dropout": 0.2}, "'dropout' is read with model ease only; model is 'mf'"),
+        ({"model": "mf", "sampler": "dns"}, "'sampler' is read with loss bpr or hinge or l2 only; loss is 'softmax'"),
+        ({"model": "mf", "loss": "sl@k", "filter_share": 0.1}, "'filter_share' is read with loss bpr"),
+        ({"model": "mf", "loss": "bpr", "temperature": 0.1}, "'temperature' is read with loss softmax or sl@k"),
+        ({"model": "mf", "loss": "bpr", "sampler": "dns", "nearest": 2}, "'nearest' is read with sampler dns-mn"),
+        ({"model": "mf", "radius": 0.1}, "'radius' is read with adversarial apr"),
+    ],
+    ids=str,
+)
+def test_an_option_without_effect_is_refused(settings, said):
+    with pytest.raises(UsageError, match=said):
+        Recommender(**settings)
+
+
+def test_what_is_popular_heeds_weights(shop):
+    train, valid, _ = shop
+    mix = synthetic([["i00"]] * 8, [["i39"]] * 8, [[]] * 8, 0.25)
+    plain, mixed = (Recommender(model="popular").fit(train, valid, m).state_["popularity"] for m in (None, mix))
+    assert (mixed - plain).tolist() == [0.0] * 39 + [2.0]
 
 
 def test_mistakes_are_named(tmp_path):

@@ -4,7 +4,8 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from consumers.samplers import SAMPLERS, Sampler, likeliest
+from augment.ease import CrossFitted
+from consumers.samplers import SAMPLERS, Sampler
 
 DIM, LAYERS = 16, 3
 
@@ -93,7 +94,7 @@ def test_mixed_negatives_lie_between_the_positive_and_the_item(liked, factors):
 @pytest.mark.parametrize("kind", SAMPLERS)
 def test_the_filter_lowers_the_share_of_held_out_positives(kind, liked, factors):
     train, held_out = liked
-    likely = torch.from_numpy(likeliest(train, np.ones(train.shape[0]), 0.05, 0).toarray()) > 0
+    likely = torch.from_numpy(CrossFitted(train, 0).likeliest(np.arange(train.shape[0]), 0.05).toarray())
     before = share_of(held_out, draw(kind, liked, factors).negative)
     after = share_of(held_out, draw(kind, liked, factors, barred=likely).negative)
     assert after < 0.8 * before
@@ -101,7 +102,7 @@ def test_the_filter_lowers_the_share_of_held_out_positives(kind, liked, factors)
 
 def test_likely_items_are_unseen_and_of_the_share_asked_for(liked):
     train, held_out = liked
-    likely = likeliest(train, np.ones(train.shape[0]), 0.05, 0)
+    likely = CrossFitted(train, 0).likeliest(np.arange(train.shape[0]), 0.05)
     assert likely.multiply(train).nnz == 0
     assert set(likely.getnnz(axis=1).tolist()) == {round(0.05 * train.shape[1])}
     by_chance = held_out.nnz / (train.shape[0] * train.shape[1])

@@ -1,0 +1,73 @@
+"""Binary matrices of users and items, and the synthetic users of a mix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import csr_matrix
+
+from consumers import shilling, storage
+from consumers.columns import whole
+
+LISTS = ("items", "targets", "negatives")  # of a sample, as `decoded` has them
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """Synthetic users, a row each.
+
+    items: binary float32[n, I], what each shows; targets: what it wants; negatives: what it must not be given. weight:
+    float[n]. anchor: int64[n], the place of the real user that it was made of, −1 for one that is not known.
+    """
+
+    items: csr_matrix
+    targets: csr_matrix
+    negatives: csr_matrix
+    weight: np.ndarray
+    anchor: np.ndarray
+
+    @classmethod
+    def of(cls, mix: pa.Table, users: pa.Array, items: pa.Array) -> Synthetic:
+        """Published samples, of which items that `items` does not hold are left out."""
+        decoded = mix["decoded"].combine_chunks()
+        matrices = {name: _matrix(pc.struct_field(decoded, name), items) for name in LISTS}
+        anchor = pc.fill_null(pc.index_in(whole(mix["anchor_id"]), users), -1).to_numpy(zero_copy_only=False)
+        return cls(**matrices, weight=mix["weight"].to_numpy(), anchor=anchor)
+
+    @classmethod
+    def stored(cls, arrays: dict[str, np.ndarray], items: int) -> Synthetic | None:
+        """Those that `arrays` made, taken out of a saved model's arrays; None where it had no mix."""
+        if "mix.weight" not in arrays:
+            return None
+        matrices = {name: storage.take_binary(arrays, f"mix.{name}", items) for name in LISTS}
+        return cls(**matrices, weight=arrays.pop("mix.weight"), anchor=arrays.pop("mix.anchor"))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        found = {"mix.weight": self.weight, "mix.anchor": self.anchor}
+        for name in LISTS:
+            found |= storage.binary(f"mix.{name}", getattr(self, name))
+        return found
+
+    def flipped(self, flips: csr_matrix) -> Synthetic:
+        """Made of users whose items were flipped (see `shilling.flips`): what the anchor lost, its samples lost."""
+        items, targets = (shilling.flipped(m, flips, self.anchor) for m in (self.items, self.targets))
+        return replace(self, items=items, targets=targets, negatives=minus(self.negatives, targets))
+
+
+def minus(matrix: csr_matrix, other: csr_matrix) -> csr_matrix:
+    """Binary `matrix` without the entries of binary `other`."""
+    left = (matrix - matrix.multiply(other)).tocsr()
+    left.eliminate_zeros()
+    return left
+
+
+def _matrix(lists: pa.Array, items: pa.Array) -> csr_matrix:
+    """Binary float32[n, I] from lists of item names; names unknown to `items` are left out."""
+    column = pc.index_in(lists.flatten(), items)
+    row = np.repeat(np.arange(len(lists)), pc.list_value_length(lists).to_numpy(zero_copy_only=False))
+    known = column.is_valid().to_numpy(zero_copy_only=False)
+    shape = (len(lists), len(items))
+    return csr_matrix((np.ones(known.sum(), np.float32), (row[known], column.drop_null().to_numpy())), shape=shape)
