@@ -141,7 +141,7 @@ def _arms(
     clean = max(values["clean"] for _, values in plain)
     yield "LR, tuned", *_fitted(arms.choose(plain, clean, 0.0), fit)
     yield "LR, tuned for robustness", *_fitted(arms.choose(plain, clean, SLACK), fit)
-    for name, space in (("self-training", SELF), ("portfolio + self-training", MIX)):
+    for name, space in (("self-training", SELF), ("GAN + self-training", MIX)):
         configs = arms.draw(space, budget, 1)
         tried = [(choice, on_valid(choice)) for choice in map(_choice, configs)]
         yield name, *_fitted(arms.choose(tried, clean, SLACK), fit)

@@ -53,12 +53,15 @@ def test_every_command_that_answers_can_answer_in_json():
 
 def test_help_answers_at_once():
     sparring("--help")  # the first import writes bytecode
-    times = []
+    times, bare = [], []
     for _ in range(3):
         start = time.perf_counter()
         assert sparring("--help").returncode == 0
         times.append(time.perf_counter() - start)
-    assert min(times) < 0.5
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import click"], check=True)
+        bare.append(time.perf_counter() - start)
+    assert min(times) < max(0.5, 6 * min(bare))  # a busy machine slows both
 
 
 @pytest.mark.parametrize(
