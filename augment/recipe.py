@@ -264,7 +264,7 @@ class Nightly(Section):
     refit_drift: float = Field(0.2, gt=0, description="And when a column drifted by more than this index.")
     lookback_days: int = Field(2, ge=0, description="Days of a database that are read again: rows arrive late.")
     skip_bad_files: bool = Field(False, description="Leave a file that cannot be read out, instead of refusing.")
-    drop_poison: bool = Field(True, description="Fake users and review floods go into quarantine.")
+    drop_poison: bool = Field(True, description="Fake users, and floods of reviews or clicks, go into quarantine.")
     keep_versions: int = Field(14, ge=1, description="Published versions whose files stay.")
     keep_version_days: int = Field(14, ge=0, description="And those of this many days.")
     min_free_gb: float = Field(1.0, ge=0, description="Free disk space without which no night starts.")

@@ -1,4 +1,4 @@
-"""Nights that find poison: it is told of and kept apart, and the night goes on."""
+"""Nights that find poison or malformed lines: they are told of and kept apart, and the night goes on."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -157,15 +157,23 @@ def test_a_night_of_nothing_but_poison_says_where_it_is_kept(demo_folder, tmp_pa
     assert len(pq.read_table(kept)) == 60
 
 
-def test_a_night_with_too_many_bad_rows_says_where_they_are_kept(demo_folder, tmp_path):
+def test_malformed_lines_are_bad_rows_of_a_night(demo_folder, tmp_path):
     rows = rows_of(pq.read_table(demo_folder / "impressions.parquet"), 1, 900)
-    names = [
-        name for name in rows.column_names if name in ("user_id", "item_id", "timestamp", "label", "gender", "genre")
-    ]
-    lines = [",".join(f'"{row[name]}"' for name in names) for row in rows.to_pylist()]
-    (tmp_path / "raw").mkdir()
-    (tmp_path / "raw" / "rows.csv").write_text("\n".join([",".join(names), *lines, *["x,y"] * 100]))
+    rows = rows.select(["user_id", "item_id", "timestamp", "label", "gender", "genre"])
+    lines = [",".join(f'"{value}"' for value in row.values()) for row in rows.to_pylist()]
     settings = nightly_recipe(tmp_path / "raw", tmp_path / "out", **{"*.parquet": "*.csv"})
+    (tmp_path / "raw").mkdir()
+    path = tmp_path / "raw" / "rows.csv"
+
+    path.write_text("\n".join([",".join(rows.column_names), *lines, *["x,y"] * 30]))
+    found = night(settings, as_of=day(1), device="cpu")
+    task = found["tasks"]["ctr"]
+    assert (found["status"], found["sources"]["impressions"]["malformed"]) == ("published", 30)
+    assert task["quarantine"] == {"malformed line": 30}
+    assert task["night"]["figures"]["bad_rows"] == pytest.approx(30 / 930)
+    assert [check["name"] for check in task["night"]["checks"]] == ["bad_rows"]
+
+    path.write_text("\n".join([",".join(rows.column_names), *lines, *["x,y"] * 100]))
     with pytest.raises(BadInput, match=r"100 of 1,000 rows are bad.*malformed line \(100\).*; see ") as raised:
         night(settings, as_of=day(1), device="cpu")
     kept = str(raised.value).rpartition("; see ")[2]
