@@ -1,60 +1,33 @@
 """One night: take in what is new, make samples of the window's rows, judge them, and replace the day's partition.
 
-State lives beside the tables, under `_nightly`: the ledger of each source, and for each task its fitted generators.
-Which of these is in use stands in the manifest of the version made with it, so the Delta commit decides that too.
+State lives beside the tables, under `_nightly`: the ledger of each source, and for each task its `augment.fits`.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from augment import monitoring, report
+from augment import fits, monitoring, report
 from augment.checks import Figures, raised
 from augment.dataset import Dataset, Stage, locked
-from augment.drift import Profile, profile, stability
 from augment.errors import BadInput, NoSpace, Refused, UsageError
-from augment.job import Job, Material, digest, read, resolve_device
+from augment.fits import STATE
+from augment.job import Job, digest, read, resolve_device
 from augment.ledger import Intake, Ledger, yesterday
 from augment.pipeline import Outcome, clear_left, make_version, manifest_of, refusal, steps_of, summary
 from augment.progress import say
 from augment.recipe import Recipe
 from augment.replica import replicate
 from augment.steps import Steps
-from gan.trainer import WARM
-
-STATE = "_nightly"
-GENERATOR = "generator.safetensors"
-FITS = 3  # kept for each task
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A victim and a generator that later nights may use again."""
-
-    folder: Path
-    day: str
-    seen: Profile  # of the training rows they were fitted on
-    segments: list[str]
-    settings: str  # digest of what else they depend on
-
-    @classmethod
-    def load(cls, folder: Path) -> Fit | None:
-        try:
-            return cls(folder, **json.loads((folder / "fit.json").read_text()))
-        except (OSError, ValueError, TypeError):  # removed by hand, or of another version: fit anew
-            return None
 
 
 def night(
@@ -123,13 +96,12 @@ def _task(job: Job, day: date) -> dict[str, Any]:
     try:
         with steps_of(job) as steps, job.dataset.stage(job.digest, str(day)) as stage:
             material = read(job, steps.scratch("splits"), job.recipe.nightly.drop_poison)
-            fit, why, drift = _fit(job, day, material)
+            chosen = fits.choose(job, day, material)
             kept = _samples(job.dataset, stay)
-            victim = None if fit is None else job.consumer.load(fit.folder / "victim", job.device)
-            _lend(job, fit, steps)
+            fits.lend(job, chosen.fit, steps)
             stream = 1000 * day.toordinal()  # each night draws anew
-            outcome = make_version(job, steps, stage, material, victim=victim, kept=kept, stream=stream)
-            about = _about(job, day, outcome, fit, why, drift, stay)
+            outcome = make_version(job, steps, stage, material, victim=chosen.victim, kept=kept, stream=stream)
+            about = _about(job, day, outcome, chosen, stay)
             return _conclude(job, day, stage, outcome, about, stay, gone, steps)
     except Refused as error:
         return refusal(job, str(error))
@@ -152,7 +124,7 @@ def _conclude(
         job.dataset.reject(stage, manifest)
         return {**result, "version": None}
     if about["refit"]:
-        _keep_fit(job, day, outcome, steps)
+        fits.keep(job, day, outcome, steps)
     if stay:
         current = job.dataset.version()
         shards = [shard for d, shards in job.dataset.shards_by_day().items() if d in stay for shard in shards]
@@ -183,78 +155,11 @@ def _samples(dataset: Dataset, days: list[str]) -> pa.Table | None:
     return pa.concat_tables(pq.ParquetFile(dataset.root / shard.path).read() for shard in shards)
 
 
-# -- the fitted generator --------------------------------------------------------------------------
-
-
-def _fit(job: Job, day: date, material: Material) -> tuple[Fit | None, str, Mapping[str, float]]:
-    """The fit to use again, or None and why not; and the drift since the last one."""
-    current = job.dataset.current()
-    about = job.dataset.version().manifest.result.get("night", {}) if current is not None else {}
-    last = Fit.load(_folder(job) / about["fit"]) if about.get("fit") else None
-    if last is None:
-        return None, "the first", {}
-    drift = stability(last.seen, profile(material.arena.train))
-    age = (day - date.fromisoformat(last.day)).days
-    if last.settings != _settings(job):
-        return None, "other settings", drift
-    if last.segments != _segments(material):
-        return None, "other segments", drift
-    if age >= job.recipe.nightly.refit_days:
-        return None, f"{age} days old", drift
-    worst = max(drift, key=lambda name: drift[name], default="")
-    if worst and drift[worst] > job.recipe.nightly.refit_drift:
-        return None, f"{worst} drifted by {drift[worst]:.2f}", drift
-    return last, f"that of {last.day}", drift
-
-
-def _lend(job: Job, fit: Fit | None, steps: Steps) -> None:
-    """Put the generator where the strategy looks for it: to be used as it is, or to start a new fit warm."""
-    place = steps.folder / "round0"
-    place.mkdir(exist_ok=True)
-    if fit is not None and (fit.folder / GENERATOR).exists():
-        if not (place / GENERATOR).exists():
-            shutil.copy(fit.folder / GENERATOR, place / GENERATOR)
-        return
-    previous = sorted(_folder(job).glob(f"*/{GENERATOR}"))
-    # Only in a frozen encoder's space do an old generator's weights mean anything in a new fit.
-    if fit is None and previous and job.consumer.modality == "text" and not (place / WARM).exists():
-        shutil.copy(previous[-1], place / WARM)
-
-
-def _keep_fit(job: Job, day: date, outcome: Outcome, steps: Steps) -> None:
-    place = _folder(job) / f"{day}-{job.digest}"
-    made = steps.scratch("fit")
-    outcome.real.save(made / "victim")
-    if (steps.folder / "round0" / GENERATOR).exists():
-        shutil.copy(steps.folder / "round0" / GENERATOR, made / GENERATOR)
-    seen, segments = profile(outcome.material.arena.train), _segments(outcome.material)
-    kept = {"day": str(day), "seen": seen, "segments": segments, "settings": _settings(job)}
-    (made / "fit.json").write_text(json.dumps(kept, ensure_ascii=False))
-    place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(place, ignore_errors=True)
-    made.rename(place)
-
-
-def _settings(job: Job) -> str:
-    task = job.task.model_dump(mode="json", include={"consumer", "options", "encoder", "generator", "gates"})
-    return digest({**task, "seed": job.recipe.seed, "versions": job.versions})
-
-
-def _segments(material: Material) -> list[str]:
-    train = material.arena.train
-    if material.text is None or "segment" not in train.column_names:
-        return []
-    rows = [train["segment"]] if material.unlabelled is None else [train["segment"], material.unlabelled["segment"]]
-    return sorted({str(value) for column in rows for value in pc.unique(column).to_pylist()})
-
-
 # -- what is known of the night --------------------------------------------------------------------
 
 
-def _about(
-    job: Job, day: date, outcome: Outcome, fit: Fit | None, why: str, drift: Mapping[str, float], stay: list[str]
-) -> dict[str, Any]:
-    material, recipe = outcome.material, job.recipe
+def _about(job: Job, day: date, outcome: Outcome, chosen: fits.Choice, stay: list[str]) -> dict[str, Any]:
+    material, recipe, fit, drift = outcome.material, job.recipe, chosen.fit, chosen.drift
     then, now = _hardness(job, outcome, max((d for d in stay if d < str(day)), default=""))
     ledger = _ledger(recipe, job.task.source)
     window = [ledger.day_rows(day - timedelta(days=i)) for i in range(1, recipe.nightly.window_days)]
@@ -273,9 +178,9 @@ def _about(
     return {
         "day": str(day),
         "days": [*stay, str(day)],
-        "fit": fit.folder.name if fit else f"{day}-{job.digest}",
+        "fit": fit.folder.name if fit else fits.name_of(job, day),
         "refit": fit is None,
-        "why": why,
+        "why": chosen.why,
         "generator_age_days": (day - date.fromisoformat(fit.day)).days if fit else 0,
         "drift": {name: round(index, 6) for name, index in drift.items()},
         "poisoned": material.poisoned,
@@ -314,9 +219,7 @@ def _retain(recipe: Recipe, day: date) -> None:
     for name, task in recipe.tasks.items():
         dataset = Dataset(Path(recipe.output) / name)
         dataset.gc(settings.keep_versions, keep_days=settings.keep_version_days)
-        fits = sorted((Path(recipe.output) / STATE / name).glob("*/fit.json"))
-        for old in fits[:-FITS]:
-            shutil.rmtree(old.parent)
+        fits.forget(Path(recipe.output), name)
         # Backfills reach back as far as partitions are kept.
         reach = timedelta(days=settings.window_days + settings.keep_days)
         _ledger(recipe, task.source).forget(day - reach)
@@ -346,8 +249,3 @@ def _tell(recipe: Recipe, output: Path, found: dict[str, Any], notify: str) -> N
 
 def _ledger(recipe: Recipe, source: str) -> Ledger:
     return Ledger(Path(recipe.output) / STATE / "sources" / source, source, recipe.sources[source])
-
-
-def _folder(job: Job) -> Path:
-    """Where the task's fits are kept."""
-    return Path(job.recipe.output) / STATE / job.name

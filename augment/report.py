@@ -6,6 +6,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from augment.files import write_whole
+
 _STYLE = """
 :root { color-scheme: light dark; --ink: light-dark(#1d2430, #e6e9ef); --soft: light-dark(#667085, #98a2b3);
   --line: light-dark(#e4e7ec, #344054); --ground: light-dark(#ffffff, #14181f); --good: light-dark(#087443, #47cd89);
@@ -35,10 +37,7 @@ def write(result: dict[str, Any], path: Path) -> Path:
         f"{result['seconds']:.0f} s. Each line compares the same consumer trained on real rows and on the mix, on test "
         f"rows that nothing else has read.</p>{tasks}</html>"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(page, "utf-8")
-    temporary.replace(path)
+    write_whole(path, page.encode())
     return path
 
 

@@ -113,7 +113,9 @@ def test_drift_asks_for_another_fit_and_a_check_on_it_rejects(shop, impressions,
     assert Dataset(tmp_path / "out" / "ctr").versions()[-1].status == "rejected"
 
 
-@pytest.mark.parametrize("step", ["make_version", "manifest_of", "_keep_fit", "_retain"])
+@pytest.mark.parametrize(
+    "step", ["nightly.make_version", "nightly.manifest_of", "fits.keep", "nightly._retain", "report.write"]
+)
 def test_a_killed_night_ends_like_an_unbroken_one(impressions, tmp_path, monkeypatch, step):
     tables = []
     for name in ("whole", "killed"):
@@ -130,7 +132,7 @@ def test_a_killed_night_ends_like_an_unbroken_one(impressions, tmp_path, monkeyp
                 raise KeyboardInterrupt
 
             with monkeypatch.context() as patch:
-                patch.setattr(nightly, step, kill)
+                patch.setattr(f"augment.{step}", kill)
                 with pytest.raises(KeyboardInterrupt):
                     night(recipe, as_of=day(2), device="cpu")
         night(recipe, as_of=day(2), device="cpu")
