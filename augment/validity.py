@@ -137,10 +137,10 @@ class RankingValidity:
         lists = rows["negatives"].combine_chunks()
         lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
         owner = np.repeat(np.arange(len(rows)), lengths)
-        item = pc.index_in(lists.flatten(), self._items).to_numpy(zero_copy_only=False).astype(np.int64)
+        item = pc.fill_null(pc.index_in(lists.flatten(), self._items), -1).to_numpy(zero_copy_only=False)
         scores = self._scores(anchor, self._matrix(rows["targets"]))
         limit = -np.partition(-scores, self._refused - 1, axis=1)[:, self._refused - 1]
-        kept = scores[owner, item] < limit[owner]
+        kept = (item < 0) | (scores[owner, item] < limit[owner])  # no anchor has it: nothing is known of it
         offsets = np.concatenate([[0], np.cumsum(np.bincount(owner[kept], minlength=len(rows)))])
         filtered = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), lists.flatten().filter(pa.array(kept)))
         position = rows.column_names.index("negatives")
@@ -155,12 +155,13 @@ class RankingValidity:
         return scores
 
     def _matrix(self, lists: pa.ChunkedArray) -> csr_matrix:
+        """Binary float32[n, items]; items that no anchor has are left out."""
         flat = lists.combine_chunks()
-        column = pc.index_in(flat.flatten(), self._items).to_numpy(zero_copy_only=False).astype(np.int64)
-        lengths = pc.list_value_length(flat).to_numpy(zero_copy_only=False)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        ones = np.ones(len(column), np.float32)
-        return csr_matrix((ones, column, offsets), shape=(len(flat), len(self._items)))
+        column = pc.index_in(flat.flatten(), self._items)
+        row = np.repeat(np.arange(len(flat)), pc.list_value_length(flat).to_numpy(zero_copy_only=False))
+        known = column.is_valid().to_numpy(zero_copy_only=False)
+        where = row[known], column.drop_null().to_numpy()
+        return csr_matrix((np.ones(known.sum(), np.float32), where), shape=(len(flat), len(self._items)))
 
 
 def _row(matrix: csr_matrix, i: int) -> np.ndarray:

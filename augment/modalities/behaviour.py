@@ -43,6 +43,7 @@ class Behaviour:
 
     def anchors(self, train: pa.Table) -> pa.Table:
         """One row per user with at least four distinct items (fewer leave nothing to hide)."""
+        train = train.filter(pc.is_in(train["item_id"], self._values))  # an earlier night's victim lacks newer items
         pairs = train.select(["user_id", "item_id"]).group_by(["user_id", "item_id"], use_threads=False).aggregate([])
         users = pairs.group_by("user_id", use_threads=False).aggregate([("item_id", "list")])
         users = users.filter(pc.greater_equal(pc.list_value_length(users["item_id_list"]), 4)).sort_by("user_id")
