@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,10 +122,14 @@ def gc(output: Path, keep_last: int, dry_run: bool, as_json: bool) -> None:
 
 
 def _datasets(output: Path) -> list[Dataset]:
-    """The tables under an output folder, or the one at it."""
+    """The tables under an output folder, or the one at it.
+
+    By their whole paths, or "." would have no parent to lock; not resolved, as the lock is beside a link to a table.
+    """
     from augment.dataset import STATE, Dataset
 
-    roots = [output, *sorted(p for p in output.glob("*") if p.is_dir())]
+    output = Path(os.path.abspath(output))
+    roots = [output, *sorted(p for p in output.glob("[!.]*") if p.is_dir())]
     found = [Dataset(root) for root in roots if (root / "_delta_log").is_dir() or (root / STATE).is_dir()]
     if not found:
         raise UsageError(f"{output}: no published data here; `sparring run` makes some")
