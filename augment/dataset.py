@@ -16,7 +16,6 @@ import os
 import re
 import shutil
 import socket
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -175,21 +174,6 @@ class Dataset:
         for add in sorted(pa.table(table.get_add_actions(flatten=True)).to_pylist(), key=lambda a: a["path"]):
             found.setdefault(add["partition.day"], []).append(shards[add["path"]])
         return dict(sorted(found.items()))
-
-    def canary(self, stage: Stage, manifest: Manifest) -> list[str]:
-        """Publish to a table of links nobody reads, read it back as readers will, and say what is wrong with it."""
-        with tempfile.TemporaryDirectory(prefix=".canary-", dir=self.root) as folder:
-            copy = Dataset(folder)
-            for shard in manifest.files:
-                target = copy.root / shard.path
-                target.parent.mkdir(exist_ok=True)
-                os.link(self.root / shard.path, target)
-            again = Stage(copy.root, stage.run, stage.day, written=list(manifest.files), schema=stage.schema)
-            copy.publish(again, manifest)
-            problems = copy.verify()
-            rows = 0 if problems else copy.read().count_rows()
-        expected = sum(shard.rows for shard in manifest.files)
-        return problems or ([] if rows == expected else [f"{rows} rows are read where {expected} were written"])
 
     def reject(self, stage: Stage, manifest: Manifest) -> None:
         """Keep the stage for inspection, where no reader of the table sees it."""

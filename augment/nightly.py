@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augment import fits, monitoring, report
+from augment.canary import canary
 from augment.checks import Figures, raised
 from augment.dataset import Dataset, Stage, locked
 from augment.errors import BadInput, NoSpace, Refused, UsageError
@@ -130,7 +131,7 @@ def _conclude(
         shards = [shard for d, shards in job.dataset.shards_by_day().items() if d in stay for shard in shards]
         encoders = list(dict.fromkeys([*manifest.encoders, *current.manifest.encoders]))
         manifest = replace(manifest, files=[*stage.files, *shards], encoders=encoders)
-    if trouble := job.dataset.canary(stage, manifest):
+    if trouble := canary(job.dataset, stage, manifest, steps.scratch("canary")):
         raise BadInput(f"{job.folder}: the new version cannot be read back: {trouble[0]}; the current one stays")
     return {**result, "version": job.dataset.publish(stage, manifest, gone)}
 

@@ -23,7 +23,7 @@ from augment import alarms, report
 from augment.dataset import Dataset, Stage, locked
 from augment.errors import Refused, SparringError, UsageError
 from augment.generate import Tally
-from augment.job import Job, Material, digest, open_job, read, resolve_device, work_folder
+from augment.job import Job, Material, clear_work, digest, open_job, read, resolve_device, work_folder
 from augment.manifest import Manifest, Shard
 from augment.plugins import Consumer
 from augment.progress import bar, say, track
@@ -72,6 +72,7 @@ def _run_task(job: Job) -> dict[str, Any]:
 
 def clear_left(output: Path, jobs: Iterable[Job]) -> None:
     """Remove what killed runs left, but for steps that these jobs can go on from. Call it under the lock."""
+    clear_work(output)
     wanted = {f"{RUNNING}{job.digest}" for job in jobs}
     for left in output.glob(f"{RUNNING}*"):
         if left.name not in wanted:

@@ -1,6 +1,5 @@
 """Fits that later nights use again: of recommenders whose shop changes, of reviews, and of nights that were killed."""
 
-from dataclasses import replace
 from datetime import datetime, timezone
 from types import SimpleNamespace
 
@@ -11,7 +10,7 @@ import pytest
 from nights import day
 from sklearn.feature_extraction.text import HashingVectorizer
 
-from augment import files, fits, job, pipeline, recipe
+from augment import files, fits, job, recipe
 from augment.dataset import Dataset
 from augment.encoders import TextEncoder
 from augment.modalities.behaviour import Behaviour
@@ -62,10 +61,7 @@ verdict = { seeds = 1, draws = 100, clean = ["auc"], improve = ["auc"], toleranc
 """
 
 
-@pytest.fixture(autouse=True)
-def _accepted(monkeypatch):
-    judge = pipeline.judge
-    monkeypatch.setattr(pipeline, "judge", lambda *given: replace(judge(*given), accepted=True))
+pytestmark = pytest.mark.usefixtures("accepted")
 
 
 def written(folder, number, rows, column):

@@ -3,42 +3,21 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from nights import day, nightly_recipe, rows_of, write
 
-from augment import nightly, pins, pipeline
+from augment import nightly, pins
 from augment.dataset import Dataset, locked
 from augment.errors import BadInput, Locked, NoSpace, UsageError
 from augment.nightly import night
 from consumers import open_mix
 
-
-@pytest.fixture(scope="module")
-def impressions(demo_folder):
-    rows = pq.read_table(demo_folder / "impressions.parquet")
-    return rows.take(pa.array(np.random.default_rng(0).permutation(len(rows))[:8000]))
-
-
-@pytest.fixture(autouse=True)
-def _accepted(monkeypatch):
-    """A few hundred rows prove nothing: the verdict, which other tests are about, is that the samples help."""
-    judge = pipeline.judge
-    monkeypatch.setattr(pipeline, "judge", lambda *given: replace(judge(*given), accepted=True))
-
-
-@pytest.fixture
-def shop(impressions, tmp_path):
-    """Three days of rows, and a recipe that publishes whatever passes the gates."""
-    for number in range(3):
-        write(tmp_path / "raw", impressions, number)
-    return nightly_recipe(tmp_path / "raw", tmp_path / "out")
+pytestmark = pytest.mark.usefixtures("accepted")
 
 
 def days_of(recipe):
