@@ -48,6 +48,12 @@ class NoSpace(SparringError):
     exit_code = 7
 
 
+class Unavailable(SparringError):
+    """A database or object store is away: the same again, later, may well succeed."""
+
+    exit_code = 8
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """The end of an error about an unknown name: the nearest known one, or all of them."""
     near = difflib.get_close_matches(name, known, n=1)
