@@ -108,16 +108,19 @@ def rollback(output: Path, version: int, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @json_option
 def gc(output: Path, keep_last: int, dry_run: bool, as_json: bool) -> None:
-    """Remove files that no kept version needs, old rejected runs and orphans; never what is current."""
+    """Remove files that no kept version needs, old rejected runs, pages and orphans; never what is current."""
+    from augment import report
     from augment.dataset import locked
 
     datasets = _datasets(output)
     with locked(datasets[0].root.parent):
-        removed = [str(path) for dataset in datasets for path in dataset.gc(keep_last, dry_run)]
+        removed = [path for dataset in datasets for path in dataset.gc(keep_last, dry_run)]
+        if datasets[0].root.parent == Path(os.path.abspath(output)):  # not of one task alone
+            removed += report.forget(datasets[0].root.parent, keep_last, 0, dry_run)
     click.echo(
-        json.dumps({"removed": removed, "dry_run": dry_run})
+        json.dumps({"removed": [*map(str, removed)], "dry_run": dry_run})
         if as_json
-        else "\n".join([*removed, f"{len(removed)} files"])
+        else "\n".join([*map(str, removed), f"{len(removed)} files"])
     )
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 from nights import day, write
 from published import RUNS, flip_a_byte, publish
 
-from augment import nightly
+from augment import nightly, report
 from augment.canary import canary
 from augment.dataset import Dataset, locked
 from augment.errors import BadInput, Locked
@@ -113,3 +114,15 @@ def test_commands_inside_a_task_folder_hold_the_output(tmp_path, monkeypatch, pl
     with locked(tmp_path / "out"):
         assert isinstance(CliRunner().invoke(command[0], arguments).exception, Locked)
     assert CliRunner().invoke(command[0], arguments).exit_code == 0
+
+
+def test_pages_go_when_they_are_old(tmp_path):
+    for age in range(5):
+        page = tmp_path / f"report-{day(age)}.html"
+        page.touch()
+        os.utime(page, (time.time() - 86_400 * (5 - age),) * 2)
+    assert len(report.forget(tmp_path, 1, 3, dry_run=True)) == 3
+    report.forget(tmp_path, 4, 3)
+    assert len(list(tmp_path.iterdir())) == 4
+    report.forget(tmp_path, 1, 3)
+    assert {page.name for page in tmp_path.iterdir()} == {f"report-{day(n)}.html" for n in (3, 4)}
