@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,12 @@ import pyarrow.parquet as pq
 from augment import fits, monitoring, report
 from augment.canary import canary
 from augment.checks import Figures, raised
-from augment.dataset import Dataset, Stage, locked
-from augment.errors import BadInput, NoSpace, Refused, UsageError
+from augment.dataset import ALL_DAYS, Dataset, Stage, Version, locked
+from augment.errors import BadInput, Locked, NoSpace, Refused, SparringError, Unavailable, UsageError
 from augment.fits import STATE
 from augment.job import Job, digest, read, resolve_device
 from augment.ledger import Intake, Ledger, yesterday
+from augment.manifest import Shard
 from augment.pipeline import Outcome, clear_left, make_version, manifest_of, refusal, steps_of, summary
 from augment.progress import say
 from augment.recipe import Recipe
@@ -32,67 +35,115 @@ from augment.steps import Steps
 
 
 def night(
-    recipe: Recipe, *, as_of: date | None = None, device: str = "auto", threads: int | None = None, notify: str = ""
-) -> dict[str, Any]:
+    recipe: Recipe, *, as_of: date | None = None, device: str = "auto", threads: int | None = None,
+    notify: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Bring every task up to the day `as_of` (default: yesterday, UTC); what `sparring nightly --json` prints.
 
-    A night that was finished with the same rows is left alone. Raises what `pipeline.run` does, and NoSpace.
+    A night that was finished with the same rows is left alone. One source or task that fails stops no other: the first
+    failure is raised when all else is done. Raises what `pipeline.run` does, and NoSpace.
     """
     started = time.monotonic()
-    day, output = as_of or yesterday(), Path(recipe.output)
+    day, today, output = as_of or yesterday(), datetime.now(timezone.utc).date(), Path(recipe.output)
+    if notify is not None:
+        monitoring.check_notify(notify)
+    if day > today:  # it would also forget the raw rows of days that real nights need
+        raise UsageError(f"--as-of {day}: not yet, it is {today} (UTC)")
     found: dict[str, Any] = {"day": str(day), "status": "failed", "sources": {}, "tasks": {}}
     try:
-        _check_space(output, recipe.nightly.min_free_gb)
-        chosen = resolve_device(device, threads)
         with locked(output):
-            _take_in(recipe, day, found)
-            _tasks(recipe, day, chosen, found)
-            _retain(recipe, day)
-            _replicate(recipe, found)
-        statuses = {task["status"] for task in found["tasks"].values()}
-        found["status"] = next(s for s in ("published", "rejected", "unchanged") if s in statuses)
+            _check_space(output, recipe.nightly.min_free_gb)
+            _work(recipe, day, resolve_device(device, threads), found)
+    except Locked:  # the night that holds the output tells of itself
+        raise
     except BaseException as error:
         found["error"] = " ".join(str(error).split()) or type(error).__name__
+        for name in recipe.tasks:
+            found["tasks"].setdefault(name, {"status": "failed", "reason": found["error"]})
+        _tell(recipe, found, started, notify)
         raise
-    finally:
-        found["seconds"] = round(time.monotonic() - started, 1)
-        _tell(recipe, output, found, notify)
+    statuses = {task["status"] for task in found["tasks"].values()}
+    found["status"] = next(s for s in ("published", "rejected", "unchanged") if s in statuses)
+    _tell(recipe, found, started, notify)
     return found
 
 
-def _take_in(recipe: Recipe, day: date, found: dict[str, Any]) -> None:
-    settings = recipe.nightly
-    for name in dict.fromkeys(task.source for task in recipe.tasks.values()):
-        taken: Intake = _ledger(recipe, name).take_in(day, settings.lookback_days, settings.skip_bad_files)
-        say(f"{name}: {taken.rows:,} new rows in {taken.files} files, {taken.bytes:,} bytes read")
-        for path, reason in taken.bad_files.items():
-            say(f"{name}: left out {path}: {reason}")
-        found["sources"][name] = asdict(taken)
-
-
-def _tasks(recipe: Recipe, day: date, device: str, found: dict[str, Any]) -> None:
-    jobs = {}
-    for name, task in recipe.tasks.items():
-        first = day - timedelta(days=recipe.nightly.window_days - 1)
-        parts = _ledger(recipe, task.source).window(first, day)
-        if not parts:
-            raise BadInput(f"sources.{task.source}: no rows from {first} to {day}; see window_days and --as-of")
-        window = recipe.sources[task.source].model_copy(update={"path": parts, "connection": None, "query": None})
-        windowed = recipe.model_copy(update={"sources": {**recipe.sources, task.source: window}})
-        night = {"checks": recipe.nightly.checks.model_dump(mode="json"), "keep_days": recipe.nightly.keep_days}
-        jobs[name] = Job(windowed, name, device, str(day), night)
+def _work(recipe: Recipe, day: date, device: str, found: dict[str, Any]) -> None:
+    failures: list[SparringError] = []
+    for source in dict.fromkeys(task.source for task in recipe.tasks.values()):
+        with _apart(found, failures, *(name for name, task in recipe.tasks.items() if task.source == source)):
+            found["sources"][source] = _take_in(recipe, source, day)
+    jobs: dict[str, Job] = {}
+    for name in _sound(recipe, found):
+        with _apart(found, failures, name):
+            jobs[name] = _job(recipe, name, day, device)
     clear_left(Path(recipe.output), jobs.values())
     for name, job in jobs.items():
-        found["tasks"][name] = _task(job, day)
-    if any(task["status"] != "unchanged" for task in found["tasks"].values()):
-        page = Path(recipe.output) / f"report-{day}.html"
-        result = {"run": digest({n: j.digest for n, j in jobs.items()}), "seconds": 0.0, "tasks": found["tasks"]}
-        found["report"] = str(report.write({**result, "status": f"night of {day}"}, page))
+        with _apart(found, failures, name):
+            found["tasks"][name] = _task(job, day)
+    _report(recipe, day, jobs, found)
+    for name in _sound(recipe, found):
+        with _apart(found, failures, name):
+            _retain(recipe, name, day)
+    report.forget(Path(recipe.output), recipe.nightly.keep_versions, recipe.nightly.keep_version_days)
+    for name in recipe.tasks if recipe.nightly.replica else ():
+        with _apart(found, failures, name):
+            _replicate(recipe, name, found["tasks"][name])
+    if failures:
+        raise failures[0]
+
+
+@contextmanager
+def _apart(found: dict[str, Any], failures: list[SparringError], *tasks: str) -> Iterator[None]:
+    """What fails here is noted, and stops no other source or task. A task that has ended keeps its status."""
+    try:
+        yield
+    except SparringError as error:
+        failures.append(error)
+        for name in tasks:
+            say(f"{name}: failed: {error}")
+            found["tasks"].setdefault(name, {"status": "failed", "reason": str(error)})
+
+
+def _sound(recipe: Recipe, found: Mapping[str, Any]) -> list[str]:
+    """The tasks that have not failed, so far."""
+    return [name for name in recipe.tasks if found["tasks"].get(name, {}).get("status") != "failed"]
+
+
+def _take_in(recipe: Recipe, source: str, day: date) -> dict[str, Any]:
+    settings = recipe.nightly
+    taken: Intake = _ledger(recipe, source).take_in(day, settings.lookback_days, settings.skip_bad_files)
+    say(f"{source}: {taken.rows:,} new rows in {taken.files} files, {taken.bytes:,} bytes read")
+    for path, reason in taken.bad_files.items():
+        say(f"{source}: left out {path}: {reason}")
+    return asdict(taken)
+
+
+def _job(recipe: Recipe, name: str, day: date, device: str) -> Job:
+    """The task on the window of rows that ends with the day."""
+    source, first = recipe.tasks[name].source, day - timedelta(days=recipe.nightly.window_days - 1)
+    parts = _ledger(recipe, source).window(first, day)
+    if not parts:
+        raise BadInput(f"sources.{source}: no rows from {first} to {day}; see window_days and --as-of")
+    window = recipe.sources[source].model_copy(update={"path": parts, "connection": None, "query": None})
+    windowed = recipe.model_copy(update={"sources": {**recipe.sources, source: window}})
+    night = {"checks": recipe.nightly.checks.model_dump(mode="json"), "keep_days": recipe.nightly.keep_days}
+    return Job(windowed, name, device, str(day), night)
+
+
+def _report(recipe: Recipe, day: date, jobs: Mapping[str, Job], found: dict[str, Any]) -> None:
+    """The night's page; also when it is missing, as after a kill between the commit and the page."""
+    page = Path(recipe.output) / f"report-{day}.html"
+    statuses = {task["status"] for task in found["tasks"].values()}
+    if statuses & {"published", "rejected"} or ("unchanged" in statuses and not page.exists()):
+        run = digest({name: job.digest for name, job in jobs.items()})
+        result = {"run": run, "seconds": 0.0, "tasks": found["tasks"], "status": f"night of {day}"}
+        found["report"] = str(report.write(result, page))
 
 
 def _task(job: Job, day: date) -> dict[str, Any]:
     if done := job.dataset.find(job.digest):
-        return {**done.manifest.result, "status": "unchanged", "version": done.version}
+        return _as_before(job, done)
     stay, gone = _partitions(job, day)
     try:
         with steps_of(job) as steps, job.dataset.stage(job.digest, str(day)) as stage:
@@ -106,6 +157,20 @@ def _task(job: Job, day: date) -> dict[str, Any]:
             return _conclude(job, day, stage, outcome, about, stay, gone, steps)
     except Refused as error:
         return refusal(job, str(error))
+
+
+def _as_before(job: Job, done: Version) -> dict[str, Any]:
+    """What this very night ended in before: nothing is done again."""
+    result = {**done.manifest.result, "version": done.version}
+    if done.version is None:  # rejected, and still so
+        return result
+    current = job.dataset.version()
+    if not any(shard.path.startswith(f"{job.digest}/") for shard in current.manifest.files):
+        result["reason"] = (
+            f"published as version {done.version}, of which current version {current.version} holds no samples; "
+            f"`sparring rollback {job.folder} {done.version}` brings them back"
+        )
+    return {**result, "status": "unchanged"}
 
 
 def _conclude(
@@ -137,16 +202,23 @@ def _conclude(
 
 
 def _partitions(job: Job, day: date) -> tuple[list[str], list[str]]:
-    """Days of the current version that stay, and those that go: too old, or judged by other gates."""
-    days = list(job.dataset.shards_by_day())
+    """Days of the current version that stay, and those that go: too old, of no night, damaged, or judged by others."""
+    days = job.dataset.shards_by_day()
     if not days:
         return [], []
-    newest = sorted({*days, str(day)})[-job.recipe.nightly.keep_days :]
+    newest = sorted({*days, str(day)} - {ALL_DAYS})[-job.recipe.nightly.keep_days :]
     if str(day) not in newest:
         raise UsageError(f"--as-of {day}: older than the {job.recipe.nightly.keep_days} nights that {job.folder} keeps")
     same = job.dataset.version().manifest.gates == job.task.gates.model_dump(mode="json")
-    stay = [d for d in days if d in newest and d != str(day) and same]
+    stay = [d for d in days if d in newest and d != str(day) and same and _whole(job.dataset, d, days[d])]
     return stay, [d for d in days if d not in stay]
+
+
+def _whole(dataset: Dataset, day: str, shards: list[Shard]) -> bool:
+    """Whether a day's samples are what was published. A damaged day goes with a warning: no night mends it."""
+    if damaged := [path for shard in shards if (path := dataset.damaged(shard))]:
+        say(f"warning: the samples of {day} are left out: {damaged[0]} is missing or changed")
+    return not damaged
 
 
 def _samples(dataset: Dataset, days: list[str]) -> pa.Table | None:
@@ -214,32 +286,36 @@ def _check_space(output: Path, least: float) -> None:
         raise NoSpace(f"{output}: {free:.1f} GB free, min_free_gb = {least:g}; make room, or `sparring gc {output}`")
 
 
-def _retain(recipe: Recipe, day: date) -> None:
+def _retain(recipe: Recipe, name: str, day: date) -> None:
     """Remove what no version that is kept needs, and days that no window will reach again."""
-    settings = recipe.nightly
-    for name, task in recipe.tasks.items():
-        dataset = Dataset(Path(recipe.output) / name)
-        dataset.gc(settings.keep_versions, keep_days=settings.keep_version_days)
-        fits.forget(Path(recipe.output), name)
-        # Backfills reach back as far as partitions are kept.
-        reach = timedelta(days=settings.window_days + settings.keep_days)
-        _ledger(recipe, task.source).forget(day - reach)
+    settings, output = recipe.nightly, Path(recipe.output)
+    Dataset(output / name).gc(settings.keep_versions, keep_days=settings.keep_version_days)
+    fits.forget(output, name)
+    # Backfills reach back as far as partitions are kept.
+    reach = timedelta(days=settings.window_days + settings.keep_days)
+    _ledger(recipe, recipe.tasks[name].source).forget(day - reach)
 
 
-def _replicate(recipe: Recipe, found: dict[str, Any]) -> None:
-    """Bring the replicas up to date, after all else: storage that is away costs no published version."""
-    for name in recipe.tasks if recipe.nightly.replica else ():
-        dataset = Dataset(Path(recipe.output) / name)
-        if dataset.current() is not None:
-            number = replicate(dataset.root, f"{str(recipe.nightly.replica).rstrip('/')}/{name}")
-            say(f"{name}: version {number} of the replica")
-            found["tasks"][name]["replica"] = number
+def _replicate(recipe: Recipe, name: str, task: dict[str, Any]) -> None:
+    """Bring the replica up to date, after all else: storage that is away costs no published version."""
+    dataset = Dataset(Path(recipe.output) / name)
+    if dataset.current() is None:
+        return
+    try:
+        task["replica"] = replicate(dataset.root, f"{str(recipe.nightly.replica).rstrip('/')}/{name}")
+        say(f"{name}: version {task['replica']} of the replica")
+    except SparringError as error:
+        task["replica_behind"] = str(error)
+        if not isinstance(error, Unavailable):
+            raise
+        say(f"{name}: warning: the replica is behind, the next night tries again: {error}")
 
 
-def _tell(recipe: Recipe, output: Path, found: dict[str, Any], notify: str) -> None:
+def _tell(recipe: Recipe, found: dict[str, Any], started: float, notify: str | None) -> None:
+    found["seconds"] = round(time.monotonic() - started, 1)
     say(monitoring.one_line(found))
     try:
-        monitoring.log(output / STATE / "nights.jsonl", found)
+        monitoring.log(Path(recipe.output) / STATE / "nights.jsonl", found)
         if recipe.nightly.metrics:
             monitoring.export(Path(recipe.nightly.metrics), recipe.name, found)
     except OSError as error:  # a full disk: the night's own error says more
