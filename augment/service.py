@@ -53,5 +53,7 @@ def nightly(
         if about:
             fitted = "fitted anew, " if about["refit"] else ""
             click.echo(f"  generator: {fitted}{about['why']}; samples of {len(about['days'])} nights")
+        if "replica_behind" in task:
+            click.echo(f"  warning: the replica is behind: {task['replica_behind']}")
     if found["status"] == "rejected":
         sys.exit(Refused.exit_code)
