@@ -39,8 +39,6 @@ def main() -> None:
     except SparringError as error:
         _fail(str(error), 7 if _no_room(error) else error.exit_code)
     except Exception as error:
-        if type(error).__name__ == "TrainingDiverged":  # by name: importing gan for its type would import torch
-            _fail(str(error), 6)
         if _no_room(error):  # whatever was being written is whole or not there
             _fail(f"{str(error) or type(error).__name__}: make room or mend the permissions, and run it again", 7)
         if os.environ.get("SPARRING_DEBUG"):

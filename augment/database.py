@@ -18,8 +18,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from augment.errors import BadInput, UsageError
+from augment.errors import BadInput, Unavailable, UsageError
 
+AWAY = re.compile(r"refused|timeout expired|timed out|could not translate host|unreachable|no route|starting up|"
+                  r"shutting down|in recovery|too many c|remaining connection slots|terminating connection|"
+                  r"closed the connection|database is locked", re.IGNORECASE)  # fmt: skip
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql", "postgres": "postgresql"}
 
 
@@ -67,8 +70,8 @@ def _as_stored(example: pa.Scalar, since: date) -> Any:
 def rows(connection: str, query: str, parameter: Any = None) -> Iterator[pa.RecordBatchReader]:
     """The result of `query` at `connection`, one batch in memory at a time; `parameter` is bound to its one marker.
 
-    Raises UsageError for an unknown scheme, a missing driver or an unset variable, and BadInput when the database
-    refuses. Messages never hold the connection string: it may carry a password.
+    Raises UsageError for an unknown scheme, a missing driver or an unset variable, Unavailable when the database is
+    away, and BadInput when it refuses. Messages never hold the connection string: it may carry a password.
     """
     scheme = connection.partition(":")[0]
     if scheme not in DRIVERS:
@@ -100,7 +103,9 @@ def rows(connection: str, query: str, parameter: Any = None) -> Iterator[pa.Reco
     except (driver.Error, OSError, pa.ArrowException, duckdb.Error) as error:
         detail = str(error).replace(target, f"{scheme}:…").splitlines()[0]
         mixed = "; CAST the column to one type in `query`" if "mismatch" in detail else ""
-        raise BadInput(f"reading the {extra} database failed: {detail}{mixed}") from None
+        away = AWAY.search(str(error)) and not isinstance(error, driver.ProgrammingError)  # which would quote the query
+        kind = Unavailable if away else BadInput
+        raise kind(f"reading the {extra} database failed: {detail}{mixed}") from None
 
 
 def _parses(uri: str) -> bool:

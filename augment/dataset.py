@@ -16,9 +16,8 @@ import os
 import re
 import shutil
 import socket
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -35,7 +34,7 @@ from filelock import FileLock, Timeout
 from augment import pins
 from augment.audit import problems
 from augment.errors import BadInput, Locked, UsageError
-from augment.files import sha256, write_whole
+from augment.files import file_sha256, sha256, write_whole
 from augment.manifest import Manifest, Shard
 
 STATE = "_sparring"
@@ -182,20 +181,10 @@ class Dataset:
             found.setdefault(add["partition.day"], []).append(shards[add["path"]])
         return dict(sorted(found.items()))
 
-    def canary(self, stage: Stage, manifest: Manifest) -> list[str]:
-        """Publish to a table of links nobody reads, read it back as readers will, and say what is wrong with it."""
-        with tempfile.TemporaryDirectory(prefix=".canary-", dir=self.root) as folder:
-            copy = Dataset(folder)
-            for shard in manifest.files:
-                target = copy.root / shard.path
-                target.parent.mkdir(exist_ok=True)
-                os.link(self.root / shard.path, target)
-            again = Stage(copy.root, stage.run, stage.day, written=list(manifest.files), schema=stage.schema)
-            copy.publish(again, manifest)
-            problems = copy.verify()
-            rows = 0 if problems else copy.read().count_rows()
-        expected = sum(shard.rows for shard in manifest.files)
-        return problems or ([] if rows == expected else [f"{rows} rows are read where {expected} were written"])
+    def damaged(self, shard: Shard) -> Path | None:
+        """Where the shard is, when its content is not what was published."""
+        path = self._inside(shard.path)
+        return None if path.exists() and file_sha256(path) == shard.sha256 else path
 
     def reject(self, stage: Stage, manifest: Manifest) -> None:
         """Keep the stage for inspection, where no reader of the table sees it."""
@@ -226,29 +215,37 @@ class Dataset:
         return self._require().version()
 
     def gc(self, keep_last: int, dry_run: bool = False, keep_days: float = 0) -> list[Path]:
-        """Remove shards that no kept version uses, older rejected runs, and orphans.
+        """Remove shards that no kept version uses, what else is kept of runs, when it is old, and orphans.
 
         Kept are the last `keep_last` versions, those of the last `keep_days` days, and those that a reader has pinned.
         What the current version needs always stays. Call it under the lock: a running stage is an orphan too.
         """
+        published = self.current() is not None
+        with pins.guarded(self.root) if published and not dry_run else nullcontext():
+            dead = self._dead(keep_last, _milliseconds() - keep_days * 86_400_000 if keep_days else None)
+            if not dry_run:
+                for path in dead:
+                    path.unlink()
+                for folder in {path.parent for path in dead}:
+                    if not any(folder.iterdir()):
+                        folder.rmdir()
+        return dead
+
+    def _dead(self, keep_last: int, since: float | None) -> list[Path]:
+        """What `gc` removes; `since`, in milliseconds, is when what is kept for its age begins."""
         commits = self._commits()
-        since = _milliseconds() - keep_days * 86_400_000
-        recent = [number for number, commit in commits.items() if keep_days and commit["timestamp"] >= since]
+        recent = [number for number, commit in commits.items() if since and commit["timestamp"] >= since]
         pinned = [number for number in pins.held(self.root) if number in commits]
-        kept = {path for version in {*list(commits)[-max(1, keep_last) :], *recent, *pinned}
-                for path in self._paths(version)}  # fmt: skip
+        versions = {*list(commits)[-max(1, keep_last) :], *recent, *pinned}
+        kept = {path for version in versions for path in self._paths(version)}
         # By name: Delta keeps Parquet files too, its checkpoints, and so may the user.
         ours = [path for path in self.root.glob("*/*") if OURS.fullmatch(path.name)]
         dead = [path for path in ours if path.relative_to(self.root).as_posix() not in kept]
-        rejected = sorted(self._rejected.glob("*"), key=lambda p: p.stat().st_mtime)
-        dead += [p for folder in rejected[: max(0, len(rejected) - keep_last)] for p in folder.glob("*")]
-        if not dry_run:
-            for path in dead:
-                path.unlink()
-            for folder in {path.parent for path in dead}:
-                if not any(folder.iterdir()):
-                    folder.rmdir()
-        return dead
+        rejected = sorted(self._rejected.glob("*"), key=_modified)
+        dead += [path for folder in rejected[:-keep_last] for path in folder.glob("*")]
+        runs = {*(commits[version]["run"] for version in versions), *(folder.name for folder in rejected[-keep_last:])}
+        quarantine = (self.root / STATE / "quarantine").glob("*.parquet")
+        return dead + [p for p in quarantine if p.stem not in runs and not (since and _modified(p) >= since)]
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -390,6 +387,11 @@ def locked(output: Path) -> Iterator[None]:
     finally:
         note.unlink(missing_ok=True)
         lock.release()
+
+
+def _modified(path: Path) -> float:
+    """In milliseconds, as Delta's."""
+    return path.stat().st_mtime * 1000
 
 
 def _milliseconds() -> int:

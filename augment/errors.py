@@ -49,6 +49,12 @@ class NoSpace(SparringError):
     exit_code = 7
 
 
+class Unavailable(SparringError):
+    """A database or object store is away: the same again, later, may well succeed."""
+
+    exit_code = 8
+
+
 def check_type(value: Any, default: Any, where: str) -> None:
     """Raise UsageError for an option that is not what its default is; a whole number may stand for any number."""
     kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from filelock import FileLock, Timeout
 
 from augment import poison, sources
 from augment.dataset import ALL_DAYS, Dataset
@@ -29,6 +31,7 @@ from augment.recipe import Recipe, Task
 from augment.strategies import check as check_strategy
 from augment.study import Arena, check_metrics
 
+WORK = ".work-"  # prefix of the folder of work that publishes nothing
 # Their versions are part of a run's digest: another version may make other samples.
 PACKAGES = (
     "sparring",
@@ -194,11 +197,18 @@ def open_job(recipe: Recipe, name: str, device: str, threads: int | None) -> Job
 
 @contextmanager
 def work_folder(job: Job) -> Iterator[Path]:
-    """Scratch space beside the output, gone when the work ends well or ill."""
+    """Scratch space beside the output, gone when the work ends well or ill; locked, so that a killed one's is known."""
     output = Path(job.recipe.output)
     output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".work-", dir=output) as folder:
+    with tempfile.TemporaryDirectory(prefix=WORK, dir=output) as folder, FileLock(Path(folder) / ".lock"):
         yield Path(folder)
+
+
+def clear_work(output: Path) -> None:
+    """Remove the scratch space that killed processes left; live ones hold their locks."""
+    for folder in output.glob(f"{WORK}*"):
+        with suppress(Timeout), FileLock(folder / ".lock", timeout=0):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def digest(content: Any) -> str:

@@ -1,137 +1,175 @@
 """One night: take in what is new, make samples of the window's rows, judge them, and replace the day's partition.
 
-State lives beside the tables, under `_nightly`: the ledger of each source, and for each task its fitted generators.
-Which of these is in use stands in the manifest of the version made with it, so the Delta commit decides that too.
+State lives beside the tables, under `_nightly`: the ledger of each source, and for each task its `augment.fits`.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from datetime import date, timedelta
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from augment import monitoring, report
+from augment import fits, monitoring, report
+from augment.canary import canary
 from augment.checks import Figures, raised
-from augment.dataset import Dataset, Stage, locked
-from augment.drift import Profile, profile, stability
-from augment.errors import BadInput, NoSpace, Refused, UsageError
-from augment.job import Job, Material, digest, read, resolve_device
+from augment.dataset import ALL_DAYS, Dataset, Stage, Version, locked
+from augment.errors import BadInput, Locked, NoSpace, Refused, SparringError, Unavailable, UsageError
+from augment.fits import STATE
+from augment.job import Job, digest, read, resolve_device
 from augment.ledger import Intake, Ledger, yesterday
+from augment.manifest import Shard
 from augment.pipeline import Outcome, clear_left, make_version, manifest_of, refusal, steps_of, summary
 from augment.progress import say
 from augment.recipe import Recipe
 from augment.replica import replicate
 from augment.steps import Steps
-from gan.trainer import WARM
-
-STATE = "_nightly"
-GENERATOR = "generator.safetensors"
-FITS = 3  # kept for each task
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A victim and a generator that later nights may use again."""
-
-    folder: Path
-    day: str
-    seen: Profile  # of the training rows they were fitted on
-    segments: list[str]
-    settings: str  # digest of what else they depend on
-
-    @classmethod
-    def load(cls, folder: Path) -> Fit | None:
-        try:
-            return cls(folder, **json.loads((folder / "fit.json").read_text()))
-        except (OSError, ValueError, TypeError):  # removed by hand, or of another version: fit anew
-            return None
 
 
 def night(
-    recipe: Recipe, *, as_of: date | None = None, device: str = "auto", threads: int | None = None, notify: str = ""
-) -> dict[str, Any]:
+    recipe: Recipe, *, as_of: date | None = None, device: str = "auto", threads: int | None = None,
+    notify: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Bring every task up to the day `as_of` (default: yesterday, UTC); what `sparring nightly --json` prints.
 
-    A night that was finished with the same rows is left alone. Raises what `pipeline.run` does, and NoSpace.
+    A night that was finished with the same rows is left alone. One source or task that fails stops no other: the first
+    failure is raised when all else is done. Raises what `pipeline.run` does, and NoSpace.
     """
     started = time.monotonic()
-    day, output = as_of or yesterday(), Path(recipe.output)
+    day, today, output = as_of or yesterday(), datetime.now(timezone.utc).date(), Path(recipe.output)
+    if notify is not None:
+        monitoring.check_notify(notify)
+    if day > today:  # it would also forget the raw rows of days that real nights need
+        raise UsageError(f"--as-of {day}: not yet, it is {today} (UTC)")
     found: dict[str, Any] = {"day": str(day), "status": "failed", "sources": {}, "tasks": {}}
     try:
-        _check_space(output, recipe.nightly.min_free_gb)
-        chosen = resolve_device(device, threads)
         with locked(output):
-            _take_in(recipe, day, found)
-            _tasks(recipe, day, chosen, found)
-            _retain(recipe, day)
-            _replicate(recipe, found)
-        statuses = {task["status"] for task in found["tasks"].values()}
-        found["status"] = next(s for s in ("published", "rejected", "unchanged") if s in statuses)
+            _check_space(output, recipe.nightly.min_free_gb)
+            _work(recipe, day, resolve_device(device, threads), found)
+    except Locked:  # the night that holds the output tells of itself
+        raise
     except BaseException as error:
         found["error"] = " ".join(str(error).split()) or type(error).__name__
+        for name in recipe.tasks:
+            found["tasks"].setdefault(name, {"status": "failed", "reason": found["error"]})
+        _tell(recipe, found, started, notify)
         raise
-    finally:
-        found["seconds"] = round(time.monotonic() - started, 1)
-        _tell(recipe, output, found, notify)
+    statuses = {task["status"] for task in found["tasks"].values()}
+    found["status"] = next(s for s in ("published", "rejected", "unchanged") if s in statuses)
+    _tell(recipe, found, started, notify)
     return found
 
 
-def _take_in(recipe: Recipe, day: date, found: dict[str, Any]) -> None:
-    settings = recipe.nightly
-    for name in dict.fromkeys(task.source for task in recipe.tasks.values()):
-        taken: Intake = _ledger(recipe, name).take_in(day, settings.lookback_days, settings.skip_bad_files)
-        say(f"{name}: {taken.rows:,} new rows in {taken.files} files, {taken.bytes:,} bytes read")
-        for path, reason in taken.bad_files.items():
-            say(f"{name}: left out {path}: {reason}")
-        found["sources"][name] = asdict(taken)
-
-
-def _tasks(recipe: Recipe, day: date, device: str, found: dict[str, Any]) -> None:
-    jobs = {}
-    for name, task in recipe.tasks.items():
-        first = day - timedelta(days=recipe.nightly.window_days - 1)
-        window = _ledger(recipe, task.source).source(first, day)
-        if window is None:
-            raise BadInput(f"sources.{task.source}: no rows from {first} to {day}; see window_days and --as-of")
-        windowed = recipe.model_copy(update={"sources": {**recipe.sources, task.source: window}})
-        night = {"checks": recipe.nightly.checks.model_dump(mode="json"), "keep_days": recipe.nightly.keep_days}
-        jobs[name] = Job(windowed, name, device, str(day), night)
+def _work(recipe: Recipe, day: date, device: str, found: dict[str, Any]) -> None:
+    failures: list[SparringError] = []
+    for source in dict.fromkeys(task.source for task in recipe.tasks.values()):
+        with _apart(found, failures, *(name for name, task in recipe.tasks.items() if task.source == source)):
+            found["sources"][source] = _take_in(recipe, source, day)
+    jobs: dict[str, Job] = {}
+    for name in _sound(recipe, found):
+        with _apart(found, failures, name):
+            jobs[name] = _job(recipe, name, day, device)
     clear_left(Path(recipe.output), jobs.values())
     for name, job in jobs.items():
-        found["tasks"][name] = _task(job, day)
-    if any(task["status"] != "unchanged" for task in found["tasks"].values()):
-        page = Path(recipe.output) / f"report-{day}.html"
-        result = {"run": digest({n: j.digest for n, j in jobs.items()}), "seconds": 0.0, "tasks": found["tasks"]}
-        found["report"] = str(report.write({**result, "status": f"night of {day}"}, page))
+        with _apart(found, failures, name):
+            found["tasks"][name] = _task(job, day)
+    _report(recipe, day, jobs, found)
+    for name in _sound(recipe, found):
+        with _apart(found, failures, name):
+            _retain(recipe, name, day)
+    report.forget(Path(recipe.output), recipe.nightly.keep_versions, recipe.nightly.keep_version_days)
+    for name in recipe.tasks if recipe.nightly.replica else ():
+        with _apart(found, failures, name):
+            _replicate(recipe, name, found["tasks"][name])
+    if failures:
+        raise failures[0]
+
+
+@contextmanager
+def _apart(found: dict[str, Any], failures: list[SparringError], *tasks: str) -> Iterator[None]:
+    """What fails here is noted, and stops no other source or task. A task that has ended keeps its status."""
+    try:
+        yield
+    except SparringError as error:
+        failures.append(error)
+        for name in tasks:
+            say(f"{name}: failed: {error}")
+            found["tasks"].setdefault(name, {"status": "failed", "reason": str(error)})
+
+
+def _sound(recipe: Recipe, found: Mapping[str, Any]) -> list[str]:
+    """The tasks that have not failed, so far."""
+    return [name for name in recipe.tasks if found["tasks"].get(name, {}).get("status") != "failed"]
+
+
+def _take_in(recipe: Recipe, source: str, day: date) -> dict[str, Any]:
+    settings = recipe.nightly
+    taken: Intake = _ledger(recipe, source).take_in(day, settings.lookback_days, settings.skip_bad_files)
+    say(f"{source}: {taken.rows:,} new rows in {taken.files} files, {taken.bytes:,} bytes read")
+    for path, reason in taken.bad_files.items():
+        say(f"{source}: left out {path}: {reason}")
+    return asdict(taken)
+
+
+def _job(recipe: Recipe, name: str, day: date, device: str) -> Job:
+    """The task on the window of rows that ends with the day."""
+    source, first = recipe.tasks[name].source, day - timedelta(days=recipe.nightly.window_days - 1)
+    window = _ledger(recipe, source).source(first, day)
+    if window is None:
+        raise BadInput(f"sources.{source}: no rows from {first} to {day}; see window_days and --as-of")
+    windowed = recipe.model_copy(update={"sources": {**recipe.sources, source: window}})
+    night = {"checks": recipe.nightly.checks.model_dump(mode="json"), "keep_days": recipe.nightly.keep_days}
+    return Job(windowed, name, device, str(day), night)
+
+
+def _report(recipe: Recipe, day: date, jobs: Mapping[str, Job], found: dict[str, Any]) -> None:
+    """The night's page; also when it is missing, as after a kill between the commit and the page."""
+    page = Path(recipe.output) / f"report-{day}.html"
+    statuses = {task["status"] for task in found["tasks"].values()}
+    if statuses & {"published", "rejected"} or ("unchanged" in statuses and not page.exists()):
+        run = digest({name: job.digest for name, job in jobs.items()})
+        result = {"run": run, "seconds": 0.0, "tasks": found["tasks"], "status": f"night of {day}"}
+        found["report"] = str(report.write(result, page))
 
 
 def _task(job: Job, day: date) -> dict[str, Any]:
     if done := job.dataset.find(job.digest):
-        return {**done.manifest.result, "status": "unchanged", "version": done.version}
+        return _as_before(job, done)
     stay, gone = _partitions(job, day)
     try:
         with steps_of(job) as steps, job.dataset.stage(job.digest, str(day)) as stage:
             material = read(job, steps.scratch("splits"), job.recipe.nightly.drop_poison)
-            fit, why, drift = _fit(job, day, material)
+            chosen = fits.choose(job, day, material)
             kept = _samples(job.dataset, stay)
-            victim = None if fit is None else job.consumer.load(fit.folder / "victim", job.device)
-            _lend(job, fit, steps)
+            fits.lend(job, chosen.fit, steps)
             stream = 1000 * day.toordinal()  # each night draws anew
-            outcome = make_version(job, steps, stage, material, victim=victim, kept=kept, stream=stream)
-            about = _about(job, day, outcome, fit, why, drift, stay)
+            outcome = make_version(job, steps, stage, material, victim=chosen.victim, kept=kept, stream=stream)
+            about = _about(job, day, outcome, chosen, stay)
             return _conclude(job, day, stage, outcome, about, stay, gone, steps)
     except Refused as error:
         return refusal(job, str(error))
+
+
+def _as_before(job: Job, done: Version) -> dict[str, Any]:
+    """What this very night ended in before: nothing is done again."""
+    result = {**done.manifest.result, "version": done.version}
+    if done.version is None:  # rejected, and still so
+        return result
+    current = job.dataset.version()
+    if not any(shard.path.startswith(f"{job.digest}/") for shard in current.manifest.files):
+        result["reason"] = (
+            f"published as version {done.version}, of which current version {current.version} holds no samples; "
+            f"`sparring rollback {job.folder} {done.version}` brings them back"
+        )
+    return {**result, "status": "unchanged"}
 
 
 def _conclude(
@@ -151,27 +189,27 @@ def _conclude(
         job.dataset.reject(stage, manifest)
         return {**result, "version": None}
     if about["refit"]:
-        _keep_fit(job, day, outcome, steps)
+        fits.keep(job, day, outcome, steps)
     if stay:
         current = job.dataset.version()
         shards = [shard for d, shards in job.dataset.shards_by_day().items() if d in stay for shard in shards]
         encoders = list(dict.fromkeys([*manifest.encoders, *current.manifest.encoders]))
         manifest = replace(manifest, files=[*stage.files, *shards], encoders=encoders)
-    if trouble := job.dataset.canary(stage, manifest):
+    if trouble := canary(job.dataset, stage, manifest, steps.scratch("canary")):
         raise BadInput(f"{job.folder}: the new version cannot be read back: {trouble[0]}; the current one stays")
     return {**result, "version": job.dataset.publish(stage, manifest, gone)}
 
 
 def _partitions(job: Job, day: date) -> tuple[list[str], list[str]]:
-    """Days of the current version that stay, and those that go: too old, or of other settings."""
-    days = list(job.dataset.shards_by_day())
+    """Days of the current version that stay, and those that go: too old, of no night, damaged, of other settings."""
+    days = job.dataset.shards_by_day()
     if not days:
         return [], []
-    newest = sorted({*days, str(day)})[-job.recipe.nightly.keep_days :]
+    newest = sorted({*days, str(day)} - {ALL_DAYS})[-job.recipe.nightly.keep_days :]
     if str(day) not in newest:
         raise UsageError(f"--as-of {day}: older than the {job.recipe.nightly.keep_days} nights that {job.folder} keeps")
     same = _made_of(job.dataset.version().manifest.settings) == _made_of(job.settings)
-    stay = [d for d in days if d in newest and d != str(day) and same]
+    stay = [d for d in days if d in newest and d != str(day) and same and _whole(job.dataset, d, days[d])]
     return stay, [d for d in days if d not in stay]
 
 
@@ -181,6 +219,13 @@ def _made_of(settings: Mapping[str, Any]) -> list[Any]:
     return [task.get(key) for key in ("consumer", "options", "encoder", "gates")] + [source.get("columns")]
 
 
+def _whole(dataset: Dataset, day: str, shards: list[Shard]) -> bool:
+    """Whether a day's samples are what was published. A damaged day goes with a warning: no night mends it."""
+    if damaged := [path for shard in shards if (path := dataset.damaged(shard))]:
+        say(f"warning: the samples of {day} are left out: {damaged[0]} is missing or changed")
+    return not damaged
+
+
 def _samples(dataset: Dataset, days: list[str]) -> pa.Table | None:
     shards = [shard for d, shards in dataset.shards_by_day().items() if d in days for shard in shards]
     if not shards:
@@ -188,79 +233,11 @@ def _samples(dataset: Dataset, days: list[str]) -> pa.Table | None:
     return pa.concat_tables(pq.ParquetFile(dataset.root / shard.path).read() for shard in shards)
 
 
-# -- the fitted generator --------------------------------------------------------------------------
-
-
-def _fit(job: Job, day: date, material: Material) -> tuple[Fit | None, str, Mapping[str, float]]:
-    """The fit to use again, or None and why not; and the drift since the last one."""
-    current = job.dataset.current()
-    about = job.dataset.version().manifest.result.get("night", {}) if current is not None else {}
-    last = Fit.load(_folder(job) / about["fit"]) if about.get("fit") else None
-    if last is None:
-        return None, "the first", {}
-    drift = stability(last.seen, profile(material.arena.train))
-    age = (day - date.fromisoformat(last.day)).days
-    if last.settings != _settings(job):
-        return None, "other settings", drift
-    if last.segments != _segments(material):
-        return None, "other segments", drift
-    if age >= job.recipe.nightly.refit_days:
-        return None, f"{age} days old", drift
-    worst = max(drift, key=lambda name: drift[name], default="")
-    if worst and drift[worst] > job.recipe.nightly.refit_drift:
-        return None, f"{worst} drifted by {drift[worst]:.2f}", drift
-    return last, f"that of {last.day}", drift
-
-
-def _lend(job: Job, fit: Fit | None, steps: Steps) -> None:
-    """Put the generator where the strategy looks for it: to be used as it is, or to start a new fit warm."""
-    place = steps.folder / "round0"
-    place.mkdir(exist_ok=True)
-    if fit is not None and (fit.folder / GENERATOR).exists():
-        if not (place / GENERATOR).exists():
-            shutil.copy(fit.folder / GENERATOR, place / GENERATOR)
-        return
-    previous = sorted(_folder(job).glob(f"*/{GENERATOR}"))
-    # Only in a frozen encoder's space do an old generator's weights mean anything in a new fit.
-    if fit is None and previous and job.consumer.modality == "text" and not (place / WARM).exists():
-        shutil.copy(previous[-1], place / WARM)
-
-
-def _keep_fit(job: Job, day: date, outcome: Outcome, steps: Steps) -> None:
-    place = _folder(job) / f"{day}-{job.digest}"
-    made = steps.scratch("fit")
-    outcome.real.save(made / "victim")
-    if (steps.folder / "round0" / GENERATOR).exists():
-        shutil.copy(steps.folder / "round0" / GENERATOR, made / GENERATOR)
-    seen, segments = profile(outcome.material.arena.train), _segments(outcome.material)
-    kept = {"day": str(day), "seen": seen, "segments": segments, "settings": _settings(job)}
-    (made / "fit.json").write_text(json.dumps(kept, ensure_ascii=False))
-    place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(place, ignore_errors=True)
-    made.rename(place)
-
-
-def _settings(job: Job) -> str:
-    task = job.task.model_dump(mode="json", include={"consumer", "options", "encoder", "generator", "gates"})
-    columns = job.source.columns.model_dump(mode="json")
-    return digest({**task, "columns": columns, "seed": job.recipe.seed, "versions": job.versions})
-
-
-def _segments(material: Material) -> list[str]:
-    train = material.arena.train
-    if material.text is None or "segment" not in train.column_names:
-        return []
-    rows = [train["segment"]] if material.unlabelled is None else [train["segment"], material.unlabelled["segment"]]
-    return sorted({str(value) for column in rows for value in pc.unique(column).to_pylist()})
-
-
 # -- what is known of the night --------------------------------------------------------------------
 
 
-def _about(
-    job: Job, day: date, outcome: Outcome, fit: Fit | None, why: str, drift: Mapping[str, float], stay: list[str]
-) -> dict[str, Any]:
-    material, recipe = outcome.material, job.recipe
+def _about(job: Job, day: date, outcome: Outcome, chosen: fits.Choice, stay: list[str]) -> dict[str, Any]:
+    material, recipe, fit, drift = outcome.material, job.recipe, chosen.fit, chosen.drift
     then, now = _hardness(job, outcome, max((d for d in stay if d < str(day)), default=""))
     ledger = _ledger(recipe, job.task.source)
     window = [ledger.day_rows(day - timedelta(days=i)) for i in range(1, recipe.nightly.window_days)]
@@ -279,9 +256,9 @@ def _about(
     return {
         "day": str(day),
         "days": [*stay, str(day)],
-        "fit": fit.folder.name if fit else f"{day}-{job.digest}",
+        "fit": fit.folder.name if fit else fits.name_of(job, day),
         "refit": fit is None,
-        "why": why,
+        "why": chosen.why,
         "generator_age_days": (day - date.fromisoformat(fit.day)).days if fit else 0,
         "drift": {name: round(index, 6) for name, index in drift.items()},
         "poisoned": material.poisoned,
@@ -314,34 +291,36 @@ def _check_space(output: Path, least: float) -> None:
         raise NoSpace(f"{output}: {free:.1f} GB free, min_free_gb = {least:g}; make room, or `sparring gc {output}`")
 
 
-def _retain(recipe: Recipe, day: date) -> None:
+def _retain(recipe: Recipe, name: str, day: date) -> None:
     """Remove what no version that is kept needs, and days that no window will reach again."""
-    settings = recipe.nightly
-    for name, task in recipe.tasks.items():
-        dataset = Dataset(Path(recipe.output) / name)
-        dataset.gc(settings.keep_versions, keep_days=settings.keep_version_days)
-        fits = sorted((Path(recipe.output) / STATE / name).glob("*/fit.json"))
-        for old in fits[:-FITS]:
-            shutil.rmtree(old.parent)
-        # Backfills reach back as far as partitions are kept.
-        reach = timedelta(days=settings.window_days + settings.keep_days)
-        _ledger(recipe, task.source).forget(day - reach)
+    settings, output = recipe.nightly, Path(recipe.output)
+    Dataset(output / name).gc(settings.keep_versions, keep_days=settings.keep_version_days)
+    fits.forget(output, name)
+    # Backfills reach back as far as partitions are kept.
+    reach = timedelta(days=settings.window_days + settings.keep_days)
+    _ledger(recipe, recipe.tasks[name].source).forget(day - reach)
 
 
-def _replicate(recipe: Recipe, found: dict[str, Any]) -> None:
-    """Bring the replicas up to date, after all else: storage that is away costs no published version."""
-    for name in recipe.tasks if recipe.nightly.replica else ():
-        dataset = Dataset(Path(recipe.output) / name)
-        if dataset.current() is not None:
-            number = replicate(dataset.root, f"{str(recipe.nightly.replica).rstrip('/')}/{name}")
-            say(f"{name}: version {number} of the replica")
-            found["tasks"][name]["replica"] = number
+def _replicate(recipe: Recipe, name: str, task: dict[str, Any]) -> None:
+    """Bring the replica up to date, after all else: storage that is away costs no published version."""
+    dataset = Dataset(Path(recipe.output) / name)
+    if dataset.current() is None:
+        return
+    try:
+        task["replica"] = replicate(dataset.root, f"{str(recipe.nightly.replica).rstrip('/')}/{name}")
+        say(f"{name}: version {task['replica']} of the replica")
+    except SparringError as error:
+        task["replica_behind"] = str(error)
+        if not isinstance(error, Unavailable):
+            raise
+        say(f"{name}: warning: the replica is behind, the next night tries again: {error}")
 
 
-def _tell(recipe: Recipe, output: Path, found: dict[str, Any], notify: str) -> None:
+def _tell(recipe: Recipe, found: dict[str, Any], started: float, notify: str | None) -> None:
+    found["seconds"] = round(time.monotonic() - started, 1)
     say(monitoring.one_line(found))
     try:
-        monitoring.log(output / STATE / "nights.jsonl", found)
+        monitoring.log(Path(recipe.output) / STATE / "nights.jsonl", found)
         if recipe.nightly.metrics:
             monitoring.export(Path(recipe.nightly.metrics), recipe.name, found)
     except OSError as error:  # a full disk: the night's own error says more
@@ -352,8 +331,3 @@ def _tell(recipe: Recipe, output: Path, found: dict[str, Any], notify: str) -> N
 
 def _ledger(recipe: Recipe, source: str) -> Ledger:
     return Ledger(Path(recipe.output) / STATE / "sources" / source, source, recipe.sources[source])
-
-
-def _folder(job: Job) -> Path:
-    """Where the task's fits are kept."""
-    return Path(job.recipe.output) / STATE / job.name

@@ -10,11 +10,23 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock
 
 from augment.files import write_whole
 
 PINS = Path("_sparring/pins")
+
+
+@contextmanager
+def guarded(root: Path) -> Iterator[None]:
+    """Nobody else looks and pins, or removes what nobody pins, meanwhile."""
+    (root / PINS).mkdir(parents=True, exist_ok=True)
+    with FileLock(root / PINS / ".lock"):
+        yield
 
 
 def pin(root: Path, version: int, hours: float) -> Path:

@@ -21,9 +21,9 @@ import pyarrow as pa
 
 from augment import alarms, report
 from augment.dataset import Dataset, Stage, locked
-from augment.errors import Refused, SparringError, UsageError
+from augment.errors import Diverged, Refused, SparringError, UsageError
 from augment.generate import Tally
-from augment.job import Job, Material, digest, open_job, read, resolve_device, work_folder
+from augment.job import Job, Material, clear_work, digest, open_job, read, resolve_device, work_folder
 from augment.manifest import Manifest, Shard
 from augment.plugins import Consumer
 from augment.progress import bar, say, track
@@ -40,7 +40,7 @@ def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> 
     """Bring every task of the recipe up to date, and say what became of each.
 
     Returns the run result that `sparring run --json` prints. Raises Locked when another run holds the output,
-    and what the steps raise: UsageError, BadInput, Refused, gan.TrainingDiverged.
+    and what the steps raise: UsageError, BadInput, Unavailable, Refused, Diverged.
     """
     started = time.monotonic()
     device = resolve_device(device, threads)
@@ -72,6 +72,7 @@ def _run_task(job: Job) -> dict[str, Any]:
 
 def clear_left(output: Path, jobs: Iterable[Job]) -> None:
     """Remove what killed runs left, but for steps that these jobs can go on from. Call it under the lock."""
+    clear_work(output)
     wanted = {f"{RUNNING}{job.digest}" for job in jobs}
     for left in output.glob(f"{RUNNING}*"):
         if left.name not in wanted:
@@ -80,11 +81,16 @@ def clear_left(output: Path, jobs: Iterable[Job]) -> None:
 
 @contextmanager
 def steps_of(job: Job) -> Iterator[Steps]:
-    """The finished steps of this very run, if it was killed before; gone when it ends, well or in a known error."""
+    """The finished steps of this very run, if it was killed before; gone when it ends, well or in a known error.
+
+    A generator that diverged leaves its last good checkpoint there until another run starts.
+    """
     folder = Path(job.recipe.output) / f"{RUNNING}{job.digest}"
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield Steps(folder)
+    except Diverged:
+        raise
     except SparringError:  # it would end the same way again
         shutil.rmtree(folder)
         raise

@@ -28,13 +28,16 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 from pyarrow import fs
 
 from augment.dataset import STATE, Dataset, Version
-from augment.errors import BadInput, UsageError
+from augment.errors import BadInput, Unavailable, UsageError
 from augment.files import file_sha256, sha256
 from augment.manifest import Manifest, Shard
 
 # Characters that Delta and Arrow both leave as they are; others they would escape, each in its way.
 URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.+(/|$))[A-Za-z0-9._=-]+)+/?")
 ENDPOINT = re.compile(r"(https?)://([^/@\s]+)/?")
+# What Delta says after retries in vain, and Arrow: the storage is away, it has refused nothing.
+AWAY = re.compile(r"error sending request|after [1-9]\d* retries|NETWORK_CONNECTION|HTTP status 5|timed out|"
+                  r"SLOW_DOWN|SERVICE_UNAVAILABLE|REQUEST_TIMEOUT|THROTTLING|INTERNAL_FAILURE")  # fmt: skip
 SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
 # The library's default, which a variable of the environment could turn off: a commit never replaces another.
 STORAGE = {"aws_conditional_put": "etag"}
@@ -46,8 +49,8 @@ def replicate(root: Path, url: str) -> int:
     Uploads what is not there yet, then commits once, unless the replica's head is this version already. Call it under
     the lock of the local table: gc would remove files meanwhile.
 
-    Raises UsageError when there is nothing to copy, or `url` holds something else; BadInput when the storage refuses,
-    a local file is damaged, or another process commits there at the same time.
+    Raises UsageError when there is nothing to copy, or `url` holds something else; Unavailable when the storage is
+    away; BadInput when it refuses, a local file is damaged, or another process commits there at the same time.
     """
     return Replica(url).update(Dataset(root))
 
@@ -269,7 +272,8 @@ class Replica:
         except CommitFailedError:
             raise BadInput(f"{self.url}: another process commits here; replicate again") from None
         except (DeltaError, OSError, pa.ArrowException) as error:
-            raise BadInput(f"{self.url}: {_reason(error)}") from None
+            kind = Unavailable if AWAY.search(str(error)) else BadInput
+            raise kind(f"{self.url}: {_reason(error)}") from None
 
 
 class _Connections(fs.FileSystemHandler):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from html import escape
 from pathlib import Path
 from typing import Any
+
+from augment.files import write_whole
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: light-dark(#1d2430, #e6e9ef); --soft: light-dark(#667085, #98a2b3);
@@ -15,7 +18,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.2rem; margin: 2.6rem 0 .2rem }
 h3 { font-size: .95rem; margin: 1.4rem 0 .3rem }
 p { margin: .2rem 0 } .soft { color: var(--soft) }
-.published, .better { color: var(--good) } .rejected, .worse { color: var(--bad) }
+.published, .better { color: var(--good) } .rejected, .failed, .worse { color: var(--bad) }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: right; padding: .3rem .5rem; border-bottom: 1px solid var(--line) }
 th { font-weight: 500; color: var(--soft) }
@@ -35,18 +38,28 @@ def write(result: dict[str, Any], path: Path) -> Path:
         f"{result['seconds']:.0f} s. Each line compares the same consumer trained on real rows and on the mix, on test "
         f"rows that nothing else has read.</p>{tasks}</html>"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(page, "utf-8")
-    temporary.replace(path)
+    write_whole(path, page.encode())
     return path
+
+
+def forget(output: Path, keep_last: int, keep_days: float, dry_run: bool = False) -> list[Path]:
+    """Remove the pages of an output folder, but for the last few and those of the last days; which went."""
+    pages = sorted(output.glob("report-*.html"), key=lambda page: page.stat().st_mtime)
+    since = time.time() - keep_days * 86_400
+    old = [page for page in pages[:-keep_last] if page.stat().st_mtime < since]
+    for page in old if not dry_run else ():
+        page.unlink()
+    return old
 
 
 def _task(name: str, task: dict[str, Any]) -> str:
     version = "" if task.get("version") is None else f" as version {task['version']}"
     status = escape(task["status"])
+    head = f"<h2>{escape(name)}: <span class={status}>{status}{version}</span></h2><p>{escape(task['reason'])}</p>"
+    if status == "failed":
+        return head
     return (
-        f"<h2>{escape(name)}: <span class={status}>{status}{version}</span></h2><p>{escape(task['reason'])}</p>"
+        head
         + "".join(f"<p><b>Alarm</b>: {escape(alarm)}.</p>" for alarm in task.get("alarms", ()))
         + f"{_forest(task['verdict'])}<div class=scroll>{_verdict(task['verdict'], task['seeds'])}</div>"
         f"<h3>What was made</h3><div class=scroll>{_strategies(task)}</div><p class=soft>{_fate(task)}</p>"

@@ -6,7 +6,6 @@ Whatever is kept is read back even in a run that was never killed, so that both 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augment.errors import BadInput
+from augment.files import sync
 from augment.generate import Tally
 from augment.plugins import Consumer
 
@@ -36,7 +36,7 @@ class Steps:
         """A trained consumer."""
         place = self.folder / name
         if not place.is_dir():
-            self._keep(place, lambda folder: make().save(folder))
+            self.keep(place, lambda folder: make().save(folder))
         return kind.load(place, device)
 
     def samples(self, name: str, make: Callable[[Tally], Iterator[pa.Table]]) -> tuple[Iterator[pa.Table], Tally]:
@@ -53,19 +53,20 @@ class Steps:
             (folder / "tally.json").write_text(json.dumps(vars(tally)))
 
         if not place.is_dir():
-            self._keep(place, write)
+            self.keep(place, write)
         kept = json.loads((place / "tally.json").read_text())
         return _batches(place / "samples.parquet"), Tally(**{**kept, "refused": Counter(kept["refused"])})
 
-    def _keep(self, place: Path, write: Callable[[Path], object]) -> None:
-        """What `write` leaves in its folder, whole or not at all."""
+    def keep(self, place: Path, write: Callable[[Path], object]) -> None:
+        """What `write` leaves in its folder becomes the folder `place`, whole or not at all."""
         temporary = self.scratch(f".{place.name}.tmp")
         write(temporary)
-        for path in temporary.rglob("*"):
-            if path.is_file():
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
+        for path in (*temporary.rglob("*"), temporary):
+            sync(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(place, ignore_errors=True)
         temporary.rename(place)
+        sync(place.parent)
 
 
 def _batches(path: Path) -> Iterator[pa.Table]:

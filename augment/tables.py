@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,24 +108,31 @@ def rollback(output: Path, version: int, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @json_option
 def gc(output: Path, keep_last: int, dry_run: bool, as_json: bool) -> None:
-    """Remove files that no kept version needs, old rejected runs and orphans; never what is current."""
+    """Remove files that no kept version needs, old rejected runs, pages and orphans; never what is current."""
+    from augment import report
     from augment.dataset import locked
 
     datasets = _datasets(output)
     with locked(datasets[0].root.parent):
-        removed = [str(path) for dataset in datasets for path in dataset.gc(keep_last, dry_run)]
+        removed = [path for dataset in datasets for path in dataset.gc(keep_last, dry_run)]
+        if datasets[0].root.parent == Path(os.path.abspath(output)):  # not of one task alone
+            removed += report.forget(datasets[0].root.parent, keep_last, 0, dry_run)
     click.echo(
-        json.dumps({"removed": removed, "dry_run": dry_run})
+        json.dumps({"removed": [*map(str, removed)], "dry_run": dry_run})
         if as_json
-        else "\n".join([*removed, f"{len(removed)} files"])
+        else "\n".join([*map(str, removed), f"{len(removed)} files"])
     )
 
 
 def _datasets(output: Path) -> list[Dataset]:
-    """The tables under an output folder, or the one at it."""
+    """The tables under an output folder, or the one at it.
+
+    By their whole paths, or "." would have no parent to lock; not resolved, as the lock is beside a link to a table.
+    """
     from augment.dataset import STATE, Dataset
 
-    roots = [output, *sorted(p for p in output.glob("*") if p.is_dir())]
+    output = Path(os.path.abspath(output))
+    roots = [output, *sorted(p for p in output.glob("[!.]*") if p.is_dir())]
     found = [Dataset(root) for root in roots if (root / "_delta_log").is_dir() or (root / STATE).is_dir()]
     if not found:
         raise UsageError(f"{output}: no published data here; `sparring run` makes some")

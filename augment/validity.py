@@ -142,12 +142,13 @@ class RankingValidity:
         return rows.set_column(position, "negatives", filtered.cast(lists.type)), int((~kept).sum())
 
     def _matrix(self, lists: pa.ChunkedArray) -> csr_matrix:
+        """Binary float32[n, items]; items that no anchor has are left out."""
         flat = lists.combine_chunks()
-        column = pc.index_in(flat.flatten(), self._items).to_numpy(zero_copy_only=False).astype(np.int64)
-        lengths = pc.list_value_length(flat).to_numpy(zero_copy_only=False)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        ones = np.ones(len(column), np.float32)
-        return csr_matrix((ones, column, offsets), shape=(len(flat), len(self._items)))
+        column = pc.index_in(flat.flatten(), self._items)
+        row = np.repeat(np.arange(len(flat)), pc.list_value_length(flat).to_numpy(zero_copy_only=False))
+        known = column.is_valid().to_numpy(zero_copy_only=False)
+        where = row[known], column.drop_null().to_numpy()
+        return csr_matrix((np.ones(known.sum(), np.float32), where), shape=(len(flat), len(self._items)))
 
 
 def _row(matrix: csr_matrix, i: int) -> np.ndarray:

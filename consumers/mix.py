@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import pyarrow.dataset as ds
 
 from augment import pins
 from augment.dataset import Dataset, Version
-from augment.errors import UsageError, suggest
+from augment.errors import Unavailable, UsageError, suggest
 from augment.manifest import Manifest
 from augment.replica import Replica
 
@@ -43,25 +44,30 @@ def open_mix(
     pin: hours for which the version's files are kept from being removed, whatever is published meanwhile (of a local
     table; `Mix.release` lets go before).
 
-    Raises UsageError when there is no such table or version, BadInput when its files are gone or changed.
+    Raises UsageError when there is no such table or version, BadInput when its files are gone or changed, Unavailable
+    when a replica's storage is away.
     """
     until = time.monotonic() + wait
     while True:
         try:
-            table = _table(path, task)
-            found = table.version(version)
-            if day is not None and day not in found.days:
-                raise UsageError(f"{path}: version {found.version} has no samples of {day}; wait= waits for them")
-            break
-        except UsageError:
+            return _open(_table(path, task), version, day, pin)
+        except (UsageError, Unavailable):
             left = until - time.monotonic()
             if left <= 0:
                 raise
             time.sleep(min(left, POLL))
-    held = None
-    if pin and isinstance(table, Dataset):
-        held = pins.pin(table.root, int(found.version or 0), pin)
-    return Mix(found, table.read(found.version), held)
+
+
+def _open(table: Dataset | Replica, version: int | str | None, day: str | None, pin: float) -> Mix:
+    local = table.root if pin and isinstance(table, Dataset) else None
+    with nullcontext() if local is None else pins.guarded(local):  # no gc between the look and the pin
+        found = table.version(version)
+        if day is not None and day not in found.days:
+            where = table.root if isinstance(table, Dataset) else table.url
+            raise UsageError(f"{where}: version {found.version} has no samples of {day}; wait= waits for them")
+        rows = table.read(found.version)
+        held = None if local is None else pins.pin(local, int(found.version or 0), pin)
+    return Mix(found, rows, held)
 
 
 def _table(path: str | Path, task: str | None) -> Dataset | Replica:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
@@ -29,7 +30,7 @@ def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Raises BadInput when the folder holds no readable model."""
     try:
         return load_file(folder / "model.safetensors"), json.loads((folder / "model.json").read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise BadInput(f"{folder}: no model that can be read here ({error})") from None
 
 

@@ -14,177 +14,23 @@ import json
 import os
 import random
 import resource
-import shutil
-import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from fault_shop import FLOOD, ROWS, Child, Lost, Shop, day, expect
 from malformed import inputs as malformed_inputs
 from tqdm import tqdm
 
-from augment import cli, demo_data, pipeline
-from augment.dataset import Dataset, locked
-from augment.files import sha256
-from consumers import open_mix
+from augment import demo_data
 
-FIRST = date(2026, 3, 1)
-ROWS = 500  # a day
-FLOOD = "999999"  # a user who is a bot
-RECIPE = """
-name = "faults"
-seed = 3
-output = "out"
-[sources.impressions]
-path = "raw/*.parquet"
-columns = { user = "user_id", item = "item_id", timestamp = "timestamp", label = "label", fields = ["gender", "genre"] }
-split = { by = "random", valid = 0.2, test = 0.3 }
-max_per_minute = 30
-[tasks.ctr]
-consumer = "ctr"
-source = "impressions"
-options = { epochs = 2, attacked_rows = 100 }
-samples = 300
-strategies = { gan = 0.5, masking = 0.5 }
-gates = { band = [-4, 4] }
-generator = { anchors = 500, bank = 60, steps = 60, batch = 32, draws = 2 }
-verdict = { seeds = 2, draws = 100, clean = ["auc"], improve = ["auc_masked"] }
-[nightly]
-window_days = 5
-keep_days = 3
-refit_days = 4
-min_free_gb = 0.0
-checks = { bad_rows = { limit = 0.2, severity = "error" } }
-"""
-
-
-class Lost(Exception):
-    """Something that must not happen did."""
-
-
-class Shop:
-    """A folder with days of real impressions, a recipe, and nights run in children."""
-
-    def __init__(self, folder: Path, impressions: pa.Table) -> None:
-        self.folder, self._impressions = folder, impressions
-        (folder / "raw").mkdir(parents=True, exist_ok=True)
-        (folder / "faults.toml").write_text(RECIPE)
-
-    def rows(self, number: int, count: int = ROWS) -> pa.Table:
-        part = self._impressions.slice(number * ROWS % (len(self._impressions) - count), count)
-        start = datetime(*day(number).timetuple()[:3], tzinfo=timezone.utc).timestamp()
-        times = pa.array((start + np.linspace(0, 86_000, count)).astype(np.int64))
-        return part.set_column(part.column_names.index("timestamp"), "timestamp", times)
-
-    def write(self, number: int, rows: pa.Table | None = None, name: str = "") -> None:
-        pq.write_table(self.rows(number) if rows is None else rows,
-                       self.folder / "raw" / f"{name or day(number)}.parquet")  # fmt: skip
-
-    def night(self, number: int, limit: Callable[[], None] | None = None) -> Child:
-        return Child(self.folder, ["nightly", "faults.toml", "--as-of", str(day(number)), "--device", "cpu"], limit)
-
-    def look(self) -> dict:
-        """What readers get, in an order of its own: equal for equal versions. With what is wrong with it, if anything.
-
-        In a child: the runtime of deltalake's readers does not outlive a fork.
-        """
-        pid = os.fork()
-        if not pid:
-            code = 1
-            try:
-                (self.folder / "look.json").write_text(json.dumps(look(self.folder / "out" / "ctr")))
-                code = 0
-            finally:
-                os._exit(code)
-        if os.waitpid(pid, 0)[1]:
-            raise Lost("what is published cannot be read")
-        return json.loads((self.folder / "look.json").read_text())
-
-    def copy(self, folder: Path) -> Shop:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(self.folder, folder, copy_function=shutil.copy2)
-        return Shop(folder, self._impressions)
-
-
-class Child:
-    """The real command in a forked process: everything is imported already, so that a kill hits the work."""
-
-    def __init__(self, folder: Path, arguments: list[str], limit: Callable[[], None] | None = None) -> None:
-        self.errors = folder / "stderr"
-        self.pid = os.fork()
-        if self.pid:
-            return
-        os.setpgid(0, 0)
-        os.chdir(folder)
-        with self.errors.open("w") as said, open(os.devnull, "w") as nothing:
-            os.dup2(said.fileno(), 2)
-            os.dup2(nothing.fileno(), 1)
-            judge = pipeline.judge
-            pipeline.judge = lambda *given: replace(judge(*given), accepted=True)
-            sys.argv = ["sparring", *arguments]
-            code = 0
-            try:
-                if limit:
-                    limit()
-                cli.main()
-            except SystemExit as end:
-                code = end.code if isinstance(end.code, int) else 1
-            except BaseException:
-                traceback.print_exc()
-                code = 1
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
-
-    def kill_after(self, seconds: float) -> int | None:
-        """None when the kill came first, else the exit code."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            done, status = os.waitpid(self.pid, os.WNOHANG)
-            if done:
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.005)
-        os.killpg(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        return None
-
-    def wait(self) -> int:
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-    def said(self) -> str:
-        return self.errors.read_text()
-
-
-def look(root: Path) -> dict:
-    dataset = Dataset(root)
-    version = dataset.version()
-    table = open_mix(root).to_table().sort_by("sample_id").drop_columns(["run"])
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    users = set(pa.Table.from_struct_array(table["decoded"].combine_chunks())["user_id"].to_pylist())
-    return {"content": sha256(sink.getvalue().to_pybytes()), "problems": dataset.verify(), "version": version.version,
-            "parent": version.manifest.parent, "days": sorted(set(table["day"].to_pylist())),
-            "flooded": FLOOD in users}  # fmt: skip
-
-
-def day(number: int) -> date:
-    return FIRST + timedelta(days=number)
-
-
-def expect(child: Child, *codes: int) -> None:
-    code, said = child.wait(), child.said()
-    if code not in codes or "Traceback" in said:
-        raise Lost(f"exit code {code}, expected {codes}: {said[-600:]}")
+TENDED = 0.3  # share of kills after which the other commands are tried too
 
 
 def kills(shop: Shop, folder: Path, count: int, rng: random.Random) -> dict[str, int]:
@@ -194,7 +40,7 @@ def kills(shop: Shop, folder: Path, count: int, rng: random.Random) -> dict[str,
     expect(whole.night(3), 0)
     longest = (time.monotonic() - started) * 1.1
     expected, before = whole.look()["content"], shop.look()["content"]
-    done = {"kills": 0, "finished between kills": 0, "nights": 0}
+    done = {"kills": 0, "tended after a kill": 0, "finished between kills": 0, "nights": 0}
     with tqdm(total=count, unit="kill", disable=not sys.stderr.isatty()) as shown:
         while done["kills"] < count:
             broken = shop.copy(folder / "broken")
@@ -210,12 +56,23 @@ def kills(shop: Shop, folder: Path, count: int, rng: random.Random) -> dict[str,
                 seen = broken.look()
                 if seen["problems"] or seen["content"] not in (before, expected):
                     raise Lost("the published version is not what it was, nor what it was to be")
+                if rng.random() < TENDED:
+                    tend(broken.copy(folder / "tended"))
+                    done["tended after a kill"] += 1
             expect(broken.night(3), 0)
             done["nights"] += 1
             seen = broken.look()
             if seen["content"] != expected or seen["problems"]:
                 raise Lost("a night that was killed ended in other samples than an unbroken one")
     return done
+
+
+def tend(shop: Shop) -> None:
+    """What an operator does in the morning after."""
+    for arguments in (["ls", "out"], ["show", "out/ctr"], ["rollback", "out/ctr", "0"], ["gc", "out"]):
+        expect(Child(shop.folder, arguments), 0)
+    if shop.look()["problems"]:
+        raise Lost("the rollback after a kill left a damaged version")
 
 
 def no_room(shop: Shop, folder: Path, count: int, rng: random.Random) -> dict[str, int]:
@@ -250,15 +107,29 @@ def no_room(shop: Shop, folder: Path, count: int, rng: random.Random) -> dict[st
 
 
 def double_starts(shop: Shop, folder: Path, count: int) -> dict[str, int]:
-    held = shop.copy(folder / "held")
-    with locked(held.folder / "out"):
-        for _ in range(count):
-            started = time.monotonic()
-            child = held.night(3)
-            expect(child, 4)
-            if " pid " not in child.said() or time.monotonic() - started > 5:
-                raise Lost(f"a second start was slow, or did not say who holds the output: {child.said()}")
-    return {"double starts": count}
+    """Start nights while another runs: each is turned away, and the first ends as if it had been alone."""
+    alone = shop.copy(folder / "alone")
+    expect(alone.night(3), 0)
+    expected, started = alone.look()["content"], 0
+    while started < count:
+        held = shop.copy(folder / "held")
+        first = held.night(3)
+        while not (held.folder / "out/.lock.holder").exists() and first.running():
+            time.sleep(0.01)
+        while first.running() and started < count:
+            since = time.monotonic()
+            second = Child(held.folder, held.arguments(3), log="second")
+            code, said = second.wait(), second.said()
+            if code != 4 and not first.running():
+                break  # the first ended before the second began
+            if code != 4 or f"pid {first.pid} since" not in said or time.monotonic() - since > 5:
+                raise Lost(f"a second start ended with {code}, was slow, or did not say who holds the output: {said}")
+            started += 1
+        expect(first, 0)
+        seen = held.look()
+        if seen["problems"] or seen["content"] != expected:
+            raise Lost("a night ended in other samples, as others were started meanwhile")
+    return {"double starts": started}
 
 
 def history(shop: Shop, folder: Path, days: int) -> dict[str, object]:
@@ -344,7 +215,8 @@ def main() -> None:
         shop = Shop(Path(work) / "shop", impressions.take(pa.array(order[:20_000])))
         for number in range(3):
             shop.write(number)
-        expect(shop.night(2), 0)
+        for number in (1, 2):  # two versions, so that there is one to roll back to
+            expect(shop.night(number), 0)
         shop.write(3)
         parts: dict[str, Callable[[], dict]] = {
             "kills": lambda: kills(shop, Path(work), 12 if quick else 300, rng),

@@ -9,6 +9,7 @@ which version it was beside the model.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import time
 import uuid
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     options = parser.parse_args()
     table = wait_for(options.table, options.wait)
-    pin = hold(Path(options.table), table.version(), options.hours)
+    pin = hold(Path(options.table), table, options.hours)
     try:
         rows = table.to_pyarrow_dataset().to_table(columns=["decoded", "label", "weight", "run"])
         fields = pa.Table.from_struct_array(rows["decoded"].combine_chunks())
@@ -59,13 +60,17 @@ def wait_for(place: str, seconds: float) -> DeltaTable:
             time.sleep(5)
 
 
-def hold(root: Path, version: int, hours: float) -> Path | None:
-    """Keep the version's files from being removed, where the table is on this disk."""
+def hold(root: Path, table: DeltaTable, hours: float) -> Path | None:
+    """Keep the current version's files from being removed, where the table is on this disk."""
     if not root.is_dir():
         return None
-    path = root / PINS / f"{version}-{uuid.uuid4().hex[:12]}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"version": version, "until": time.time() + hours * 3600, "holder": "downstream"}))
+    pins = root / PINS
+    pins.mkdir(parents=True, exist_ok=True)
+    with (pins / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # nothing is removed between the look and the pin
+        table.update_incremental()
+        path, until = pins / f"{table.version()}-{uuid.uuid4().hex[:12]}.json", time.time() + hours * 3600
+        path.write_text(json.dumps({"version": table.version(), "until": until, "holder": "downstream"}))
     return path
 
 

@@ -1,6 +1,7 @@
 """Deployment files, checked as far as that goes without the systems they are for."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from augment.errors import BadInput, Refused, UsageError
 from augment.monitoring import HELP, PREFIX
 
 ROOT = Path(__file__).parent.parent
@@ -50,6 +52,27 @@ def test_the_image_holds_what_it_copies_and_the_job_calls_what_there_is():
     assert container["args"][0] == "nightly"
     policy = job["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]
     assert policy["containerName"] == container["name"]
+    unit = (DEPLOY / "sparring-nightly.service").read_text()
+    never = {int(code) for code in re.search(r"^RestartPreventExitStatus=(.*)$", unit, re.MULTILINE)[1].split()}
+    ends = {UsageError.exit_code, BadInput.exit_code}  # and no other way
+    assert never == ends
+    assert set(policy["values"]) == ends | {Refused.exit_code}
+    assert "StartLimitBurst=" in unit
+
+
+@pytest.mark.parametrize(("hour", "runs"), [("02", True), ("03", False)])
+def test_the_crontab_runs_at_two_in_utc_wherever_it_is(tmp_path, hour, runs):
+    (line,) = [line for line in (DEPLOY / "crontab").read_text().splitlines() if not line.startswith("#")]
+    when, command = line.split(" * * * * ")
+    assert when == "30"
+    assert not re.search(r"(?<!\\)%", command)  # which cron takes for a line's end
+    stubs = {"date": f'[ "$1" = -u ] && echo {hour}', "bash": f"echo > {tmp_path}/ran"}
+    for name, content in stubs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{content}\n")
+        (tmp_path / name).chmod(0o755)
+    command = command.replace("\\%", "%").replace("/srv/sparring", str(tmp_path)).replace("/var/log", str(tmp_path))
+    subprocess.run(["sh", "-c", command], check=False, env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert (tmp_path / "ran").exists() == runs
 
 
 def test_scripts_are_shell_that_parses():

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from augment.errors import Diverged
 from augment.gates import Candidates
 from augment.progress import bar
 from augment.strategies import Workshop
 from gan.pair import Settings
-from gan.trainer import Material, train
+from gan.trainer import Material, TrainingDiverged, train
 
 
 class Gan:
@@ -41,14 +42,12 @@ class Gan:
             sphere=workshop.modality.normalised,
             seed=workshop.seed,
         )
-        with bar(wanted.steps, "generator") as shown:
-            self.trained = train(
-                workshop.victim,
-                material,
-                settings,
-                workshop.folder / "generator.safetensors",
-                lambda _: shown.update(),
-            )
+        path = workshop.folder / "generator.safetensors"
+        try:
+            with bar(wanted.steps, "generator") as shown:
+                self.trained = train(workshop.victim, material, settings, path, lambda _: shown.update())
+        except TrainingDiverged as error:
+            raise Diverged(str(error)) from None
 
     def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:
         work, draws = self._workshop, self._workshop.settings.draws

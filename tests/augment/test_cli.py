@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from augment import cli as module
 from augment.cli import cli
-from augment.errors import BadInput, Diverged, Locked, Refused, UsageError
+from augment.errors import BadInput, Diverged, Locked, NoSpace, Refused, Unavailable, UsageError
 
 COMMANDS = {"init", "doctor", "data", "run", "generate", "train", "evaluate", "ls", "show", "verify", "rollback", "gc"}
 COMMANDS |= {"nightly", "search", "strategies"}
@@ -72,6 +72,8 @@ def test_help_answers_at_once():
         (Locked, 4),
         (BadInput, 5),
         (Diverged, 6),
+        (NoSpace, 7),
+        (Unavailable, 8),
         (KeyboardInterrupt, 130),
         (ValueError, 1),
     ],
@@ -89,20 +91,6 @@ def test_each_error_is_one_line_with_its_code(error, code, monkeypatch, capsys):
     assert err.strip().startswith("sparring: ")
     assert len(err.strip().splitlines()) == 1
     assert json.loads(out)["code"] == code
-
-
-def test_a_diverged_generator_has_its_code(monkeypatch, capsys):
-    from gan import TrainingDiverged
-
-    def fail(*args, **kwargs):
-        raise TrainingDiverged(7, "a loss is not a number", None)
-
-    monkeypatch.setattr(module, "_recipe", fail)
-    monkeypatch.setattr(sys, "argv", ["sparring", "run", "demo"])
-    with pytest.raises(SystemExit) as stopped:
-        module.main()
-    assert stopped.value.code == 6
-    assert "step 7" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

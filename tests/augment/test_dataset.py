@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import duckdb
@@ -11,10 +12,12 @@ import pytest
 from deltalake import DeltaTable
 from published import DIM, RUNS, TEXT, flip_a_byte, manifest, publish, reject, samples, shard
 
+from augment import pins
 from augment.dataset import Dataset, locked
 from augment.errors import BadInput, Locked, UsageError
 from augment.manifest import Manifest
 from augment.samples import sample_schema
+from consumers import open_mix
 
 
 def seen(dataset):
@@ -220,6 +223,48 @@ def test_gc_keeps_what_the_last_versions_need(dataset):
     dataset.gc(1)
     assert [v.run for v in dataset.versions() if v.status == "rejected"] == [RUNS[5]]
     assert dataset.verify() == []
+
+
+def test_gc_keeps_the_quarantine_of_what_it_keeps(dataset, tmp_path):
+    (tmp_path / "rows").write_bytes(b"PAR1")
+    for run in RUNS[:3]:
+        publish(dataset, run)
+    for run in RUNS[3:5]:
+        reject(dataset, run)
+    for run in RUNS:
+        dataset.keep_quarantine(run, tmp_path / "rows")
+    folder = dataset.root / "_sparring" / "quarantine"
+    for run in (RUNS[2], RUNS[5]):  # current, and refused before there was anything to keep
+        os.utime(folder / f"{run}.parquet", (0, 0))
+    dataset.gc(1, keep_days=1)
+    assert {path.stem for path in folder.iterdir()} == {*RUNS[:5]}
+    dataset.gc(1)
+    assert {path.stem for path in folder.iterdir()} == {RUNS[2], RUNS[4]}  # the current run and the last rejected one
+
+
+def test_gc_and_those_who_pin_take_turns(dataset, monkeypatch):
+    for run in RUNS[:3]:
+        publish(dataset, run)
+    held, opened = pins.held, []
+    late = threading.Thread(target=lambda: opened.append(open_mix(dataset.root, version=1, pin=1)))
+
+    def looking(root):
+        late.start()
+        late.join(0.5)
+        assert late.is_alive()  # waits until gc is done
+        return held(root)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pins, "held", looking)
+        dataset.gc(2)
+    late.join()
+    assert [mix.version for mix in opened] == [1]
+    with pins.guarded(dataset.root):
+        late = threading.Thread(target=lambda: dataset.gc(1))
+        late.start()
+        late.join(0.5)
+        assert late.is_alive()
+    late.join()
 
 
 def test_gc_leaves_files_that_are_not_ours(dataset):

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from augment import replica
 from augment.dataset import Dataset
-from augment.errors import BadInput, UsageError
+from augment.errors import BadInput, Unavailable, UsageError
 from augment.files import sha256
 from augment.replica import Replica, replicate, verify_replica
 from augment.tables import verify
@@ -367,7 +367,7 @@ def test_other_urls_are_a_usage_error(url):
         ({"AWS_SECRET_ACCESS_KEY": ""}, UsageError, "set AWS_SECRET_ACCESS_KEY in the environment"),
         ({"AWS_ALLOW_HTTP": ""}, UsageError, "set AWS_ALLOW_HTTP"),
         ({"AWS_ENDPOINT_URL": f"http://me:{SECRET}@127.0.0.1:1"}, UsageError, "not like https://host"),
-        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, BadInput, "refused"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, Unavailable, "refused"),
     ],
 )
 def test_settings_that_cannot_work_are_said_in_one_line(dataset, url, monkeypatch, settings, error, match):

@@ -11,7 +11,7 @@ import pytest
 from logs import START, behaviour, prepared, source
 
 from augment import sources
-from augment.errors import BadInput, UsageError
+from augment.errors import BadInput, Unavailable, UsageError
 
 
 def test_a_time_split_is_in_order_and_loses_no_row(tmp_path):
@@ -266,7 +266,7 @@ def test_a_password_that_cannot_be_parsed_is_not_printed(monkeypatch, password):
 )
 def test_connections_that_the_driver_can_parse_reach_it(connection):
     pytest.importorskip("adbc_driver_postgresql.dbapi")
-    with pytest.raises(BadInput, match="connection to server") as raised:
+    with pytest.raises(Unavailable, match="connection to server") as raised:
         sources.fingerprint(source("x", path=None, connection=connection, query="SELECT 1"))
     assert "pa#" not in str(raised.value)
 

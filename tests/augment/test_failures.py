@@ -1,0 +1,181 @@
+"""One source or task that fails stops no other; what was decided before is not decided again."""
+
+import pytest
+from click.testing import CliRunner
+from nights import day, nightly_recipe, write
+from published import flip_a_byte
+
+from augment import nightly, pipeline
+from augment.dataset import ALL_DAYS, Dataset, locked
+from augment.errors import BadInput, Diverged, Unavailable, UsageError
+from augment.nightly import night
+from augment.service import nightly as command
+from augment.strategies import gan
+from gan.trainer import TrainingDiverged
+
+SECOND = """
+[sources.more]
+path = "{folder}/more/*.parquet"
+columns = {{ user = "user_id", item = "item_id", timestamp = "timestamp", label = "label", fields = ["gender"] }}
+split = {{ by = "random", valid = 0.2, test = 0.3 }}
+[tasks.second]
+consumer = "ctr"
+source = "more"
+options = {{ epochs = 2, attacked_rows = 100 }}
+samples = 100
+strategies = {{ masking = 1.0 }}
+gates = {{ band = [-9, 9], min_label_agreement = 0.0 }}
+generator = {{ anchors = 300, bank = 60 }}
+verdict = {{ seeds = 1, draws = 100, clean = ["auc"], improve = ["auc_masked"], tolerance = 1.0 }}
+[nightly]
+"""
+
+
+@pytest.fixture
+def two(impressions, tmp_path):
+    """Two tasks, each with a source of its own."""
+    for number in range(3):
+        write(tmp_path / "raw", impressions, number)
+        write(tmp_path / "more", impressions, number)
+    second = SECOND.format(folder=tmp_path)
+
+    def made(settings=""):
+        return nightly_recipe(tmp_path / "raw", tmp_path / "out", **{"[nightly]": f"{second}{settings}"})
+
+    return made
+
+
+def status(found):
+    return {name: task["status"] for name, task in found["tasks"].items()}
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Every night as it is told, failed ones too."""
+    nights = []
+    monkeypatch.setattr(nightly.monitoring, "log", lambda path, found: nights.append(found))
+    return nights
+
+
+@pytest.mark.usefixtures("accepted")
+def test_a_source_that_cannot_be_read_stops_only_its_tasks(two, told, tmp_path, monkeypatch):
+    copied = []
+    monkeypatch.setattr(nightly, "replicate", lambda root, url: copied.append(root.name) or 0)
+    (tmp_path / "raw" / f"{day(1)}.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(BadInput, match="cannot read"):
+        night(two('replica = "s3://shop/mix"\n'), as_of=day(2), device="cpu")
+    assert status(told[0]) == {"ctr": "failed", "second": "published"}
+    assert copied == ["second"]
+    page = (tmp_path / "out" / f"report-{day(2)}.html").read_text()
+    assert "ctr: <span class=failed>failed" in page
+    assert "second: <span class=published>" in page
+
+
+@pytest.mark.usefixtures("accepted")
+def test_a_generator_that_diverges_stops_only_its_task(two, told, tmp_path, monkeypatch):
+    def diverged(*_):
+        raise TrainingDiverged(7, "a loss is not a number", None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gan, "train", diverged)
+        with pytest.raises(Diverged, match="step 7"):
+            night(two(), as_of=day(2), device="cpu")
+    assert status(told[0]) == {"ctr": "failed", "second": "published"}
+    assert list(tmp_path.glob("out/.run-*/round0"))  # where the last good checkpoint is
+    assert status(night(two(), as_of=day(2), device="cpu")) == {"ctr": "published", "second": "unchanged"}
+
+
+@pytest.mark.usefixtures("accepted")
+def test_storage_that_is_away_is_a_warning_and_what_it_refuses_an_error(two, told, tmp_path, monkeypatch):
+    recipe = two(f'replica = "s3://shop/mix"\nmetrics = "{tmp_path}/prom"\n')
+    asked = []
+
+    def fails(error):
+        def replicate(root, url):
+            asked.append(root.name)
+            raise error("storage says no")
+
+        return replicate
+
+    monkeypatch.setattr(nightly, "replicate", fails(Unavailable))
+    found = night(recipe, as_of=day(2), device="cpu")
+    assert found["status"] == "published"
+    assert found["tasks"]["ctr"]["replica_behind"] == "storage says no"
+    text = (tmp_path / "prom" / "sparring_nights.prom").read_text()
+    assert 'sparring_replica_behind{recipe="nights",task="ctr"} 1.0' in text
+    assert "sparring_last_success" in text
+    monkeypatch.setattr(nightly, "replicate", fails(BadInput))
+    with pytest.raises(BadInput, match="storage says no"):
+        night(recipe, as_of=day(2), device="cpu")
+    assert asked == ["ctr", "second"] * 2
+    assert status(told[1]) == {"ctr": "unchanged", "second": "unchanged"}
+    monkeypatch.setattr(nightly, "replicate", lambda root, url: 4)
+    assert night(recipe, as_of=day(2), device="cpu")["tasks"]["ctr"]["replica"] == 4
+    assert 'replica_behind{recipe="nights",task="ctr"} 0.0' in (tmp_path / "prom/sparring_nights.prom").read_text()
+
+
+def test_a_rejected_night_is_still_rejected_when_it_is_started_again(shop, tmp_path, monkeypatch):
+    strict = nightly_recipe(tmp_path / "raw", tmp_path / "out", tolerance=0.0)
+    first = night(strict, as_of=day(2), device="cpu")
+    assert first["status"] == "rejected"
+
+    def work(*_):
+        raise AssertionError("nothing is to do")
+
+    monkeypatch.setattr(nightly, "make_version", work)
+    monkeypatch.setattr("augment.recipe.load", lambda name: strict)
+    again = night(strict, as_of=day(2), device="cpu")
+    assert again["status"] == "rejected"
+    assert again["tasks"]["ctr"]["reason"] == first["tasks"]["ctr"]["reason"]
+    assert CliRunner().invoke(command, ["strict", "--as-of", str(day(2)), "--device", "cpu"]).exit_code == 3
+
+
+@pytest.mark.usefixtures("accepted")
+def test_a_night_says_when_its_samples_were_rolled_back_and_mends_its_page(shop, impressions, tmp_path):
+    for number in (2, 3):
+        write(tmp_path / "raw", impressions, number)
+        night(shop, as_of=day(number), device="cpu")
+    page = tmp_path / "out" / f"report-{day(3)}.html"
+    page.unlink()  # killed between the commit and the page
+    found = night(shop, as_of=day(3), device="cpu")
+    assert "rollback" not in found["tasks"]["ctr"]["reason"]
+    assert "unchanged as version 1" in page.read_text()
+    dataset = Dataset(tmp_path / "out" / "ctr")
+    with locked(tmp_path / "out"):
+        dataset.rollback(0)
+    found = night(shop, as_of=day(3), device="cpu")
+    assert found["status"] == "unchanged"
+    assert f"sparring rollback {dataset.root} 1" in found["tasks"]["ctr"]["reason"]
+    assert "rollback" not in night(shop, as_of=day(2), device="cpu")["tasks"]["ctr"]["reason"]
+
+
+@pytest.mark.usefixtures("accepted")
+@pytest.mark.parametrize("damage", [flip_a_byte, lambda path: path.write_bytes(path.read_bytes()[:500])])
+def test_a_damaged_day_is_left_out(shop, impressions, tmp_path, capfd, damage):
+    for number in (2, 3):
+        write(tmp_path / "raw", impressions, number)
+        night(shop, as_of=day(number), device="cpu")
+    dataset = Dataset(tmp_path / "out" / "ctr")
+    damage(dataset.root / dataset.shards_by_day()[str(day(2))][0].path)
+    write(tmp_path / "raw", impressions, 4)
+    found = night(shop, as_of=day(4), device="cpu")
+    assert found["tasks"]["ctr"]["night"]["days"] == [str(day(3)), str(day(4))]
+    assert f"the samples of {day(2)} are left out" in capfd.readouterr().err
+    assert dataset.verify() == []
+
+
+@pytest.mark.usefixtures("accepted")
+@pytest.mark.parametrize("keep", [1, 3])
+def test_the_first_night_replaces_a_run(shop, tmp_path, keep):
+    recipe = nightly_recipe(tmp_path / "raw", tmp_path / "out", **{"keep_days = 3": f"keep_days = {keep}"})
+    pipeline.run(recipe, device="cpu")
+    dataset = Dataset(tmp_path / "out" / "ctr")
+    assert list(dataset.shards_by_day()) == [ALL_DAYS]
+    assert night(recipe, as_of=day(2), device="cpu")["status"] == "published"
+    assert list(dataset.shards_by_day()) == [str(day(2))]
+
+
+def test_a_day_to_come_is_refused(shop, tmp_path):
+    with pytest.raises(UsageError, match="not yet, it is"):
+        night(shop, as_of=day(4000), device="cpu")
+    assert not (tmp_path / "out").exists()
