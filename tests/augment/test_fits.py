@@ -92,9 +92,8 @@ def test_a_fit_serves_nights_with_new_users_and_items(demo_folder, tmp_path):
 
 
 def test_items_that_a_victim_never_saw_are_no_anchors():
-    made = Behaviour({"item_id": (list("abcd"), np.eye(4, dtype=np.float32))})
-    users, items = ["u"] * 5 + ["v"] * 4, [*"abcdz", *"abcz"]
-    anchors = made.anchors(pa.table({"user_id": users, "item_id": items}))
+    train = pa.table({"user_id": ["u"] * 5 + ["v"] * 4, "item_id": [*"abcdz", *"abcz"]})
+    anchors = Behaviour({"item_id": (list("abcd"), np.eye(4, dtype=np.float32))}, train).anchors(train)
     assert anchors["row_id"].to_pylist() == ["u"]
     assert sorted(anchors["items"][0].as_py()) == list("abcd")
 

@@ -38,8 +38,7 @@ BEHAVIOUR = (
     """columns = { user = "user_id", item = "item_id", timestamp = "timestamp", label = "rating" }
 keep = 4
 split = { by = "user_time", core = 3 }""",
-    """options = { epochs = 2 }
-samples = 200
+    """samples = 200
 strategies = { gan = 1.0 }
 gates = { band = [-9, 9], min_plausibility = 0.0, min_label_agreement = 0.0 }
 verdict = { seeds = 1, draws = 100, clean = ["ndcg@20"], improve = ["coverage"], tolerance = 1.0 }""",
