@@ -249,9 +249,7 @@ class Checks(Section):
         Check(limit=0.05, severity="error"),
         description="Most of the window's rows by fake users or floods, as a share.",
     )
-    alarms: Check = Field(
-        Check(limit=0, severity="error"), description="Most alarms of a recommender's samples (collapse and the like)."
-    )
+    alarms: Check = Field(Check(limit=0), description="Most alarms of a recommender's samples (collapse and the like).")
     kept_share: Check = Field(Check(limit=0.05), description="Least share of the proposals that pass the gates.")
 
 
