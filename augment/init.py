@@ -59,7 +59,7 @@ _PORTFOLIOS = {
     "recommender": ["weight = 0.4", "strategies = { gan = 0.3, noise = 0.7 }", "gates = { band = [-4.0, 4.0] }"],
     "ctr": [
         "strategies = { gan = 0.34, masking = 0.33, swaps = 0.33 }",
-        '# mix_options = { adversarial = "fgm", radius = 0.1 }  # for gradient attacks; twice the time',
+        '# mix_options = { adversarial = "masking+swaps+fgm", radius = 0.2 }  # gradient attacks too; twice the time',
         "gates = { band = [-4.0, 4.0] }",
     ],
     "sentiment": [
