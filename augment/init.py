@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 
 import duckdb
 
 from augment.errors import BadInput, UsageError
-from augment.readers import reader
+from augment.readers import one_line, quoted, reader
 from augment.recipe import RESERVED
 
 SAMPLE = 10_000  # rows looked at
@@ -124,9 +125,9 @@ def _look(path: Path) -> _Seen:
         raise BadInput(f"no file at {path}")
     with duckdb.connect() as db:
         try:
-            db.execute(f"CREATE TABLE seen AS SELECT * FROM {reader(path)} LIMIT {SAMPLE}", [[str(path)]])
+            db.execute(f"CREATE TABLE seen AS SELECT * FROM {reader(path)} LIMIT {SAMPLE}", [[escape(str(path))]])
         except duckdb.Error as error:
-            raise BadInput(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+            raise BadInput(f"{path}: cannot be read: {one_line(str(error))}") from None
         columns = {row[0]: row[1] for row in db.execute("DESCRIBE seen").fetchall()}
         seen = _Seen(path, columns, int(db.execute("SELECT count(*) FROM seen").fetchall()[0][0]))
         lower = {column.lower(): column for column in columns}
@@ -135,20 +136,19 @@ def _look(path: Path) -> _Seen:
             if found and found not in seen.roles.values():
                 seen.roles[role] = found
         for column in columns:
-            quoted = '"' + column.replace('"', '""') + '"'
+            name = quoted(column)
             # Text counts as numbers when every value is one; a leading zero marks a code, such as a postcode.
-            given = f"nullif(trim(CAST({quoted} AS VARCHAR)), '')"
+            given = f"nullif(trim(CAST({name} AS VARCHAR)), '')"
             number = f"CASE WHEN NOT regexp_matches({given}, '^0[0-9]') THEN TRY_CAST({given} AS DOUBLE) END"
             distinct, values, numbers, fractional = db.execute(
-                f"SELECT count(DISTINCT {quoted}), count({given}), count({number}), "
+                f"SELECT count(DISTINCT {name}), count({given}), count({number}), "
                 f"coalesce(bool_or({number} <> floor({number})), false) FROM seen"
             ).fetchall()[0]
             seen.distinct[column] = int(distinct)
             if numbers and numbers == values:
                 seen.numeric[column] = bool(fractional)
         if label := seen.roles.get("label"):
-            quoted = '"' + label.replace('"', '""') + '"'
-            seen.largest = db.execute(f"SELECT max(TRY_CAST({quoted} AS DOUBLE)) FROM seen").fetchall()[0][0]
+            seen.largest = db.execute(f"SELECT max(TRY_CAST({quoted(label)} AS DOUBLE)) FROM seen").fetchall()[0][0]
     if seen.kind is None:
         raise UsageError(
             f"{path}: columns {', '.join(columns)} fit no task; needed are text and label (reviews), a 0/1 label with "

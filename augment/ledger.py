@@ -30,13 +30,13 @@ from augment.errors import BadInput
 from augment.files import file_sha256, sha256, write_whole
 from augment.readers import (
     MALFORMED,
-    _q,
-    _text,
     check_regular,
     columns_of,
+    literal,
     load,
     microseconds,
     paths_of,
+    quoted,
     workspace,
 )
 from augment.recipe import Source
@@ -211,7 +211,7 @@ class Ledger:
 
     def _deal_out(self, db: duckdb.DuckDBPyConnection, as_of: date, order: str, since: date | None = None) -> Entry:
         """Write what was loaded as one part for each day, in that order; days before `since` are left out."""
-        names = [_q(column) for column in columns_of(self._source)]
+        names = [quoted(column) for column in columns_of(self._source)]
         texts = ", ".join(f"CAST({name} AS VARCHAR) AS {name}" for name in names)
         other = "NULL" if since else f"'{as_of}'"
         day = other  # without timestamps, rows are of the day on which they came
@@ -231,7 +231,7 @@ class Ledger:
         for name, count in db.execute(days, [str(since or date.min)]).fetchall():
             scratch = self._folder / "part.tmp"
             query = f"SELECT {', '.join(names)}, {MALFORMED} FROM dated WHERE __day = ? ORDER BY {order}"
-            db.execute(f"COPY ({query}) TO {_text(str(scratch))} (FORMAT parquet)", [name])
+            db.execute(f"COPY ({query}) TO {literal(str(scratch))} (FORMAT parquet)", [name])
             content = scratch.read_bytes()
             found.parts[name], found.rows[name] = f"{sha256(content)}.parquet", count
             write_whole(self._folder / name / found.parts[name], content)

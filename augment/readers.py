@@ -96,7 +96,7 @@ def _set_apart(db: duckdb.DuckDBPyConnection, json: bool) -> None:
     """Move to `malformed` what is no row: JSON of no key, marked rows of the ledger, lines that CSV has no row for."""
     columns = _columns(db)
     if json:
-        empty = " AND ".join(f"{_q(column)} IS NULL" for column in columns)
+        empty = " AND ".join(f"{quoted(column)} IS NULL" for column in columns)
         db.execute(f"INSERT INTO malformed SELECT __row, '' FROM raw WHERE {empty}; DELETE FROM raw WHERE {empty}")
     elif MALFORMED in columns:
         marked = f"FROM raw WHERE {MALFORMED} IS NOT NULL"
@@ -152,7 +152,7 @@ def keys_of(db: duckdb.DuckDBPyConnection, wanted: list[str]) -> None:
     counted = "SELECT key, count(*) FROM (SELECT unnest(json_keys(record)) AS key FROM lines) GROUP BY 1"
     query = f"{counted} ORDER BY list_contains(?, key) DESC, 2 DESC, 1 LIMIT {KEYS}"
     keys = [key for key, _ in db.execute(query, [wanted]).fetchall() if key and '"' not in key]
-    columns = ", ".join(["__row", *(f"record ->> {_text('$.' + _q(key))} AS {_q(key)}" for key in keys)])
+    columns = ", ".join(["__row", *(f"record ->> {literal('$.' + quoted(key))} AS {quoted(key)}" for key in keys)])
     db.execute(f"CREATE OR REPLACE TABLE raw AS SELECT {columns} FROM lines; DROP TABLE lines")
 
 
@@ -216,23 +216,23 @@ def one_line(text: str) -> str:
 
 def microseconds(column: str) -> str:
     """SQL for epoch microseconds of seconds, milliseconds, microseconds, nanoseconds, ISO text or timestamps."""
-    number = f"TRY_CAST(CAST({_q(column)} AS VARCHAR) AS DOUBLE)"
+    number = f"TRY_CAST(CAST({quoted(column)} AS VARCHAR) AS DOUBLE)"
     limits = {"1e11": "1e6", "1e14": "1e3", "1e17": "1"}  # by their size: seconds, milli-, micro-, else nanoseconds
     scale = " ".join(f"WHEN abs({number}) < {limit} THEN {factor}" for limit, factor in limits.items())
     scale = f"CASE {scale} ELSE 1e-3 END"
-    moment = f"epoch_us(TRY_CAST(CAST({_q(column)} AS VARCHAR) AS TIMESTAMPTZ))"
+    moment = f"epoch_us(TRY_CAST(CAST({quoted(column)} AS VARCHAR) AS TIMESTAMPTZ))"
     return f"CASE WHEN {number} IS NOT NULL THEN TRY_CAST({number} * {scale} AS BIGINT) ELSE {moment} END"
 
 
 def number_of(column: str) -> str:
     """SQL for a number, also from text; true is 1 and false 0, whichever format they come from."""
-    words = f"CASE lower(CAST({_q(column)} AS VARCHAR)) WHEN 'true' THEN 1.0 WHEN 'false' THEN 0.0 END"
-    return f"coalesce(TRY_CAST({_q(column)} AS DOUBLE), {words})"
+    words = f"CASE lower(CAST({quoted(column)} AS VARCHAR)) WHEN 'true' THEN 1.0 WHEN 'false' THEN 0.0 END"
+    return f"coalesce(TRY_CAST({quoted(column)} AS DOUBLE), {words})"
 
 
-def _q(name: str) -> str:
+def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _text(value: str) -> str:
+def literal(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"

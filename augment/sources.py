@@ -15,7 +15,7 @@ import duckdb
 from augment import database
 from augment.errors import BadInput
 from augment.files import file_sha256
-from augment.readers import _q, _text, files_of, load, microseconds, number_of, place_of, workspace
+from augment.readers import files_of, literal, load, microseconds, number_of, place_of, quoted, workspace
 from augment.recipe import Source
 
 LARGEST = "3.4e38"  # label that a 32-bit float holds; in SQL, infinity and NaN are larger
@@ -109,21 +109,23 @@ class _Reader:
     def _type(self) -> None:
         """Table `typed`: standard columns and `__reason`, null for a good row."""
         strings = {**{r: c for r, c in self.roles.items() if r not in ("timestamp", "label")}, **self.fields}
-        select = [f"nullif(trim(CAST({_q(c)} AS VARCHAR)), '') AS {_q(r)}" for r, c in strings.items()]
-        select += [f"TRY_CAST({_q(c)} AS DOUBLE) AS {_q(r)}" for r, c in self.numbers.items()]
+        select = [f"nullif(trim(CAST({quoted(c)} AS VARCHAR)), '') AS {quoted(r)}" for r, c in strings.items()]
+        select += [f"TRY_CAST({quoted(c)} AS DOUBLE) AS {quoted(r)}" for r, c in self.numbers.items()]
         if label := self.roles.get("label"):
             select.append(f"{number_of(label)} AS label")
         if column := self.roles.get("timestamp"):
             select.append(f"{microseconds(column)} AS timestamp")
         tests = self._tests()
         reason = (
-            f"CASE {' '.join(f'WHEN {test} THEN {_text(why)}' for why, test in tests.items())} END" if tests else "NULL"
+            f"CASE {' '.join(f'WHEN {test} THEN {literal(why)}' for why, test in tests.items())} END"
+            if tests
+            else "NULL"
         )
         self.db.execute(
             f"CREATE OR REPLACE TABLE typed AS SELECT t.*, {reason} AS __reason FROM "
             f"(SELECT __row, {', '.join(select)} FROM raw) t JOIN raw r USING (__row) ORDER BY __row"
         )
-        content = ", ".join(f"coalesce(CAST({_q(c)} AS VARCHAR), '\\N')" for c in self._content())
+        content = ", ".join(f"coalesce(CAST({quoted(c)} AS VARCHAR), '\\N')" for c in self._content())
         named = "id" if "id" in self.roles else f"md5(concat_ws('\x1f', {content}))"
         self.db.execute(f"ALTER TABLE typed ADD COLUMN row_id VARCHAR; UPDATE typed SET row_id = {named}")
 
@@ -133,11 +135,11 @@ class _Reader:
         needed = ("id", "user_id", "item_id", *(("text",) if self.modality == "text" else ()))
         for role in needed:
             if role in self.roles:
-                tests[f"{role.removesuffix('_id')} missing"] = f"t.{_q(role)} IS NULL"
+                tests[f"{role.removesuffix('_id')} missing"] = f"t.{quoted(role)} IS NULL"
         for role in [*(r for r in self.roles if r not in ("timestamp", "label")), *self.fields]:
-            tests[f"{role} too long"] = f"length(t.{_q(role)}) > {self.source.max_text}"
+            tests[f"{role} too long"] = f"length(t.{quoted(role)}) > {self.source.max_text}"
         if label := self.roles.get("label"):
-            given = f"nullif(trim(CAST(r.{_q(label)} AS VARCHAR)), '') IS NOT NULL"
+            given = f"nullif(trim(CAST(r.{quoted(label)} AS VARCHAR)), '') IS NOT NULL"
             tests["label not a number"] = f"({given} AND t.label IS NULL) OR NOT abs(t.label) < {LARGEST}"
             if (self.modality == "fields" and not self.semi_supervised) or self.source.keep is not None:
                 tests["label missing"] = "t.label IS NULL"
@@ -148,8 +150,10 @@ class _Reader:
             soonest = "epoch_us(now()) + 86400000000"
             tests["timestamp impossible"] = f"t.timestamp NOT BETWEEN {EARLIEST} AND {soonest}"
         for number in self.numbers:
-            given = f"nullif(trim(CAST(r.{_q(number)} AS VARCHAR)), '') IS NOT NULL"
-            tests[f"{number} not a number"] = f"({given} AND t.{_q(number)} IS NULL) OR NOT isfinite(t.{_q(number)})"
+            given = f"nullif(trim(CAST(r.{quoted(number)} AS VARCHAR)), '') IS NOT NULL"
+            tests[f"{number} not a number"] = (
+                f"({given} AND t.{quoted(number)} IS NULL) OR NOT isfinite(t.{quoted(number)})"
+            )
         return tests
 
     def _content(self) -> list[str]:
@@ -157,7 +161,7 @@ class _Reader:
 
     def _clean(self) -> None:
         """Give duplicates and bots their reason, check the share of bad rows, then drop sparse users and items."""
-        content = ", ".join(_q(c) for c in self._content())
+        content = ", ".join(quoted(c) for c in self._content())
         # Without a time, equal impressions are different events; equal texts are always copies.
         if "timestamp" in self.roles or self.modality == "text":
             self._mark(HARMLESS, f"row_number() OVER (PARTITION BY {content} ORDER BY __row) > 1")
@@ -214,7 +218,7 @@ class _Reader:
         """One round of the k-core filter; how many rows it dropped."""
         core = self.source.split.core
         sparse = " OR ".join(
-            f"{_q(c)} IN (SELECT {_q(c)} FROM typed WHERE __reason IS NULL GROUP BY 1 HAVING count(*) < {core})"
+            f"{quoted(c)} IN (SELECT {quoted(c)} FROM typed WHERE __reason IS NULL GROUP BY 1 HAVING count(*) < {core})"
             for c in ("user_id", "item_id")
             if c in self.roles
         )
@@ -271,17 +275,17 @@ class _Reader:
 
     def _write(self) -> Splits:
         columns = ["row_id", *(c for c in self._content() if c not in self.numbers and c != "label")]
-        select = [_q(c) for c in columns]
+        select = [quoted(c) for c in columns]
         if "label" in self.roles:
             select.append("CAST(label AS FLOAT) AS label")
-        select += [f"{self._bin(number)} AS {_q(number)}" for number in self.numbers]
+        select += [f"{self._bin(number)} AS {quoted(number)}" for number in self.numbers]
         counts = dict(self.db.execute("SELECT __split, count(*) FROM clean GROUP BY 1").fetchall())
         paths = {}
         for split in ("train", "valid", "test", "unlabelled"):
             if counts.get(split):
                 paths[split] = self.folder / f"{split}.parquet"
                 query = f"SELECT {', '.join(select)} FROM clean WHERE __split = '{split}' ORDER BY __row"
-                self.db.execute(f"COPY ({query}) TO {_text(str(paths[split]))} (FORMAT parquet)")
+                self.db.execute(f"COPY ({query}) TO {literal(str(paths[split]))} (FORMAT parquet)")
             elif split != "unlabelled":
                 raise BadInput(
                     f"sources.{self.name}: no rows left for the {split} split; widen `split` or give more data"
@@ -305,7 +309,7 @@ class _Reader:
             "FROM typed t JOIN raw r USING (__row) WHERE t.__reason IS NOT NULL UNION ALL "
             f"SELECT __row, 'malformed line', left(line, {self.source.max_text}) FROM malformed"
         )
-        self.db.execute(f"COPY ({bad} ORDER BY 1) TO {_text(str(path))} (FORMAT parquet)")
+        self.db.execute(f"COPY ({bad} ORDER BY 1) TO {literal(str(path))} (FORMAT parquet)")
         return path
 
     def _check_classes(self) -> None:
@@ -321,12 +325,12 @@ class _Reader:
     def _bin(self, number: str) -> str:
         """SQL of a number's bin: 'q' and how many quantiles of the training rows lie below it; null if missing."""
         quantiles = ", ".join(str(i / BINS) for i in range(1, BINS))
-        query = f"SELECT quantile_cont({_q(number)}, [{quantiles}]) FROM clean WHERE __split = 'train'"
+        query = f"SELECT quantile_cont({quoted(number)}, [{quantiles}]) FROM clean WHERE __split = 'train'"
         edges = self.db.execute(query).fetchall()[0][0]
         if edges is None:  # no training row has it
             return "CAST(NULL AS VARCHAR)"
-        below = (f"CAST({_q(number)} > CAST('{edge!r}' AS DOUBLE) AS INTEGER)" for edge in edges)
-        return f"CASE WHEN {_q(number)} IS NOT NULL THEN 'q' || ({' + '.join(below)}) END"
+        below = (f"CAST({quoted(number)} > CAST('{edge!r}' AS DOUBLE) AS INTEGER)" for edge in edges)
+        return f"CASE WHEN {quoted(number)} IS NOT NULL THEN 'q' || ({' + '.join(below)}) END"
 
     def _count(self, query: str) -> int:
         return int(self.db.execute(query).fetchall()[0][0])
