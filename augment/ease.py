@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_matrix, diags
 
@@ -68,3 +70,12 @@ class CrossFitted:
             columns.append(best[row, rank])
         place = (np.concatenate(rows), np.concatenate(columns))
         return csr_matrix((np.ones(len(place[0]), bool), place), shape=(len(users), items))
+
+
+def binary_matrix(lists: pa.Array, items: pa.Array) -> csr_matrix:
+    """Binary float32[n, I] from n lists of item names; names unknown to `items` are left out."""
+    column = pc.index_in(lists.flatten(), items)
+    row = np.repeat(np.arange(len(lists)), pc.list_value_length(lists).to_numpy(zero_copy_only=False))
+    known = column.is_valid().to_numpy(zero_copy_only=False)
+    place = row[known], column.drop_null().to_numpy()
+    return csr_matrix((np.ones(known.sum(), np.float32), place), shape=(len(lists), len(items)))

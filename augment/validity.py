@@ -16,7 +16,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
-from augment.ease import CrossFitted
+from augment.ease import CrossFitted, binary_matrix
 from augment.errors import BadInput
 
 if TYPE_CHECKING:
@@ -142,13 +142,7 @@ class RankingValidity:
         return rows.set_column(position, "negatives", filtered.cast(lists.type)), int((~kept).sum())
 
     def _matrix(self, lists: pa.ChunkedArray) -> csr_matrix:
-        """Binary float32[n, items]; items that no anchor has are left out."""
-        flat = lists.combine_chunks()
-        column = pc.index_in(flat.flatten(), self._items)
-        row = np.repeat(np.arange(len(flat)), pc.list_value_length(flat).to_numpy(zero_copy_only=False))
-        known = column.is_valid().to_numpy(zero_copy_only=False)
-        where = row[known], column.drop_null().to_numpy()
-        return csr_matrix((np.ones(known.sum(), np.float32), where), shape=(len(flat), len(self._items)))
+        return binary_matrix(lists.combine_chunks(), self._items)
 
 
 def _row(matrix: csr_matrix, i: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_matrix
 
+from augment.ease import binary_matrix
 from consumers import shilling, storage
 from consumers.columns import whole
 
@@ -33,7 +34,7 @@ class Synthetic:
     def of(cls, mix: pa.Table, users: pa.Array, items: pa.Array) -> Synthetic:
         """Published samples, of which items that `items` does not hold are left out."""
         decoded = mix["decoded"].combine_chunks()
-        matrices = {name: _matrix(pc.struct_field(decoded, name), items) for name in LISTS}
+        matrices = {name: binary_matrix(pc.struct_field(decoded, name), items) for name in LISTS}
         anchor = pc.fill_null(pc.index_in(whole(mix["anchor_id"]), users), -1).to_numpy(zero_copy_only=False)
         return cls(**matrices, weight=mix["weight"].to_numpy(), anchor=anchor)
 
@@ -62,12 +63,3 @@ def minus(matrix: csr_matrix, other: csr_matrix) -> csr_matrix:
     left = (matrix - matrix.multiply(other)).tocsr()
     left.eliminate_zeros()
     return left
-
-
-def _matrix(lists: pa.Array, items: pa.Array) -> csr_matrix:
-    """Binary float32[n, I] from lists of item names; names unknown to `items` are left out."""
-    column = pc.index_in(lists.flatten(), items)
-    row = np.repeat(np.arange(len(lists)), pc.list_value_length(lists).to_numpy(zero_copy_only=False))
-    known = column.is_valid().to_numpy(zero_copy_only=False)
-    shape = (len(lists), len(items))
-    return csr_matrix((np.ones(known.sum(), np.float32), (row[known], column.drop_null().to_numpy())), shape=shape)
