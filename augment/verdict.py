@@ -1,11 +1,13 @@
-"""Does the mix help? Paired bootstrap over test units and seeds, Holm-corrected, against a fixed decision rule."""
+"""Does the mix help? Paired intervals over test units and seeds, Holm-corrected, against a fixed decision rule."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
+from scipy.special import stdtrit
 
 from augment.measures import Measure
 from augment.progress import track
@@ -15,7 +17,10 @@ Measures = Mapping[str, Measure]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric: means over seeds, and the paired difference mix − real with its interval."""
+    """One metric: means over seeds, and the paired difference mix − real with its interval.
+
+    NaN, and an endless interval, where the test rows cannot answer: see `measured`.
+    """
 
     real: float
     mix: float
@@ -24,8 +29,16 @@ class Comparison:
     diff: float
     low: float
     high: float
-    p: float  # two-sided bootstrap p-value of diff = 0, before correction
+    p: float  # two-sided p-value of diff = 0, before correction
     better_is: str
+    units: int = 0  # test rows, or users, that were drawn from
+    units_error: float = 0.0  # standard error of diff by the choice of units,
+    seeds_error: float = 0.0  # and by that of seeds
+
+    @property
+    def measured(self) -> bool:
+        """Whether the test rows answer this metric, for both arms and with an interval."""
+        return bool(np.isfinite([self.real, self.mix, self.low, self.high]).all())
 
     def gain(self, bound: str = "diff") -> float:
         """`diff`, or the interval's pessimistic bound ("worst"), signed so that positive is better."""
@@ -53,39 +66,80 @@ def compare(
 ) -> dict[str, Comparison]:
     """Metric → comparison. Each sequence holds one evaluation per training seed, on the same test units.
 
-    Each draw resamples the units (the same for both arms: paired) and the seeds, so the interval covers both
-    sources of chance (Efron & Tibshirani, 1993, ch. 16).
+    Each draw resamples the units, the same for all arms and seeds: paired. See `_errors` for how the chance of units
+    and that of seeds go into one interval; with one seed it covers the units' alone.
     """
-    out: dict[str, Comparison] = {}
-    for name, first in track(real[0].items(), desc="comparing", unit="metric"):
-        rng = np.random.default_rng([seed, len(out)])
-        diffs = np.empty(draws)
-        for draw in range(draws):
-            weights = rng.multinomial(first.size, np.full(first.size, 1 / first.size)).astype(np.float64)
-            chosen = rng.integers(len(real), size=len(real))
-            # A deterministic consumer gives the same measures for each seed; look at each chosen seed once.
-            values = {s: mix[s][name].value(weights) - real[s][name].value(weights) for s in set(chosen.tolist())}
-            diffs[draw] = np.mean([values[s] for s in chosen.tolist()])
-        before, after, plain = (float(np.mean([m[name].value() for m in arm])) for arm in (real, mix, baseline))
-        diffs = diffs[np.isfinite(diffs)]
-        # A draw holds fewer distinct users than the test does, which shrinks coverage and its differences: recentre.
-        diffs += after - before - diffs.mean() if diffs.size else 0.0
-        tail = (1 - confidence) / 2
-        low, high = np.quantile(diffs, [tail, 1 - tail]) if diffs.size else (float("-inf"), float("inf"))
-        # +1: a finite number of draws cannot prove an impossible difference.
-        p = 2 * (1 + min((diffs <= 0).sum(), (diffs >= 0).sum())) / (diffs.size + 1)
+    differences = _drawn(real, mix, draws, seed)
+    out = {}
+    for name, first in real[0].items():
+        before, after, plain = (np.array([m[name].value() for m in arm]) for arm in (real, mix, baseline))
+        errors = _errors(after - before, differences[name], first.size)
+        diff = float(np.mean(after - before))
+        half, p = _interval_of(diff, errors, (first.size - 1, len(real) - 1), 1 - confidence)
         out[name] = Comparison(
-            before,
-            after,
-            plain,
-            baseline_name,
-            after - before,
-            float(low),
-            float(high),
-            min(1.0, float(p)),
-            first.better_is,
-        )
+            float(before.mean()), float(after.mean()), float(plain.mean()), baseline_name,
+            diff, diff - half, diff + half, p, first.better_is, first.size, *errors,
+        )  # fmt: skip
     return out
+
+
+def _drawn(real: Sequence[Measures], mix: Sequence[Measures], draws: int, seed: int) -> dict[str, np.ndarray]:
+    """Metric → float64[draws, seeds], mix − real. Metrics of equally many units share their draws."""
+
+    def size(name: str) -> int:
+        return real[0][name].size
+
+    out = {name: np.full((draws, len(real)), np.nan) for name in real[0]}
+    groups = [(units, list(names)) for units, names in groupby(sorted(real[0], key=size), key=size) if units]
+    for units, names in track(groups, desc="comparing", unit="group"):
+        rng = np.random.default_rng([seed, units])
+        for draw in range(draws):
+            weights = rng.multinomial(units, np.full(units, 1 / units)).astype(np.float64)
+            for name in names:
+                pairs = [(mix[s][name], real[s][name]) for s in range(len(real))]
+                out[name][draw] = [after.value(weights) - before.value(weights) for after, before in pairs]
+    return out
+
+
+def _errors(diffs: np.ndarray, drawn: np.ndarray, units: int) -> tuple[float, float]:
+    """Standard errors of the mean of `diffs` float64[seeds], by the choice of units and by that of seeds.
+
+    drawn: float64[draws, seeds], the same of each draw of units. Units and seeds are crossed: what each unit makes of
+    each seed lies within the spread of units and of seeds alike, and is counted once (two-way clustering; Cameron,
+    Gelbach & Miller, 2011). A bootstrap of n clusters has (n − 1) / n of their variance.
+    """
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    if units < 2 or len(drawn) < 2:
+        return float("nan"), float("nan")
+    seeds, few = len(diffs), units / (units - 1)
+    of_units = few * drawn.mean(axis=1).var(ddof=1)
+    if seeds == 1:
+        return float(np.sqrt(of_units)), 0.0
+    of_both = (few * drawn.var(axis=0, ddof=1).mean() - of_units) / (seeds - 1)
+    of_seeds = np.maximum(0.0, diffs.var(ddof=1) / seeds - np.maximum(0.0, of_both))
+    return float(np.sqrt(of_units)), float(np.sqrt(of_seeds))
+
+
+def _interval_of(diff: float, errors: tuple[float, float], freedom: tuple[int, int], alpha: float) -> tuple[float, float]:
+    """Half the width of the interval at 1 − alpha, and the two-sided p-value of diff = 0.
+
+    The quantile is that of Cochran & Cox (1950): Student's t of each source of chance, weighed by its variance. With
+    three seeds, or few users, a normal quantile would be far too short.
+    """
+    variances = np.square(errors)
+    total = variances.sum()
+
+    def half(level: float) -> float:
+        quantiles = [stdtrit(f, 1 - level / 2) if v else 0.0 for f, v in zip(freedom, variances, strict=True)]
+        return float(np.sqrt(total) * (variances @ quantiles) / total) if total else 0.0
+
+    if not np.isfinite([diff, total]).all():
+        return float("inf"), 1.0
+    low, high = 0.0, 1.0  # p is the level at which the interval ends at zero
+    for _ in range(50):
+        level = (low + high) / 2
+        low, high = (low, level) if half(level) < abs(diff) else (level, high)
+    return half(alpha), high
 
 
 def decide(
