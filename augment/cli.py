@@ -197,7 +197,10 @@ def evaluate(recipe: str, task: str, model: Path, device: str, threads: int | No
     from augment import pipeline
 
     result = pipeline.evaluate(_recipe(recipe), task, model, device=device, threads=threads)
-    rows = [f"{name:22}{m['value']:10.4f}  {m['better_is']} is better" for name, m in result["metrics"].items()]
+    rows = [
+        f"{name:22}" + ("not measurable" if m["value"] is None else f"{m['value']:10.4f}  {m['better_is']} is better")
+        for name, m in result["metrics"].items()
+    ]
     click.echo(json.dumps(result) if as_json else "\n".join(rows))
 
 
@@ -288,9 +291,8 @@ def _show_run(result: dict[str, Any]) -> None:
             f"\n{name}: {task['status']}{version}, {task['rows']:,} samples, {task['quarantined']:,} rows quarantined"
         )
         click.echo(verdict_table(task["verdict"]))
-        click.echo(
-            "\n".join(f"  {line}" for line in [task["reason"], *(f"alarm: {a}" for a in task.get("alarms", []))])
-        )
+        notes = [task["reason"], task.get("advice"), *(f"alarm: {a}" for a in task.get("alarms", []))]
+        click.echo("\n".join(f"  {note}" for note in notes if note))
     if result["status"] == "unchanged":
         click.echo("\nnothing to do: recipe, data and versions are those of the last run")
     click.echo(f"\nreport: {result['report']}  ({result['seconds']:.0f} s)")

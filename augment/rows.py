@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 
+from augment.errors import suggest
+
 Share = Annotated[float, Field(ge=0, le=1)]
 # Columns of a prepared split that mean the same for every source: no field may take their name.
 RESERVED = frozenset({"row_id", "timestamp", "label", "text", "segment", "embedding", "weight"})
@@ -31,6 +33,11 @@ class Columns(Section):
     segment: str | None = Field(None, description="Category or group that samples are conditioned on.")
     fields: list[str] = Field([], description="Categorical fields of an impression, besides user and item.")
     numbers: list[str] = Field([], description="Numeric fields of an impression; binned by training quantiles.")
+    mutable: list[str] | None = Field(
+        None,
+        description="Fields and numbers whose change leaves the question the same (the device, not the brand): attacks "
+        "swap these alone. Without it, all but ids.",
+    )
 
     @model_validator(mode="after")
     def _fields_have_names_of_their_own(self) -> Columns:
@@ -45,6 +52,9 @@ class Columns(Section):
                 )
             if lower.count(name.lower()) > 1:
                 raise ValueError(f"'{name}' is twice among fields and numbers")
+        for name in self.mutable or ():
+            if name not in names:
+                raise ValueError(f"mutable: '{name}' is not among fields and numbers{suggest(name, names)}")
         return self
 
 

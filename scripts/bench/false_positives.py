@@ -24,7 +24,7 @@ from augment.measures import Auc, Clustered, Mean, Measure
 from augment.verdict import compare, decide
 
 METRICS = ("clean", "seen", "unseen")  # one that must not get worse, and two that are to improve
-NOISES = ("rows", "users", "seeds", "users and seeds")
+NOISES = ("rows", "users", "seeds", "users and seeds")  # without seeds, every training ends the same
 USERS = {  # rows of each user of the test
     "1,000 single rows": lambda rng: np.ones(1000, np.int64),
     "50 users of 40 rows": lambda rng: np.full(50, 40),
@@ -75,19 +75,16 @@ def _clicks(case: Case, rng: np.random.Generator) -> list[list[Measure]]:
     bar = 4.0 if "3%" in case.shape else 0.5
     label = (rng.random(len(user)) < 1 / (1 + np.exp(bar - true))).astype(np.float64)
 
-    def score(of_arm: np.ndarray) -> Measure:
-        noise = 0.5 * rng.standard_normal(len(user))
-        if "seeds" in case.noise:  # some trainings are luckier than others
-            noise *= rng.lognormal(0, 0.5)
-        return Clustered(Auc(label, true + of_arm + noise), user)
-
     def arm() -> list[Measure]:
-        of_arm = np.zeros(len(user))
+        score = true.copy()
         if "users" in case.noise:
-            of_arm = 0.5 * rng.standard_normal(len(sizes))[user]
-        elif case.noise == "rows":
-            of_arm = 0.5 * rng.standard_normal(len(user))
-        return [score(of_arm) for _ in range(case.seeds)]
+            score += 0.5 * rng.standard_normal(len(sizes))[user]
+        if "rows" in case.noise:
+            score += 0.5 * rng.standard_normal(len(user))
+        # A training moves every row, and some trainings are luckier than others.
+        luck = rng.lognormal(-0.7, 0.5, case.seeds) if "seeds" in case.noise else np.zeros(case.seeds)
+        noise = luck[:, None] * rng.standard_normal((case.seeds, len(user)))
+        return [Clustered(Auc(label, score + one), user) for one in noise]
 
     return [arm(), arm()]
 
@@ -97,9 +94,12 @@ def _ranking(case: Case, rng: np.random.Generator, users: int = 300) -> list[lis
     skill = rng.beta(0.4, 1.6, users)
 
     def arm() -> list[Measure]:
-        of_arm = 0.3 * rng.standard_normal(users) if case.noise != "seeds" else 0.0
-        lucky = [0.03 * rng.standard_normal() if "seeds" in case.noise else 0.0 for _ in range(case.seeds)]
-        return [Mean(np.clip(skill * (1 + of_arm + 0.3 * rng.standard_normal(users)), 0, 1) + luck) for luck in lucky]
+        scale, luck, noise = np.ones(users), np.zeros(case.seeds), np.zeros((case.seeds, users))
+        if case.noise != "seeds":
+            scale += 0.3 * rng.standard_normal(users)
+        if "seeds" in case.noise:
+            luck, noise = 0.02 * rng.standard_normal(case.seeds), 0.3 * rng.standard_normal((case.seeds, users))
+        return [Mean(np.clip(skill * (scale + one), 0, 1) + by) for one, by in zip(noise, luck, strict=True)]
 
     return [arm(), arm()]
 
