@@ -72,7 +72,7 @@ _PORTFOLIOS = {
 }
 _VERDICTS = {
     "recommender": 'verdict = { clean = ["ndcg@20"], improve = ["tail_recall@20", "coverage", "target_hit@50"] }',
-    "ctr": 'verdict = { clean = ["auc", "logloss"], improve = ["auc_masked", "auc_swapped"] }',
+    "ctr": 'verdict = { clean = ["auc", "logloss"], improve = ["auc_masked", "auc_swapped", "auc_renamed"] }',
     "sentiment": 'verdict = { clean = ["auc"], improve = ["auc_pool", "auc_unseen"] }',
 }
 

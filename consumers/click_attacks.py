@@ -34,21 +34,21 @@ def made(test: pa.Table, chosen: np.ndarray, mutable: Sequence[str] | None, seed
     """
     rng = np.random.default_rng(seed)
     names = [name for name in test.column_names if name not in RESERVED]
-    free = mutable_fields(names, mutable)
-    numbers = [name for name in names if name not in IDS and _is_binned(test[name])]
+    described = mutable_fields(names, None)
+    numbers = [name for name in described if _is_binned(test[name])]
     return {
         "masked": masked(test.take(pa.array(chosen)), names, rng),
         "masked_ids": _hidden(test.take(pa.array(chosen)), [n for n in IDS if n in names] or names[:2]),
-        "swapped": swapped(test, chosen, free, rng),
+        "swapped": swapped(test, chosen, mutable_fields(names, mutable), rng),
         "off_bin": off_bin(test.take(pa.array(chosen.repeat(VARIANTS))), numbers, rng),
-        "stale": stale(test, chosen, _of_users(test, free), rng),
-        "renamed": renamed(test.take(pa.array(chosen)), [name for name in free if name not in numbers], rng),
+        "stale": stale(test, chosen, _of_users(test, described), rng),
+        "renamed": renamed(test.take(pa.array(chosen)), [name for name in described if name not in numbers], rng),
         "newest": test,
     }
 
 
 def mutable_fields(names: Sequence[str], mutable: Sequence[str] | None) -> list[str]:
-    """Of the fields, those that may change: as the recipe names them, else all but the user, the item and other ids."""
+    """Of the fields, those that a swap may change: as the recipe names them, else all but user, item and other ids."""
     if mutable is not None:
         return [name for name in names if name in mutable and name not in IDS]
     return [name for name in names if not re.search(r"(^|_)id$", name.lower())]
@@ -117,7 +117,7 @@ def renamed(rows: pa.Table, names: Sequence[str], rng: np.random.Generator) -> p
             common = counts.field("values")[int(np.argmax(counts.field("counts").to_numpy()))]
             holds = pc.fill_null(pc.equal(column, common), False).to_numpy(zero_copy_only=False)
             variants.append(_where(rows, name, holds, pa.scalar(f"{common.as_py()} (renamed)", column.type)))
-    return pa.concat_tables(variants) if variants else rows.slice(0, 0)
+    return pa.concat_tables(variants, promote_options="permissive") if variants else rows.slice(0, 0)
 
 
 def older_ids(*history: pa.Table) -> dict[str, pa.Array]:
@@ -144,8 +144,8 @@ def newest(rows: pa.Table, older: Mapping[str, pa.Array]) -> np.ndarray:
     return new
 
 
-def _of_users(test: pa.Table, free: Sequence[str]) -> list[str]:
-    """Of the free fields, those that the user says more about than the item does: their values repeat within a user."""
+def _of_users(test: pa.Table, names: Sequence[str]) -> list[str]:
+    """Of the fields, those that the user says more about than the item does: their values repeat within a user."""
     if "user_id" not in test.column_names:
         return []
 
@@ -153,10 +153,10 @@ def _of_users(test: pa.Table, free: Sequence[str]) -> list[str]:
         return len(test.select([by, name]).group_by([by, name]).aggregate([]))
 
     if "item_id" not in test.column_names:
-        return list(free)
+        return list(names)
     each = {by: len(pc.unique(test[by])) for by in IDS}
     return [
-        name for name in free if pairs("user_id", name) / each["user_id"] <= pairs("item_id", name) / each["item_id"]
+        name for name in names if pairs("user_id", name) / each["user_id"] <= pairs("item_id", name) / each["item_id"]
     ]
 
 
