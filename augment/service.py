@@ -51,7 +51,7 @@ def nightly(
         for line in task.get("warnings", ()):
             click.echo(f"  warning: {line}")
         for check in about.get("checks", ()):
-            click.echo(f"  {check['severity']}: {check['name']} is {check['value']:.4g}, limit {check['limit']:g}")
+            click.echo(f"  {check['severity']}: {check['reason']}")
         if about:
             fitted = "fitted anew, " if about["refit"] else ""
             click.echo(f"  generator: {fitted}{about['why']}; samples of {len(about['days'])} nights")

@@ -175,4 +175,4 @@ def rounded(value: float, down: bool) -> float:
 
 
 def shown(value: float) -> str:
-    return f"{value:.2g}" if abs(value) < 1 else f"{value:.3g}"
+    return f"{value:.2g}" if abs(value) < 1 else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from augment import pipeline, recipe, search
+from augment.checks import AT_LEAST, Figures, raised
 from augment.errors import Refused
 from augment.modalities import losses_to_margins, margins_to_losses
-from augment.recipe import Gates
+from augment.recipe import Check, Checks, Gates
 from augment.tally import SAMPLED, Stopped, Tally, rounded
 
 RECIPE = """
@@ -184,3 +185,27 @@ def test_limits_are_rounded_to_the_side_that_lets_through(value, low, high):
 def test_margins_and_losses_are_inverse():
     assert losses_to_margins(np.array(margins_to_losses((-300.0, 12.0)))) == pytest.approx([12.0, -300.0])
     assert losses_to_margins(np.zeros(1))[0] == pytest.approx(16.1, abs=0.1)
+
+
+# -- checks of a night -----------------------------------------------------------------------------
+
+
+def test_a_check_says_how_far_and_what_would_let_it_through():
+    fine = Figures(few_rows=1.0, bad_rows=0.0, drift=0.0, poison=0.0, alarms=0.0, kept_share=1.0)
+    found = raised(replace(fine, poison=0.123, kept_share=0.0041), Checks(), {"poison": "12 rows"})
+    assert [check["reason"] for check in found] == [
+        "poison: share of the window's rows by fake users or floods: 0.12 (12 rows), above nightly.checks.poison.limit "
+        '= 0.05 by 0.073; limit = 0.13, or severity = "warn" lets it through',
+        "kept_share: share of the proposals that pass the gates: 0.0041, below nightly.checks.kept_share.limit = 0.05 "
+        "by 0.046; limit = 0.0041 lets it through",
+    ]
+
+
+@pytest.mark.parametrize("field", fields(Figures), ids=lambda field: field.name)
+def test_the_limit_that_a_check_names_lets_it_through(field):
+    fine = Figures(few_rows=1.0, bad_rows=0.0, drift=0.0, poison=0.0, alarms=0.0, kept_share=1.0)
+    figures = replace(fine, **{field.name: 0.01237 if field.name in AT_LEAST else 17.37})
+    (found,) = raised(figures, Checks())
+    named = float(re.search(r"; limit = (\S+?),? ", found["reason"])[1])
+    open_ = Check(limit=named, severity="error")
+    assert not raised(figures, Checks().model_copy(update={field.name: open_}))
