@@ -166,7 +166,8 @@ def generate(recipe: str, task: str, out: Path, device: str, threads: int | None
     from augment import pipeline
 
     result = pipeline.generate_only(_recipe(recipe), task, out, device=device, threads=threads)
-    click.echo(json.dumps(result) if as_json else f"{result['rows']:,} samples in {result['path']}")
+    lines = [f"{result['rows']:,} samples in {result['path']}", *(f"warning: {w}" for w in result["warnings"])]
+    click.echo(json.dumps(result) if as_json else "\n".join(lines))
 
 
 @cli.command()
@@ -239,6 +240,8 @@ def search(
                 f"{trial.values[o]:10.4f}" for o in searching.OBJECTIVES
             )  # fmt: skip
             click.echo(f"  {name:24}{values}")
+        for line in result.warnings:
+            click.echo(f"  warning: {line}")
     click.echo(f"wrote {out} and {evidence}; `sparring run {out}` says whether it holds on test rows")
 
 
@@ -291,7 +294,8 @@ def _show_run(result: dict[str, Any]) -> None:
             f"\n{name}: {task['status']}{version}, {task['rows']:,} samples, {task['quarantined']:,} rows quarantined"
         )
         click.echo(verdict_table(task["verdict"]))
-        notes = [task["reason"], task.get("advice"), *(f"alarm: {a}" for a in task.get("alarms", []))]
+        said = [f"{kind}: {line}" for kind in ("warning", "alarm") for line in task.get(f"{kind}s", [])]
+        notes = [task["reason"], task.get("advice"), *said]
         click.echo("\n".join(f"  {note}" for note in notes if note))
     if result["status"] == "unchanged":
         click.echo("\nnothing to do: recipe, data and versions are those of the last run")

@@ -63,7 +63,7 @@ class Gates(Section):
         description="Which of an anchor's passing candidates: any, or the hardest. Where labels are noisy (clicks, "
         "unlabelled reviews) the hardest are those whose label is wrong; a recommender's targets are real.",
     )
-    min_kept_share: Share = Field(0.001, description="A strategy of whose proposals fewer pass stops the run.")
+    min_kept_share: Share = Field(0.001, description="A strategy of whose proposals fewer pass is left out.")
 
 
 class Generator(Section):

@@ -61,7 +61,11 @@ def _task(name: str, task: dict[str, Any]) -> str:
     return (
         head
         + (f"<p>{escape(task['advice'])}.</p>" if task.get("advice") else "")
-        + "".join(f"<p><b>Alarm</b>: {escape(alarm)}.</p>" for alarm in task.get("alarms", ()))
+        + "".join(
+            f"<p><b>{kind}</b>: {escape(line)}.</p>"
+            for kind in ("Warning", "Alarm")
+            for line in task.get(f"{kind.lower()}s", ())
+        )
         + f"{_forest(task['verdict'])}<div class=scroll>{_verdict(task['verdict'], task['seeds'])}</div>"
         f"<h3>What was made</h3><div class=scroll>{_strategies(task)}</div><p class=soft>{_fate(task)}</p>"
         f"<h3>How hard it is for the consumer</h3>{_histogram(task['histograms']['hardness'])}"
@@ -126,10 +130,10 @@ def _difference(c: dict[str, Any]) -> str:
 
 
 def _strategies(task: dict[str, Any]) -> str:
-    head = "<tr><th>strategy<th>proposed<th>kept<th>median hardness<th>median novelty<th></tr>"
+    head = "<tr><th>strategy<th>wanted<th>proposed<th>kept<th>median hardness<th>median novelty<th>refused</tr>"
     body = "".join(
-        f"<tr><td>{escape(name)}<td>{s['proposed']:,}<td>{s['kept']:,}<td>{_n(s['hardness_median'])}"
-        f"<td>{_n(s['novelty_median'])}<td></tr>"
+        f"<tr><td>{escape(name)}<td>{s.get('wanted', s['kept']):,}<td>{s['proposed']:,}<td>{s['kept']:,}"
+        f"<td>{_n(s['hardness_median'])}<td>{_n(s['novelty_median'])}<td>{escape(s.get('fate', ''))}</tr>"
         for name, s in task["strategies"].items()
     )
     return f"<table>{head}{body}</table>"

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from augment.errors import BadInput, UsageError
-from augment.generate import Tally
+from augment.errors import BadInput, Refused, UsageError
 from augment.job import Job, digest, read, resolve_device, work_folder
 from augment.modalities import margins_to_losses
 from augment.plugins import Consumer
@@ -26,6 +25,7 @@ from augment.recipe import Recipe, Task
 from augment.strategies import options_of
 from augment.studio import Studio
 from augment.study import Arena, tolerance_of
+from augment.tally import Tally
 
 SHARES = (0.0, 0.25, 0.5, 1.0)
 STRENGTHS = (0.5, 1.0, 1.5)
@@ -60,15 +60,21 @@ class Trial:
 
 
 class Pools:
-    """Gated samples of every strategy at every strength, as many as the largest share can want."""
+    """Gated samples of every strategy at every strength, as many as the largest share can want.
+
+    warnings: those of which too few pass, which are left out. Raises Refused when that is every one.
+    """
 
     def __init__(self, job: Job, studio: Studio, strengths: tuple[float, ...] = STRENGTHS) -> None:
         self._job, self._studio = job, studio
+        self.warnings: list[str] = []
         self._tables: dict[tuple[str, float], pa.Table] = {}
         for name in job.task.strategies:
             has = "strength" in options_of(name)
             for strength in strengths if has else (1.0,):
                 self._tables[name, strength] = self._make(name, strength, has)
+        if not any(map(len, self._tables.values())):
+            raise Refused(f"{job.name}: {'; '.join(self.warnings)}")
 
     @property
     def strong(self) -> set[str]:
@@ -84,6 +90,11 @@ class Pools:
                 tables.append(table)
                 shown.update(len(table))
         say(f"{self._job.name}: {name} at strength {strength:g}: {tally.kept:,} of {tally.proposed:,} pass")
+        if tally.too_few(self._job.task.gates):
+            at = f" at strength {strength:g}" if has else ""
+            self.warnings.append(f"'{name}'{at} is left out: {tally.fate(self._job.task.gates)}")
+            say(f"{self._job.name}: warning: {self.warnings[-1]}")
+            tables.clear()
         return pa.concat_tables(tables) if tables else self._studio.nothing()
 
     def mix(self, choice: Choice) -> pa.Table | None:
@@ -124,6 +135,7 @@ class Found:
     portfolio: list[Trial]
     best_plain: Trial
     best: Trial | None  # None: no portfolio was as good on clean data as the plain consumer
+    warnings: list[str] = field(default_factory=list)
 
     def evidence(self) -> dict[str, Any]:
         return asdict(self) | {"objectives": OBJECTIVES}
@@ -188,7 +200,7 @@ def _search_task(job: Job, recipe: Recipe, trials: int, minutes: float | None, s
         )  # fmt: skip
         portfolio = [replace(trial, made=pools.made(trial.choice)) for trial in portfolio]
     best = _best(portfolio, plain, tolerance, best_plain.values["clean"])
-    return Found(job.name, plain, portfolio, best_plain, best)
+    return Found(job.name, plain, portfolio, best_plain, best, pools.warnings)
 
 
 class _Fit:
