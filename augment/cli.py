@@ -198,7 +198,10 @@ def evaluate(recipe: str, task: str, model: Path, device: str, threads: int | No
     from augment import pipeline
 
     result = pipeline.evaluate(_recipe(recipe), task, model, device=device, threads=threads)
-    rows = [f"{name:22}{m['value']:10.4f}  {m['better_is']} is better" for name, m in result["metrics"].items()]
+    rows = [
+        f"{name:22}" + ("not measurable" if m["value"] is None else f"{m['value']:10.4f}  {m['better_is']} is better")
+        for name, m in result["metrics"].items()
+    ]
     click.echo(json.dumps(result) if as_json else "\n".join(rows))
 
 
@@ -292,7 +295,7 @@ def _show_run(result: dict[str, Any]) -> None:
         )
         click.echo(verdict_table(task["verdict"]))
         said = [f"{kind}: {line}" for kind in ("warning", "alarm") for line in task.get(f"{kind}s", [])]
-        click.echo("\n".join(f"  {line}" for line in [task["reason"], *said]))
+        click.echo("\n".join(f"  {line}" for line in [task["reason"], task.get("advice"), *said] if line))
     if result["status"] == "unchanged":
         click.echo("\nnothing to do: recipe, data and versions are those of the last run")
     click.echo(f"\nreport: {result['report']}  ({result['seconds']:.0f} s)")

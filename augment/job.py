@@ -99,6 +99,8 @@ class Job:
             if option not in known:
                 raise UsageError(f"tasks.{self.name}.options: unknown option '{option}'{suggest(option, known)}")
             check_type(value, known[option].default, f"tasks.{self.name}.options: {option}")
+        if "mutable" in known and self.source.columns.mutable is not None:
+            options["mutable"] = tuple(self.source.columns.mutable)
         return self.consumer(**options, seed=seed, device=self.device)
 
     def encoder(self) -> TextEncoder:

@@ -165,6 +165,7 @@ def summary(job: Job, outcome: Outcome) -> dict[str, Any]:
     return {
         "status": status,
         "reason": verdict.reason,
+        "advice": verdict.advice,
         "path": str(job.folder),
         "rows": kept,
         "kept_share": round(kept / max(1, sum(t.proposed for t in tallies.values())), 4),
@@ -368,14 +369,17 @@ def evaluate(
     with work_folder(job) as work:
         arena = read(job, work).arena
         measures = model.evaluate(arena.test, arena.attacked)
-    metrics = {metric: {"value": m.value(), "better_is": m.better_is} for metric, m in measures.items()}
+    metrics = {metric: {"value": _finite(m.value()), "better_is": m.better_is} for metric, m in measures.items()}
     return {"model": str(folder), "rows": len(arena.test), "metrics": metrics}
 
 
 def _plain(comparison: Comparison) -> dict[str, Any]:
+    return {key: _finite(value) for key, value in asdict(comparison).items()}
+
+
+def _finite(value: Any) -> Any:
     """As JSON has it: what could not be measured (one class only, say) is null."""
-    found = asdict(comparison)
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _histogram(real: np.ndarray, tallies: dict[str, Tally]) -> dict[str, list[float]]:

@@ -24,7 +24,7 @@ from augment.progress import bar, say
 from augment.recipe import Recipe, Task
 from augment.strategies import options_of
 from augment.studio import Studio
-from augment.study import Arena
+from augment.study import Arena, tolerance_of
 from augment.tally import Tally
 
 SHARES = (0.0, 0.25, 0.5, 1.0)
@@ -173,6 +173,7 @@ def _aim(task: Task) -> tuple[float, float]:
 
 def _search_task(job: Job, recipe: Recipe, trials: int, minutes: float | None, seeds: int) -> Found:
     task = recipe.tasks[job.name]
+    tolerance = tolerance_of(job.consumer, task.verdict)
     with work_folder(job) as work:
         material = read(job, work)
         arena = material.arena
@@ -186,7 +187,7 @@ def _search_task(job: Job, recipe: Recipe, trials: int, minutes: float | None, s
             lambda choice: fit(choice, None), {},
         )  # fmt: skip
         best_clean = max(plain, key=lambda t: t.values["clean"])
-        best_plain = _best(plain, plain, task, best_clean.values["clean"]) or best_clean
+        best_plain = _best(plain, plain, tolerance, best_clean.values["clean"]) or best_clean
         # A run of the winning recipe aims at this victim; against another, other trials count.
         victim = job.make_with(best_plain.choice.options, job.seeds[0]).fit(arena.train, arena.valid)
         pools = Pools(job, Studio(job, material, victim, work))
@@ -194,11 +195,11 @@ def _search_task(job: Job, recipe: Recipe, trials: int, minutes: float | None, s
         portfolio = _study(
             store, f"portfolio {digest(best_plain.choice.options)[:6]}", trials, minutes, job.recipe.seed,
             lambda trial: _portfolio(trial, task, pools.strong, space, job.consumer.modality),
-            lambda choice: fit(choice, pools.mix(choice), best_plain.values["clean"] - 3 * task.verdict.tolerance),
+            lambda choice: fit(choice, pools.mix(choice), best_plain.values["clean"] - 3 * tolerance),
             _given(task, pools.strong, space, job.make_on_mix(job.recipe.seed)),
         )  # fmt: skip
         portfolio = [replace(trial, made=pools.made(trial.choice)) for trial in portfolio]
-    best = _best(portfolio, plain, task, best_plain.values["clean"])
+    best = _best(portfolio, plain, tolerance, best_plain.values["clean"])
     return Found(job.name, plain, portfolio, best_plain, best, pools.warnings)
 
 
@@ -319,7 +320,7 @@ def _given(task: Task, strong: set[str], space: Mapping[str, tuple], consumer: C
     }
 
 
-def _best(trials: list[Trial], plain: list[Trial], task: Task, clean: float) -> Trial | None:
+def _best(trials: list[Trial], plain: list[Trial], tolerance: float, clean: float) -> Trial | None:
     """The trial that gains most in robustness and slices, of those within half the verdict's tolerance of `clean`.
 
     Their scales differ, so gains count in spreads (standard deviations) of the plain trials. The largest sum lies on
@@ -327,7 +328,7 @@ def _best(trials: list[Trial], plain: list[Trial], task: Task, clean: float) -> 
     """
     spreads = {name: float(np.std([t.values[name] for t in plain])) for name in ("robust", "slices")}
     units = {name: spread if spread > 1e-6 else 1.0 for name, spread in spreads.items()}
-    able = [t for t in trials if t.values["clean"] >= clean - task.verdict.tolerance / 2]
+    able = [t for t in trials if t.values["clean"] >= clean - tolerance / 2]
     return max(able, key=lambda t: sum(t.values[name] / unit for name, unit in units.items()), default=None)
 
 
