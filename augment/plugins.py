@@ -29,6 +29,7 @@ class Consumer(Protocol):
     modality: ClassVar[str]  # "text", "fields" or "behaviour"
     metrics: ClassVar[Mapping[str, tuple[str, ...]]]  # keys "clean", "slices", "robust"; first clean is primary
     held_out_attacks: ClassVar[tuple[str, ...]]  # attacks by which nothing is ever chosen; optional
+    deterministic: bool  # whether every seed gives the same model, so that one is enough; optional, by default not
     # For `sparring search`, both optional: hyper-parameter → values to try, and more of them for training on a mix.
     space: ClassVar[Mapping[str, tuple]]
     mix_space: ClassVar[Mapping[str, tuple]]
