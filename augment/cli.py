@@ -166,7 +166,8 @@ def generate(recipe: str, task: str, out: Path, device: str, threads: int | None
     from augment import pipeline
 
     result = pipeline.generate_only(_recipe(recipe), task, out, device=device, threads=threads)
-    click.echo(json.dumps(result) if as_json else f"{result['rows']:,} samples in {result['path']}")
+    lines = [f"{result['rows']:,} samples in {result['path']}", *(f"warning: {w}" for w in result["warnings"])]
+    click.echo(json.dumps(result) if as_json else "\n".join(lines))
 
 
 @cli.command()
@@ -197,7 +198,10 @@ def evaluate(recipe: str, task: str, model: Path, device: str, threads: int | No
     from augment import pipeline
 
     result = pipeline.evaluate(_recipe(recipe), task, model, device=device, threads=threads)
-    rows = [f"{name:22}{m['value']:10.4f}  {m['better_is']} is better" for name, m in result["metrics"].items()]
+    rows = [
+        f"{name:22}" + ("not measurable" if m["value"] is None else f"{m['value']:10.4f}  {m['better_is']} is better")
+        for name, m in result["metrics"].items()
+    ]
     click.echo(json.dumps(result) if as_json else "\n".join(rows))
 
 
@@ -236,6 +240,8 @@ def search(
                 f"{trial.values[o]:10.4f}" for o in searching.OBJECTIVES
             )  # fmt: skip
             click.echo(f"  {name:24}{values}")
+        for line in result.warnings:
+            click.echo(f"  warning: {line}")
     click.echo(f"wrote {out} and {evidence}; `sparring run {out}` says whether it holds on test rows")
 
 
@@ -288,9 +294,9 @@ def _show_run(result: dict[str, Any]) -> None:
             f"\n{name}: {task['status']}{version}, {task['rows']:,} samples, {task['quarantined']:,} rows quarantined"
         )
         click.echo(verdict_table(task["verdict"]))
-        click.echo(
-            "\n".join(f"  {line}" for line in [task["reason"], *(f"alarm: {a}" for a in task.get("alarms", []))])
-        )
+        said = [f"{kind}: {line}" for kind in ("warning", "alarm") for line in task.get(f"{kind}s", [])]
+        notes = [task["reason"], task.get("advice"), *said]
+        click.echo("\n".join(f"  {note}" for note in notes if note))
     if result["status"] == "unchanged":
         click.echo("\nnothing to do: recipe, data and versions are those of the last run")
     click.echo(f"\nreport: {result['report']}  ({result['seconds']:.0f} s)")

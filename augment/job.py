@@ -7,6 +7,7 @@ import inspect
 import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -98,6 +99,8 @@ class Job:
             if option not in known:
                 raise UsageError(f"tasks.{self.name}.options: unknown option '{option}'{suggest(option, known)}")
             check_type(value, known[option].default, f"tasks.{self.name}.options: {option}")
+        if "mutable" in known and self.source.columns.mutable is not None:
+            options["mutable"] = tuple(self.source.columns.mutable)
         return self.consumer(**options, seed=seed, device=self.device)
 
     def encoder(self) -> TextEncoder:
@@ -167,7 +170,11 @@ def _drop_poison(job: Job, splits: sources.Splits) -> int:
         place += len(table)
         if not good:
             kept = job.dataset.keep_quarantine(job.digest, splits.quarantine)
-            raise Refused(f"every row of the {name} split looks bought; see {kept}, or set drop_poison = false")
+            said = Counter(reasons[place - len(table) + i] for i in range(len(table))).most_common(3)
+            why = ", ".join(f"{reason} ({count:,} rows)" for reason, count in said)
+            raise Refused(
+                f"every row of the {name} split looks bought; see {kept}, or set nightly.drop_poison = false: {why}"
+            )
         if len(good) < len(table):
             pq.write_table(table.take(pa.array(good)), getattr(splits, name))
             splits.counts[name] = len(good)

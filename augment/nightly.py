@@ -179,10 +179,10 @@ def _conclude(
     """Publish the day's partition beside those that stay, or reject it."""
     result = {**summary(job, outcome), "night": about}
     for check in about["checks"]:
-        say(f"{job.name}: {check['severity']}: {check['name']} is {check['value']:.4g}, limit {check['limit']:g}")
-    errors = [check["name"] for check in about["checks"] if check["severity"] == "error"]
+        say(f"{job.name}: {check['severity']}: {check['reason']}")
+    errors = [check["reason"] for check in about["checks"] if check["severity"] == "error"]
     if errors:
-        result |= {"status": "rejected", "reason": f"checks failed: {', '.join(errors)}; {result['reason']}"}
+        result |= {"status": "rejected", "reason": f"checks failed: {'; '.join(errors)}; {result['reason']}"}
     job.dataset.keep_quarantine(job.digest, outcome.material.splits.quarantine)
     manifest = manifest_of(job, outcome, result, stage.files)
     if result["status"] == "rejected":
@@ -253,6 +253,15 @@ def _about(job: Job, day: date, outcome: Outcome, chosen: fits.Choice, stay: lis
         alarms=float(len(outcome.alarms)),
         kept_share=kept / max(1, sum(t.proposed for t in outcome.generated.tallies.values())),
     )
+    gates, quarantined = job.task.gates, material.splits.quarantined
+    details = {
+        "few_rows": f"{ledger.day_rows(day):,} rows",
+        "bad_rows": _worst(quarantined),
+        "drift": max(drift, key=lambda name: drift[name], default=""),
+        "poison": f"{material.poisoned:,} rows: {_worst(quarantined)}",
+        "alarms": "; ".join(outcome.alarms),
+        "kept_share": "; ".join(f"'{name}': {t.fate(gates)}" for name, t in outcome.generated.tallies.items()),
+    }
     return {
         "day": str(day),
         "days": [*stay, str(day)],
@@ -265,8 +274,14 @@ def _about(job: Job, day: date, outcome: Outcome, chosen: fits.Choice, stay: lis
         "hardness_of_yesterdays_samples": now,
         "hardness_when_made": then,
         "figures": asdict(figures),
-        "checks": raised(figures, recipe.nightly.checks),
+        "checks": raised(figures, recipe.nightly.checks, details),
     }
+
+
+def _worst(quarantined: Mapping[str, int]) -> str:
+    """The commonest reasons for which rows are in quarantine."""
+    worst = sorted(quarantined.items(), key=lambda reason: -reason[1])[:3]
+    return ", ".join(f"{reason} {count:,}" for reason, count in worst)
 
 
 def _hardness(job: Job, outcome: Outcome, yesterday: str) -> tuple[float | None, float | None]:

@@ -10,7 +10,7 @@ import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +22,6 @@ import pyarrow as pa
 from augment import alarms, report
 from augment.dataset import Dataset, Stage, locked
 from augment.errors import Diverged, Refused, SparringError, UsageError
-from augment.generate import Tally
 from augment.job import Job, Material, clear_work, digest, open_job, read, resolve_device, work_folder
 from augment.manifest import Manifest, Shard
 from augment.plugins import Consumer
@@ -31,6 +30,7 @@ from augment.recipe import Recipe
 from augment.steps import Steps
 from augment.studio import Studio
 from augment.study import fit_seeds, for_seeds, judge, robustness, strongest_baseline
+from augment.tally import Tally
 from augment.verdict import Comparison, Verdict
 
 RUNNING = ".run-"  # prefix of the folder of a run's finished steps
@@ -165,6 +165,7 @@ def summary(job: Job, outcome: Outcome) -> dict[str, Any]:
     return {
         "status": status,
         "reason": verdict.reason,
+        "advice": verdict.advice,
         "path": str(job.folder),
         "rows": kept,
         "kept_share": round(kept / max(1, sum(t.proposed for t in tallies.values())), 4),
@@ -174,8 +175,9 @@ def summary(job: Job, outcome: Outcome) -> dict[str, Any]:
         "quarantine": splits.quarantined,
         "verdict": {name: _plain(comparison) for name, comparison in verdict.comparisons.items()},
         "seeds": len(job.seeds),
-        "strategies": {name: _summary(tally) for name, tally in tallies.items()},
+        "strategies": {name: tally.summary(job.task.gates) for name, tally in tallies.items()},
         "gates": dict(refused),
+        "warnings": generated.warnings,
         "alarms": outcome.alarms,
         "histograms": {"hardness": _histogram(generated.real_hardness, tallies)},
         "encoder": ", ".join(generated.encoders),
@@ -206,7 +208,8 @@ def refusal(job: Job, reason: str) -> dict[str, Any]:
     nothing = {"edges": [0.0, 1.0], "real": [0.0], "mix": [0.0]}
     counts = dict.fromkeys(("rows", "kept_share", "anchors", "quarantined", "rounds"), 0)
     empty: dict[str, Any] = {name: {} for name in ("real_rows", "quarantine", "verdict", "strategies", "gates")}
-    return {"status": "rejected", "reason": reason, "path": str(job.folder), **counts, **empty, "alarms": [],
+    none: dict[str, Any] = {name: [] for name in ("alarms", "warnings")}
+    return {"status": "rejected", "reason": reason, "path": str(job.folder), **counts, **empty, **none,
             "seeds": len(job.seeds), "histograms": {"hardness": nothing}, "encoder": "", "version": None}  # fmt: skip
 
 
@@ -218,6 +221,7 @@ class Generated:
     anchors: int
     real_hardness: np.ndarray  # of the anchors themselves, for the report
     rounds: int
+    warnings: list[str]
 
 
 def generate(
@@ -228,11 +232,13 @@ def generate(
 
     real: trained on the real rows by the first seed; the first victim, where no other is given. A round that leaves
     the robust metrics on validation rows no better is the last one, and its samples go; those of the first stay, for
-    the verdict. Sees training and validation rows only. Raises Refused when too few proposals pass the gates.
+    the verdict. A strategy of which too few proposals pass the gates is left out, with a warning. Sees training and
+    validation rows only. Raises Refused when every strategy is.
     """
     task, arena, rounds = job.task, material.arena, job.task.generator.rounds
     tallies: dict[str, Tally] = {name: Tally() for name in task.strategies}
     encoders: list[str] = []
+    warnings: list[str] = []
     studio = Studio(job, material, victim or real, _subfolder(steps.folder, "round0"), taken)
     hardness = studio.real_hardness()
 
@@ -250,6 +256,9 @@ def generate(
             studio = Studio(job, material, victim or real, _subfolder(steps.folder, f"round{number}"), taken)
         staged = len(stage.files)
         made = _one_round(job, studio, stage, steps, number, stream)
+        said = [f"'{name}' is left out: {tally.fate(task.gates)}" for name, tally in made.items() if not tally.kept]
+        if not number and len(said) == len(made):
+            raise Refused(f"{job.name}: {'; '.join(said)}")
         if rounds > 1:
             say(f"{job.name}: round {number + 1} of at most {rounds}: training on the mix so far")
             victim, found = trained(stage.read())
@@ -258,15 +267,27 @@ def generate(
             stage.drop(stage.files[staged:])
         else:
             encoders.append(studio.modality.encoder)
+            warnings += [f"round {number + 1}: {line}" if rounds > 1 else line for line in said]
             for name, tally in made.items():
                 tallies[name].add(tally)
         if not gained:
             say(f"{job.name}: it brought nothing on validation rows; no more rounds")
             break
-    return Generated(encoders, studio.modality.dim, tallies, len(studio.anchors), hardness, len(encoders))
+    warnings += _short(tallies)
+    for line in warnings:
+        say(f"{job.name}: warning: {line}")
+    return Generated(encoders, studio.modality.dim, tallies, len(studio.anchors), hardness, len(encoders), warnings)
+
+
+def _short(tallies: Mapping[str, Tally]) -> list[str]:
+    """That fewer samples were made than wanted: nobody else gets the share of a strategy that could not fill it."""
+    made, wanted = (sum(getattr(tally, n) for tally in tallies.values()) for n in ("kept", "wanted"))
+    few = [f"'{name}' {t.kept:,} of {t.wanted:,}" for name, t in tallies.items() if t.kept < t.wanted]
+    return [f"{made:,} of the {wanted:,} samples wanted were made: {', '.join(few)}"] if few else []
 
 
 def _one_round(job: Job, studio: Studio, stage: Stage, steps: Steps, number: int, stream: int) -> dict[str, Tally]:
+    """Stage a round's samples; those of a strategy that is left out are not, and its tally has none kept."""
     task = job.task
     total = sum(task.strategies.values()) * task.generator.rounds
     tallies = {}
@@ -281,12 +302,12 @@ def _one_round(job: Job, studio: Studio, stage: Stage, steps: Steps, number: int
                     shown.update(len(table))
                     yield table
 
-        tables, tally = steps.samples(f"samples-{number}-{place}", make)
+        tables, tallies[name] = steps.samples(f"samples-{number}-{place}", make)
+        if tallies[name].too_few(task.gates):
+            tallies[name].drop()
+            continue
         for table in tables:
             stage.write(table)
-        if tally.kept < task.gates.min_kept_share * max(1, tally.proposed):
-            raise Refused(f"{job.name}: the gates kept {tally.kept} of {tally.proposed} proposals by '{name}'")
-        tallies[name] = tally
     return tallies
 
 
@@ -310,11 +331,12 @@ def generate_only(
         folder.mkdir(parents=True, exist_ok=True)
         for shard in stage.files:
             shutil.copy(stage.root / shard.path, folder)
-    strategies = {name: _summary(tally) for name, tally in generated.tallies.items()}
+    tallies = generated.tallies
     return {
         "path": str(folder),
-        "rows": sum(t.kept for t in generated.tallies.values()),
-        "strategies": strategies,
+        "rows": sum(t.kept for t in tallies.values()),
+        "strategies": {name: tally.summary(job.task.gates) for name, tally in tallies.items()},
+        "warnings": generated.warnings,
     }
 
 
@@ -347,27 +369,17 @@ def evaluate(
     with work_folder(job) as work:
         arena = read(job, work).arena
         measures = model.evaluate(arena.test, arena.attacked)
-    metrics = {metric: {"value": m.value(), "better_is": m.better_is} for metric, m in measures.items()}
+    metrics = {metric: {"value": _finite(m.value()), "better_is": m.better_is} for metric, m in measures.items()}
     return {"model": str(folder), "rows": len(arena.test), "metrics": metrics}
 
 
 def _plain(comparison: Comparison) -> dict[str, Any]:
+    return {key: _finite(value) for key, value in asdict(comparison).items()}
+
+
+def _finite(value: Any) -> Any:
     """As JSON has it: what could not be measured (one class only, say) is null."""
-    found = asdict(comparison)
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.items()}
-
-
-def _summary(tally: Tally) -> dict[str, Any]:
-    median = {
-        n: float(np.median(v)) if v else None for n, v in (("hardness", tally.hardness), ("novelty", tally.novelty))
-    }
-    return {
-        "proposed": tally.proposed,
-        "kept": tally.kept,
-        "false_negatives_dropped": tally.false_negatives,
-        "hardness_median": median["hardness"],
-        "novelty_median": median["novelty"],
-    }
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _histogram(real: np.ndarray, tallies: dict[str, Tally]) -> dict[str, list[float]]:

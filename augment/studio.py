@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from augment.anchors import Anchors, build_bank
-from augment.errors import UsageError, suggest
+from augment.errors import Refused, UsageError, suggest
 from augment.gates import Gatekeeper
-from augment.generate import Maker, Tally
+from augment.generate import Maker
 from augment.job import Job, Material
 from augment.modalities import Modality
 from augment.modalities.behaviour import Behaviour, item_texts
@@ -20,6 +20,7 @@ from augment.modalities.fields import Fields
 from augment.plugins import Consumer
 from augment.samples import sample_schema
 from augment.strategies import Workshop, build
+from augment.tally import Tally
 from augment.validity import LabelValidity, RankingValidity, Validity
 
 
@@ -67,9 +68,16 @@ class Studio:
     ) -> Iterator[pa.Table]:
         """Batches of gated samples of one strategy; `number` sets its random stream apart from the others'.
 
-        options: go before the recipe's.
+        options: go before the recipe's. A strategy that cannot begin makes none, and `tally` says why.
         """
-        strategy = build(name, self._workshop, {**self._task.strategy_options.get(name, {}), **(options or {})})
+        if not wanted:
+            tally.why = "its share comes to less than one sample"
+            return iter(())
+        try:
+            strategy = build(name, self._workshop, {**self._task.strategy_options.get(name, {}), **(options or {})})
+        except Refused as error:
+            tally.wanted, tally.why = wanted, str(error)
+            return iter(())
         return self._maker.samples(name, strategy, wanted, self._seed + number, tally)
 
     def nothing(self) -> pa.Table:
