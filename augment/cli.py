@@ -295,7 +295,8 @@ def _show_run(result: dict[str, Any]) -> None:
         )
         click.echo(verdict_table(task["verdict"]))
         said = [f"{kind}: {line}" for kind in ("warning", "alarm") for line in task.get(f"{kind}s", [])]
-        click.echo("\n".join(f"  {line}" for line in [task["reason"], task.get("advice"), *said] if line))
+        notes = [task["reason"], task.get("advice"), *said]
+        click.echo("\n".join(f"  {note}" for note in notes if note))
     if result["status"] == "unchanged":
         click.echo("\nnothing to do: recipe, data and versions are those of the last run")
     click.echo(f"\nreport: {result['report']}  ({result['seconds']:.0f} s)")

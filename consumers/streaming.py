@@ -24,12 +24,14 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # float32[n, dim], float32[n
 class Shuffled:
     """An endless sequence of the rows of one source: pass after pass, each row once per pass, in a new order.
 
+    Where `ranks` do not divide the rows, a pass ends with its first rows again, so that their parts are of one length.
+
     A pass visits blocks (row groups of a file, slices of a table) in a random order; blocks that start in the
     same window of `WINDOW` rows are read together and their rows shuffled. Any position is found without
     reading what comes before it.
     """
 
-    def __init__(self, source: pa.Table | ds.Dataset, name: str, dim: int, seed: int) -> None:
+    def __init__(self, source: pa.Table | ds.Dataset, name: str, dim: int, seed: int, ranks: int = 1) -> None:
         for column in COLUMNS[:2]:
             if column not in source.schema.names:
                 raise UsageError(f"{name} rows have no column '{column}'; they need embedding and label")
@@ -38,6 +40,7 @@ class Shuffled:
         self.rows = int(self._sizes.sum())
         if not self.rows:
             raise UsageError(f"there are no {name} rows to train on")
+        self.length = _divisible(self.rows, ranks)  # of a pass
         self._columns = [column for column in COLUMNS if column in source.schema.names]
         self._name, self._dim, self._seed = name, dim, seed
         self._held: tuple[tuple[int, int], Arrays] | None = None
@@ -46,9 +49,10 @@ class Shuffled:
         """Rows at positions [start, stop) of the endless sequence."""
         parts = [(np.empty((0, self._dim), np.float32), np.empty(0, np.float32), np.empty(0, np.float32))]
         while start < stop:
-            number, offset = divmod(start, self.rows)
+            number, place = divmod(start, self.length)
+            offset = place % self.rows
             order, first, last, begin, end = self._locate(number, offset)
-            size = min(stop - start, end - offset)
+            size = min(stop - start, end - offset, self.length - place)
             window = self._read(number, first, order[first:last])
             parts.append(tuple(array[offset - begin : offset - begin + size] for array in window))  # type: ignore[arg-type]
             start += size
@@ -96,7 +100,8 @@ class MixStream(IterableDataset):
     embedding: float32[B, dim]. label, weight: float32[B]. is_synthetic: bool[B]. Every batch but the last of
     an epoch has `batch_size` rows, as near to the ratio as whole rows allow. An epoch holds each synthetic
     row once; with a ratio, it holds as many real rows as that asks for and goes on where the last epoch
-    stopped, so that all are used equally. Ranks split an epoch evenly, give or take a row.
+    stopped, so that all are used equally. Ranks split an epoch into parts of one length, so all have as many
+    batches, of the same sizes: where the rows do not divide, up to `world_size` - 1 come twice in an epoch.
 
     Use it alone or as `DataLoader(stream, batch_size=None, num_workers=...)`: workers take turns batch by
     batch, so the order does not depend on their number. Alone, a finished iteration is followed by the next
@@ -122,11 +127,12 @@ class MixStream(IterableDataset):
             raise UsageError(f"batch_size={batch_size}: must be 1 or more")
         if not 0 <= rank < world_size:
             raise UsageError(f"rank={rank}: must be from 0 to world_size - 1, which is {world_size - 1}")
-        sources = [Shuffled(synthetic, "synthetic", dim, seed)]
-        per_epoch = [sources[0].rows]
+        sources = [Shuffled(synthetic, "synthetic", dim, seed, world_size)]
+        per_epoch = [sources[0].length]
         if real is not None:
-            sources.append(Shuffled(real, "real", dim, seed + 1))
-            per_epoch.append(sources[1].rows if ratio is None else max(1, round(ratio * sources[0].rows)))
+            sources.append(Shuffled(real, "real", dim, seed + 1, world_size))
+            asked = sources[1].rows if ratio is None else max(1, round(ratio * sources[0].rows))
+            per_epoch.append(_divisible(asked, world_size))
         self._sources, self._per_epoch = sources, per_epoch
         self._batch_size, self._rank, self._world_size = batch_size, rank, world_size
         self._identity = {
@@ -142,7 +148,7 @@ class MixStream(IterableDataset):
         self._done = 0  # batches of this epoch handed out by an iteration in this process
 
     def __len__(self) -> int:
-        """Batches per epoch of this rank."""
+        """Batches per epoch: of this rank, and of every other."""
         return -(-sum(stop - start for start, stop in self._spans(0)) // self._batch_size)
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
@@ -191,8 +197,9 @@ class MixStream(IterableDataset):
 
     def _spans(self, epoch: int) -> list[tuple[int, int]]:
         """This rank's part of an epoch, of each source: positions [start, stop) of its endless sequence."""
-        rank, ranks = self._rank, self._world_size
-        return [(epoch * n + rank * n // ranks, epoch * n + (rank + 1) * n // ranks) for n in self._per_epoch]
+        part = [n // self._world_size for n in self._per_epoch]
+        starts = [epoch * n + self._rank * size for n, size in zip(self._per_epoch, part, strict=True)]
+        return [(start, start + size) for start, size in zip(starts, part, strict=True)]
 
     def _batch(self, epoch: int, number: int) -> dict[str, torch.Tensor]:
         spans = self._spans(epoch)
@@ -208,6 +215,11 @@ class MixStream(IterableDataset):
         embedding, label, weight = (torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True))
         is_synthetic = torch.arange(high - low) < synthetic[1] - synthetic[0]
         return {"embedding": embedding, "label": label, "weight": weight, "is_synthetic": is_synthetic}
+
+
+def _divisible(rows: int, ranks: int) -> int:
+    """`rows`, or the next number that ranks divide."""
+    return -(-rows // ranks) * ranks
 
 
 def _blocks(source: pa.Table | ds.Dataset) -> list[pa.Table | ds.Fragment]:
