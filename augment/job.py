@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import torch
 from filelock import FileLock, Timeout
 
-from augment import poison, sources
+from augment import enough, poison, sources
 from augment.dataset import ALL_DAYS, Dataset
 from augment.encoders import TextEncoder, text_encoder
 from augment.errors import BadInput, Refused, UsageError, check_type, suggest
@@ -125,8 +125,8 @@ class Material:
 def read(job: Job, work: Path, drop_poison: bool = False) -> Material:
     """Clean and split the source, without fake users and floods if asked; give reviews their embeddings.
 
-    Raises what `sources.prepare` does, and Refused when nothing but poison is left. Where rows are the reason, the
-    message says where they are kept.
+    Raises what `sources.prepare` and `enough.check` do, and Refused when nothing but poison is left. Where rows are
+    the reason, the message says where they are kept.
     """
     say(f"{job.name}: reading {job.task.source}")
     try:
@@ -134,6 +134,7 @@ def read(job: Job, work: Path, drop_poison: bool = False) -> Material:
     except sources.TooManyBad as error:
         raise BadInput(f"{error}; see {job.dataset.keep_quarantine(job.digest, error.quarantine)}") from None
     poisoned = _drop_poison(job, splits) if drop_poison else 0
+    enough.check(job.task.source, job.consumer.modality, pq.read_table(splits.train))
     text = None
     attach: Callable[[pa.Table], pa.Table] = lambda rows: rows  # noqa: E731
     if job.consumer.modality == "text":

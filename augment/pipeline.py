@@ -25,11 +25,11 @@ from augment.errors import Diverged, Refused, SparringError, UsageError
 from augment.job import Job, Material, clear_work, digest, open_job, read, resolve_device, work_folder
 from augment.manifest import Manifest, Shard
 from augment.plugins import Consumer
-from augment.progress import bar, say, track
+from augment.progress import bar, say
 from augment.recipe import Recipe
 from augment.steps import Steps
 from augment.studio import Studio
-from augment.study import fit_seeds, judge, robustness, strongest_baseline
+from augment.study import fit_seeds, for_seeds, judge, robustness, strongest_baseline
 from augment.tally import Tally
 from augment.verdict import Comparison, Verdict
 
@@ -130,7 +130,7 @@ def make_version(
         return steps.model(f"real-{seed}", job.consumer, job.device,
                            lambda: job.make(seed).fit(arena.train, arena.valid))  # fmt: skip
 
-    real = [fit(seed) for seed in track(job.seeds, desc="training", unit="model")]
+    real = for_seeds(job.make, job.seeds, fit)
     taken = set() if kept is None else set(kept["sample_id"].to_pylist())
     generated = generate(job, material, real[0], stage, steps, victim=victim, taken=taken, stream=stream)
     samples = stage.read()
