@@ -29,6 +29,7 @@ from augment.neighbours import set_threads
 from augment.plugins import Consumer, consumer_class
 from augment.progress import say
 from augment.recipe import Recipe, Task
+from augment.rows import field_column
 from augment.strategies import check as check_strategy
 from augment.study import Arena, check_metrics
 
@@ -100,7 +101,7 @@ class Job:
                 raise UsageError(f"tasks.{self.name}.options: unknown option '{option}'{suggest(option, known)}")
             check_type(value, known[option].default, f"tasks.{self.name}.options: {option}")
         if "mutable" in known and self.source.columns.mutable is not None:
-            options["mutable"] = tuple(self.source.columns.mutable)
+            options["mutable"] = tuple(field_column(name) for name in self.source.columns.mutable)
         return self.consumer(**options, seed=seed, device=self.device)
 
     def encoder(self) -> TextEncoder:

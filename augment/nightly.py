@@ -31,6 +31,7 @@ from augment.pipeline import Outcome, clear_left, make_version, manifest_of, ref
 from augment.progress import say
 from augment.recipe import Recipe
 from augment.replica import replicate
+from augment.rows import RESERVED, published
 from augment.steps import Steps
 
 
@@ -290,6 +291,9 @@ def _hardness(job: Job, outcome: Outcome, yesterday: str) -> tuple[float | None,
     if samples is None or job.consumer.modality == "behaviour":
         return None, None
     rows = pa.Table.from_struct_array(samples["decoded"].combine_chunks())
+    columns = [c for c in pq.read_schema(outcome.material.splits.train).names if c not in RESERVED]
+    prepared = dict(zip(published(columns), columns, strict=True)) if job.consumer.modality == "fields" else {}
+    rows = rows.rename_columns([prepared.get(name, name) for name in rows.column_names])
     p = np.clip(outcome.real.predict(rows.append_column("embedding", samples["embedding"])), 1e-7, 1 - 1e-7)
     y = samples["label"].to_numpy()
     now = float(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean())
