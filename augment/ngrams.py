@@ -15,8 +15,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from scipy.sparse import csr_matrix, hstack
-from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.utils.extmath import randomized_svd
 
 from augment.errors import BadInput
 from augment.files import sha256
@@ -140,6 +140,5 @@ def _components(matrix: csr_matrix, seed: int) -> np.ndarray:
     dim = min(DIM, rows, features)
     if not dim:
         return np.zeros((0, features), np.float16)
-    fitted = TruncatedSVD(dim, n_iter=ITERATIONS, random_state=seed).fit(matrix)
-    real = fitted.singular_values_ > 1e-4 * fitted.singular_values_[0]
-    return fitted.components_[real].astype(np.float16)
+    _, values, vectors = randomized_svd(matrix, dim, n_iter=ITERATIONS, random_state=seed)
+    return vectors[values > 1e-4 * values[0]].astype(np.float16)
