@@ -18,13 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augment import fits, monitoring, report
+from augment import fits, monitoring, report, spaces
 from augment.canary import canary
 from augment.checks import Figures, raised
 from augment.dataset import ALL_DAYS, Dataset, Stage, Version, locked
 from augment.errors import BadInput, Locked, NoSpace, Refused, SparringError, Unavailable, UsageError
 from augment.fits import STATE
-from augment.job import Job, digest, read, resolve_device
+from augment.job import Job, Material, digest, encode, read_rows, resolve_device
 from augment.ledger import Intake, Ledger, yesterday
 from augment.manifest import Shard
 from augment.pipeline import Outcome, clear_left, make_version, manifest_of, refusal, steps_of, summary
@@ -147,10 +147,13 @@ def _task(job: Job, day: date) -> dict[str, Any]:
     stay, gone = _partitions(job, day)
     try:
         with steps_of(job) as steps, job.dataset.stage(job.digest, str(day)) as stage:
-            material = read(job, steps.scratch("splits"), job.recipe.nightly.drop_poison)
-            chosen = fits.choose(job, day, material)
+            rows = read_rows(job, steps.scratch("splits"), job.recipe.nightly.drop_poison)
+            chosen = fits.choose(job, day, rows)
+            material = encode(job, rows, chosen.ngrams)
+            if not (same := _same_space(job, material)):
+                stay, gone = [], [*stay, *gone]
             kept = _samples(job.dataset, stay)
-            fits.lend(job, chosen.fit, steps)
+            fits.lend(job, chosen.fit, steps, warm=same)
             stream = 1000 * day.toordinal()  # each night draws anew
             outcome = make_version(job, steps, stage, material, victim=chosen.victim, kept=kept, stream=stream)
             about = _about(job, day, outcome, chosen, stay)
@@ -198,6 +201,7 @@ def _conclude(
         manifest = replace(manifest, files=[*stage.files, *shards], encoders=encoders)
     if trouble := canary(job.dataset, stage, manifest, steps.scratch("canary")):
         raise BadInput(f"{job.folder}: the new version cannot be read back: {trouble[0]}; the current one stays")
+    spaces.keep(job.dataset.root, outcome.material.ngrams)
     return {**result, "version": job.dataset.publish(stage, manifest, gone)}
 
 
@@ -218,6 +222,13 @@ def _made_of(settings: Mapping[str, Any]) -> list[Any]:
     """What samples of several nights must share to be read as one table: their gates, their columns and their space."""
     task, source = settings.get("task", {}), settings.get("source", {})
     return [task.get(key) for key in ("consumer", "options", "encoder", "gates")] + [source.get("columns")]
+
+
+def _same_space(job: Job, material: Material) -> bool:
+    """Whether tonight's reviews are encoded as the current version's samples are: vectors of two spaces do not mix."""
+    if material.text is None or job.dataset.current() is None:
+        return True
+    return material.text.encoder in job.dataset.version().manifest.encoders
 
 
 def _whole(dataset: Dataset, day: str, shards: list[Shard]) -> bool:

@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from augment import alarms, report
+from augment import alarms, report, spaces
 from augment.dataset import Dataset, Stage, locked
 from augment.errors import Diverged, Refused, SparringError, UsageError
+from augment.files import write_whole
 from augment.job import Job, Material, clear_work, digest, open_job, read, resolve_device, work_folder
 from augment.manifest import Manifest, Shard
+from augment.ngrams import Ngrams
 from augment.plugins import Consumer
 from augment.progress import bar, say
 from augment.recipe import Recipe
@@ -33,6 +35,7 @@ from augment.study import fit_seeds, for_seeds, judge, robustness, strongest_bas
 from augment.tally import Tally
 from augment.verdict import Comparison, Verdict
 
+NGRAMS_FILE = "ngrams.safetensors"  # beside a model whose vectors it takes part in
 RUNNING = ".run-"  # prefix of the folder of a run's finished steps
 
 
@@ -150,6 +153,7 @@ def conclude(job: Job, stage: Stage, outcome: Outcome) -> dict[str, Any]:
     manifest = manifest_of(job, outcome, result, stage.files)
     job.dataset.keep_quarantine(job.digest, outcome.material.splits.quarantine)
     if outcome.verdict.accepted:
+        spaces.keep(job.dataset.root, outcome.material.ngrams)
         return {**result, "version": job.dataset.publish(stage, manifest)}
     job.dataset.reject(stage, manifest)
     return {**result, "version": None}
@@ -331,6 +335,8 @@ def generate_only(
         folder.mkdir(parents=True, exist_ok=True)
         for shard in stage.files:
             shutil.copy(stage.root / shard.path, folder)
+        if material.ngrams:  # _: readers of the folder's Parquet pass over it
+            write_whole(folder / f"_{NGRAMS_FILE}", material.ngrams.content)
     tallies = generated.tallies
     return {
         "path": str(folder),
@@ -347,8 +353,12 @@ def train(recipe: Recipe, name: str, folder: Path, *, version: str = "current", 
     published = job.dataset.version(version)
     samples = job.dataset.read(published.version).to_table()
     with work_folder(job) as work:
-        arena = read(job, work).arena
+        material = read(job, work, spaces.load_local(job.dataset.root, published.manifest.encoders))
+        _check_space(job, material, published.manifest)
+        arena = material.arena
         job.make_on_mix(job.recipe.seed).fit(arena.train, arena.valid, samples).save(folder)
+        if material.ngrams:
+            write_whole(folder / NGRAMS_FILE, material.ngrams.content)
     (folder / "mix.json").write_text(
         json.dumps({"path": str(job.folder), "version": published.version, "run": published.run})
     )
@@ -366,11 +376,20 @@ def evaluate(
     """The metrics of a saved model on the task's test rows."""
     job = open_job(recipe, name, device, threads)
     model = job.consumer.load(folder, job.device)
+    kept = folder / NGRAMS_FILE
     with work_folder(job) as work:
-        arena = read(job, work).arena
+        arena = read(job, work, Ngrams(kept.read_bytes(), str(kept)) if kept.exists() else None).arena
         measures = model.evaluate(arena.test, arena.attacked)
     metrics = {metric: {"value": _finite(m.value()), "better_is": m.better_is} for metric, m in measures.items()}
     return {"model": str(folder), "rows": len(arena.test), "metrics": metrics}
+
+
+def _check_space(job: Job, material: Material, manifest: Manifest) -> None:
+    if material.text is not None and material.text.encoder not in manifest.encoders:
+        raise UsageError(
+            f"{job.folder}: the samples were made with encoder {', '.join(manifest.encoders)}, the recipe's is "
+            f"{material.text.encoder}: run the recipe again, or set the encoder it had"
+        )
 
 
 def _plain(comparison: Comparison) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def _content(job: Job, train: pa.Table) -> tuple[list[str], np.ndarray] | None:
     if "text" not in train.column_names or "pseudo-interactions" not in job.task.strategies:
         return None
     items, texts = item_texts(train)
-    return (items, job.encoder().encode(texts)) if items else None
+    return (items, job.encoder(texts).encode(texts)) if items else None
 
 
 def _chosen(job: Job, rows: pa.Table, rng: np.random.Generator) -> np.ndarray:
