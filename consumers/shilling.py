@@ -27,7 +27,7 @@ def attacks(test: pa.Table, seed: int) -> dict[str, pa.Table]:
 
 
 def fake_users(test: pa.Table, seed: int) -> pa.Table:
-    """Users pushing five unpopular items among the test's, a third of them of each kind.
+    """Users pushing five unpopular items (or as many as there are) among the test's, a third of them of each kind.
 
     Columns `user_id`, `item_id`, `kind` ("filler" or "target") and `profile`, the kind of fake user.
     """
@@ -36,7 +36,8 @@ def fake_users(test: pa.Table, seed: int) -> pa.Table:
     items, popularity = counts[0].to_numpy(zero_copy_only=False), counts[1].to_numpy()
     order = np.lexsort((items.astype(str), popularity))
     items, popularity = items[order], popularity[order]
-    targets = rng.choice(items[: len(items) // 2], FAKE_TARGETS, replace=False)
+    unpopular = items[: max(1, len(items) // 2)]
+    targets = rng.choice(unpopular, min(FAKE_TARGETS, len(unpopular)), replace=False)
     users = pc.count_distinct(test["user_id"]).as_py()
     fillers = max(POPULAR, len(test) // users * 4)
     chances = {"random": None, "average": popularity / popularity.sum()}
@@ -51,7 +52,7 @@ def fake_users(test: pa.Table, seed: int) -> pa.Table:
         everything = [*profile.tolist(), *targets.tolist()]
         rows["user_id"] += [f"fake-{number}"] * len(everything)
         rows["item_id"] += everything
-        rows["kind"] += ["filler"] * len(profile) + ["target"] * FAKE_TARGETS
+        rows["kind"] += ["filler"] * len(profile) + ["target"] * len(targets)
         rows["profile"] += [kind] * len(everything)
     return pa.table(rows)
 
