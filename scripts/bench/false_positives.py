@@ -45,7 +45,13 @@ RANKING = "300 users' NDCG"
 
 
 def cases(seeds: Sequence[int]) -> list[Case]:
-    return [Case(shape, noise, s) for shape in (*USERS, RANKING) for noise in NOISES for s in seeds]
+    """One seed is enough where every training ends the same."""
+    return [
+        Case(shape, noise, s)
+        for shape in (*USERS, RANKING)
+        for noise in NOISES
+        for s in (seeds if "seeds" in noise else (1,))
+    ]
 
 
 def simulate(case: Case, draws: int, trial: int) -> tuple[list[bool], bool]:
