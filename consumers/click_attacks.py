@@ -140,7 +140,8 @@ def newest(rows: pa.Table, older: Mapping[str, pa.Array]) -> np.ndarray:
     """bool[n]: whether a row's user or item is not among the older ones."""
     new = np.zeros(len(rows), bool)
     for name, values in older.items():
-        new |= ~pc.is_in(whole(rows[name]), values).to_numpy(zero_copy_only=False)
+        column = whole(rows[name])
+        new |= pc.and_(column.is_valid(), pc.invert(pc.is_in(column, values))).to_numpy(zero_copy_only=False)
     return new
 
 
