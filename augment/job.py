@@ -134,7 +134,7 @@ def read(job: Job, work: Path, drop_poison: bool = False) -> Material:
     except sources.TooManyBad as error:
         raise BadInput(f"{error}; see {job.dataset.keep_quarantine(job.digest, error.quarantine)}") from None
     poisoned = _drop_poison(job, splits) if drop_poison else 0
-    enough.check(job.task.source, job.consumer.modality, pq.read_table(splits.train))
+    enough.check(job.task.source, job.consumer.modality, splits.train)
     text = None
     attach: Callable[[pa.Table], pa.Table] = lambda rows: rows  # noqa: E731
     if job.consumer.modality == "text":
