@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from augment.errors import SparringError, UsageError
+from augment.files import write_whole
 from augment.progress import say
 from augment.service import nightly
 from augment.tables import gc, ls, rollback, show, verify
-from augment.terminal import device_options, json_option, verdict_table
+from augment.terminal import device_options, in_utf8, json_option, verdict_table
 
 if TYPE_CHECKING:
     from augment.recipe import Recipe
@@ -27,6 +28,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 def main() -> None:
     """Run the command; every known error becomes one line and its exit code."""
+    in_utf8()
     # Spinning threads make small loops many times slower when processes share cores; torch reads this at import.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
@@ -93,7 +95,7 @@ def init(files: tuple[Path, ...], explain: bool, out: Path | None, as_json: bool
     if out is None:
         click.echo(json.dumps({"recipe": text}) if as_json else text)
     else:
-        _new_file(out).write_text(text)
+        write_whole(_new_file(out), text.encode())
         said = f"wrote {out}; read it, then `sparring run {out}`"
         click.echo(json.dumps({"path": str(out)}) if as_json else said)
 
