@@ -20,10 +20,13 @@ import numpy as np
 import pyarrow as pa
 
 from augment import alarms, report
-from augment.dataset import Dataset, Stage, locked
+from augment.apart import apart
+from augment.dataset import Dataset, Stage
 from augment.errors import Diverged, Refused, SparringError, UsageError
+from augment.files import write_whole
 from augment.generate import Tally
 from augment.job import Job, Material, clear_work, digest, open_job, read, resolve_device, work_folder
+from augment.lock import check_owner, held
 from augment.manifest import Manifest, Shard
 from augment.plugins import Consumer
 from augment.progress import bar, say, track
@@ -40,23 +43,32 @@ def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> 
     """Bring every task of the recipe up to date, and say what became of each.
 
     Returns the run result that `sparring run --json` prints. Raises Locked when another run holds the output,
-    and what the steps raise: UsageError, BadInput, Unavailable, Refused, Diverged.
+    and what the steps raise: UsageError, BadInput, Unavailable, Refused, Diverged. One task that fails stops no other:
+    the first failure is raised when all else is done.
     """
     started = time.monotonic()
     device = resolve_device(device, threads)
     output = Path(recipe.output)
     jobs = {name: Job(recipe, name, device) for name in recipe.tasks}
-    with locked(output):
+    with held(recipe):
         clear_left(output, jobs.values())
-        tasks = {name: _run_task(job) for name, job in jobs.items()}
+        tasks: dict[str, Any] = {}
+        failures: list[Exception] = []
+        for name, job in jobs.items():
+            with apart(tasks, failures, name):
+                tasks[name] = _run_task(job)
         statuses = {task["status"] for task in tasks.values()}
-        status = next(s for s in ("published", "rejected", "unchanged") if s in statuses)
+        status = next(s for s in ("published", "rejected", "unchanged", "failed") if s in statuses)
         run_digest = digest({name: job.digest for name, job in jobs.items()})
         page = output / f"report-{run_digest}.html"
         result: dict[str, Any] = {"run": run_digest, "status": status, "tasks": tasks, "report": str(page)}
         result["seconds"] = round(time.monotonic() - started, 1)
         if status != "unchanged" or not page.exists():
             report.write(result, page)
+    if failures:
+        others = [f"{name}: {task['status']}" for name, task in tasks.items() if task["status"] != "failed"]
+        say("; ".join([*others, f"report: {page}"]))
+        raise failures[0]
     return result
 
 
@@ -322,14 +334,14 @@ def train(recipe: Recipe, name: str, folder: Path, *, version: str = "current", 
           threads: int | None = None) -> dict[str, Any]:  # fmt: skip
     """Train a task's consumer on its real rows and a published version of its mix, and save it to `folder`."""
     job = open_job(recipe, name, device, threads)
+    check_owner(recipe)
     published = job.dataset.version(version)
     samples = job.dataset.read(published.version).to_table()
     with work_folder(job) as work:
         arena = read(job, work).arena
         job.make_on_mix(job.recipe.seed).fit(arena.train, arena.valid, samples).save(folder)
-    (folder / "mix.json").write_text(
-        json.dumps({"path": str(job.folder), "version": published.version, "run": published.run})
-    )
+    mix = {"path": str(job.folder), "version": published.version, "run": published.run}
+    write_whole(folder / "mix.json", json.dumps(mix).encode())
     return {
         "model": str(folder),
         "mix_version": published.version,

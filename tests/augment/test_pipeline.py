@@ -14,8 +14,9 @@ import torch
 from deltalake import DeltaTable
 
 from augment import pipeline, recipe
-from augment.dataset import Dataset, locked
+from augment.dataset import Dataset
 from augment.errors import Locked, UsageError
+from augment.lock import locked
 from augment.measures import Mean
 from augment.studio import Studio
 from augment.study import robustness
