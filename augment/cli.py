@@ -165,10 +165,11 @@ def run(recipe: str, full: bool, device: str, threads: int | None, as_json: bool
 @json_option
 def generate(recipe: str, task: str, out: Path, device: str, threads: int | None, as_json: bool) -> None:
     """Write gated samples of one TASK of RECIPE to a folder: no verdict, nothing published."""
-    from augment import pipeline
+    from augment import single
 
-    result = pipeline.generate_only(_recipe(recipe), task, out, device=device, threads=threads)
-    click.echo(json.dumps(result) if as_json else f"{result['rows']:,} samples in {result['path']}")
+    result = single.generate_only(_recipe(recipe), task, out, device=device, threads=threads)
+    lines = [f"{result['rows']:,} samples in {result['path']}", *(f"warning: {w}" for w in result["warnings"])]
+    click.echo(json.dumps(result) if as_json else "\n".join(lines))
 
 
 @cli.command()
@@ -180,9 +181,9 @@ def generate(recipe: str, task: str, out: Path, device: str, threads: int | None
 @json_option
 def train(recipe: str, task: str, version: str, out: Path, device: str, threads: int | None, as_json: bool) -> None:
     """Train the consumer of a TASK of RECIPE on real rows and a published version of its mix."""
-    from augment import pipeline
+    from augment import single
 
-    result = pipeline.train(_recipe(recipe), task, out, version=version, device=device, threads=threads)
+    result = single.train(_recipe(recipe), task, out, version=version, device=device, threads=threads)
     made_of = f"{result['rows']:,} real rows, {result['samples']:,} samples of version {result['mix_version']}"
     text = f"{result['model']}: {made_of}"
     click.echo(json.dumps(result) if as_json else text)
@@ -196,10 +197,13 @@ def train(recipe: str, task: str, version: str, out: Path, device: str, threads:
 @json_option
 def evaluate(recipe: str, task: str, model: Path, device: str, threads: int | None, as_json: bool) -> None:
     """Measure a saved MODEL on the test rows of a TASK of RECIPE: clean, slices and attacks."""
-    from augment import pipeline
+    from augment import single
 
-    result = pipeline.evaluate(_recipe(recipe), task, model, device=device, threads=threads)
-    rows = [f"{name:22}{m['value']:10.4f}  {m['better_is']} is better" for name, m in result["metrics"].items()]
+    result = single.evaluate(_recipe(recipe), task, model, device=device, threads=threads)
+    rows = [
+        f"{name:22}" + ("not measurable" if m["value"] is None else f"{m['value']:10.4f}  {m['better_is']} is better")
+        for name, m in result["metrics"].items()
+    ]
     click.echo(json.dumps(result) if as_json else "\n".join(rows))
 
 
@@ -238,6 +242,8 @@ def search(
                 f"{trial.values[o]:10.4f}" for o in searching.OBJECTIVES
             )  # fmt: skip
             click.echo(f"  {name:24}{values}")
+        for line in result.warnings:
+            click.echo(f"  warning: {line}")
     click.echo(f"wrote {out} and {evidence}; `sparring run {out}` says whether it holds on test rows")
 
 
@@ -290,9 +296,9 @@ def _show_run(result: dict[str, Any]) -> None:
             f"\n{name}: {task['status']}{version}, {task['rows']:,} samples, {task['quarantined']:,} rows quarantined"
         )
         click.echo(verdict_table(task["verdict"]))
-        click.echo(
-            "\n".join(f"  {line}" for line in [task["reason"], *(f"alarm: {a}" for a in task.get("alarms", []))])
-        )
+        said = [f"{kind}: {line}" for kind in ("warning", "alarm") for line in task.get(f"{kind}s", [])]
+        notes = [task["reason"], task.get("advice"), *said]
+        click.echo("\n".join(f"  {note}" for note in notes if note))
     if result["status"] == "unchanged":
         click.echo("\nnothing to do: recipe, data and versions are those of the last run")
     click.echo(f"\nreport: {result['report']}  ({result['seconds']:.0f} s)")

@@ -28,7 +28,7 @@ from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
-from augment import pins
+from augment import pins, spaces
 from augment.audit import problems
 from augment.errors import BadInput, UsageError
 from augment.files import file_sha256, sha256, write_whole
@@ -245,7 +245,8 @@ class Dataset:
         dead += [path for folder in rejected[:-keep_last] for path in folder.glob("*")]
         runs = {*(commits[version]["run"] for version in versions), *(folder.name for folder in rejected[-keep_last:])}
         quarantine = (self.root / STATE / "quarantine").glob("*.parquet")
-        return dead + [p for p in quarantine if p.stem not in runs and not (since and _modified(p) >= since)]
+        dead += [p for p in quarantine if p.stem not in runs and not (since and _modified(p) >= since)]
+        return dead + spaces.unused(self.root, runs)
 
     # -- reading -----------------------------------------------------------------------------------
 

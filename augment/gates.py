@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pyarrow as pa
 import torch
 
 from augment.anchors import Anchors, Bank
-from augment.modalities import margins_to_losses
+from augment.modalities import losses_to_margins, margins_to_losses
 from augment.recipe import Gates
+from augment.tally import Tally
 from augment.validity import Validity
 from gan.victim import Victim
 
@@ -37,7 +38,10 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Judged:
-    """Candidates and their scores; refused[i] is the place in REASONS of the first gate that refused i, or −1."""
+    """Candidates and their scores.
+
+    refused[i] is the place in REASONS of the first gate that refused i, or −1; again[i], whether a later one does too.
+    """
 
     candidates: Candidates
     hardness: np.ndarray
@@ -46,17 +50,20 @@ class Judged:
     novelty: np.ndarray
     neighbours: np.ndarray  # int64[n, NEIGHBOURS] anchors
     refused: np.ndarray
+    again: np.ndarray
 
     def take(self, index: np.ndarray) -> Judged:
-        scores = (
-            self.hardness,
-            self.plausibility,
-            self.agreement,
-            self.novelty,
-            self.neighbours,
-            self.refused,
-        )
-        return Judged(self.candidates.take(index), *(score[index] for score in scores))
+        candidates, *scores = (getattr(self, field.name) for field in fields(self))
+        return Judged(candidates.take(index), *(score[index] for score in scores))
+
+    def count(self, tally: Tally) -> None:
+        """Add what became of the candidates to `tally`."""
+        tally.proposed += len(self.refused)
+        margin = losses_to_margins(self.hardness)
+        scores = (self.hardness, self.plausibility, self.agreement, self.novelty, margin, margin)
+        for code, (gate, score) in enumerate(zip(REASONS, scores, strict=True)):
+            if (stopped := self.refused == code).any():
+                tally.stop(gate, score[stopped], int(self.again[stopped].sum()))
 
 
 class Gatekeeper:
@@ -96,7 +103,8 @@ class Gatekeeper:
             hardness > hard,
         ]
         refused = np.where(np.any(fails, axis=0), np.argmax(fails, axis=0), -1)
-        return Judged(candidates, hardness, plausibility, agreement, novelty, neighbours, refused)
+        again = np.sum(fails, axis=0) > 1
+        return Judged(candidates, hardness, plausibility, agreement, novelty, neighbours, refused, again)
 
     def hardness(self, anchor: np.ndarray, embedding: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
         """float32[n]: the victim's loss on vectors moved from the anchors at `anchor`."""

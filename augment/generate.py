@@ -4,44 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from augment.anchors import Anchors
-from augment.gates import REASONS, Gatekeeper, Judged
+from augment.gates import Gatekeeper, Judged
 from augment.modalities import Modality
 from augment.samples import sample_schema
 from augment.strategies import STRATEGIES, Strategy
+from augment.tally import Tally
 from augment.validity import Validity
 
 BATCH = 512  # anchors at a time: bounds the memory of a run, whatever its length
 PASSES = 16  # over the anchors at most; a pass that brings nothing new is the last
-
-
-@dataclass
-class Tally:
-    """What became of one strategy's proposals."""
-
-    proposed: int = 0
-    kept: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    false_negatives: int = 0
-    hardness: list[float] = field(default_factory=list)
-    novelty: list[float] = field(default_factory=list)
-
-    def add(self, other: Tally) -> None:
-        """Count another round's proposals in."""
-        self.proposed += other.proposed
-        self.kept += other.kept
-        self.refused += other.refused
-        self.false_negatives += other.false_negatives
-        self.hardness += other.hardness
-        self.novelty += other.novelty
 
 
 @dataclass(frozen=True)
@@ -62,6 +41,7 @@ class Maker:
     def samples(self, name: str, strategy: Strategy, wanted: int, seed: int, tally: Tally) -> Iterator[pa.Table]:
         """Batches of samples of one strategy, up to `wanted` in all; `tally` counts what happened on the way."""
         seen = set(self.taken)
+        tally.wanted = wanted
         for number in range(PASSES):
             rng = np.random.default_rng([seed, number])
             order, before = rng.permutation(len(self.anchors)), tally.kept
@@ -71,7 +51,7 @@ class Maker:
                 if not len(candidates):
                     continue
                 judged = self.gatekeeper.judge(candidates, STRATEGIES[name].novel)
-                self._count(judged, tally)
+                judged.count(tally)
                 table = self._table(name, _one_per_anchor(judged, self.hardest), seen, tally)
                 table = table.slice(0, wanted - tally.kept)
                 if len(table):
@@ -82,12 +62,9 @@ class Maker:
                 if tally.kept >= wanted:
                     return
             if tally.kept == before:
-                return
-
-    def _count(self, judged: Judged, tally: Tally) -> None:
-        tally.proposed += len(judged.refused)
-        refused = judged.refused[judged.refused >= 0]
-        tally.refused.update(REASONS[code] for code in refused.tolist())
+                break
+        if not tally.proposed:
+            tally.why = STRATEGIES[name].idle
 
     def _table(self, name: str, judged: Judged, seen: set[str], tally: Tally) -> pa.Table:
         candidates, anchor = judged.candidates, judged.candidates.anchor
@@ -121,6 +98,7 @@ class Maker:
         table = pa.table(columns, schema=sample_schema(self.modality.decoded))
         fresh = [i for i, sample in enumerate(ids) if sample not in seen]
         seen.update(ids)
+        tally.repeated += count - len(fresh)
         return table.take(pa.array(fresh, pa.int64())) if len(fresh) < count else table
 
     def _id(self, strategy: str, anchor: str, embedding: np.ndarray, decoded: dict[str, Any]) -> str:

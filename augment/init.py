@@ -12,7 +12,7 @@ import duckdb
 
 from augment.errors import BadInput, UsageError
 from augment.readers import one_line, quoted, reader
-from augment.recipe import RESERVED
+from augment.rows import RESERVED
 
 SAMPLE = 10_000  # rows looked at
 # Role → names a column of it goes by, most telling first.
@@ -72,7 +72,7 @@ _PORTFOLIOS = {
 }
 _VERDICTS = {
     "recommender": 'verdict = { clean = ["ndcg@20"], improve = ["tail_recall@20", "coverage", "target_hit@50"] }',
-    "ctr": 'verdict = { clean = ["auc", "logloss"], improve = ["auc_masked", "auc_swapped"] }',
+    "ctr": 'verdict = { clean = ["auc", "logloss"], improve = ["auc_masked", "auc_swapped", "auc_renamed"] }',
     "sentiment": 'verdict = { clean = ["auc"], improve = ["auc_pool", "auc_unseen"] }',
 }
 
@@ -201,7 +201,7 @@ def _is_number(seen: _Seen, column: str) -> bool:
 
 
 def _taken(column: str, roles: dict[str, str]) -> bool:
-    """Whether a prepared split uses the name for something else; see `augment.recipe.Columns`."""
+    """Whether a prepared split uses the name for something else; see `augment.rows.Columns`."""
     ids = {f"{role}_id" for role in ("user", "item") if role in roles}
     return column in RESERVED | ids or column.startswith("__")
 

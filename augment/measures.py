@@ -1,7 +1,8 @@
 """Metrics that keep what a paired bootstrap needs: one value per test unit, or the scores behind a rank metric.
 
-A unit is a test row or a user. Every measure answers `value(weights)`, where `weights` float[n] counts
-how often a bootstrap draw contains each unit (all ones by default).
+A unit is a test row or, wherever a user is known, a user. Every measure answers `value(weights)`, where `weights`
+float[n] counts how often a bootstrap draw contains each unit (all ones by default), and NaN where no unit drawn can
+answer it: an empty slice, one class only.
 """
 
 from __future__ import annotations
@@ -38,7 +39,32 @@ class Mean:
         return len(self.values)
 
     def value(self, weights: np.ndarray | None = None) -> float:
-        return float(np.average(self.values, weights=weights)) if self.size else float("nan")
+        if weights is None:
+            return float(self.values.mean()) if self.size else float("nan")
+        total = weights.sum()
+        return float(weights @ self.values / total) if total > 0 else float("nan")
+
+
+@dataclass(frozen=True)
+class Clustered:
+    """A measure whose rows are drawn cluster by cluster: rows of one user are alike, and no evidence of their own.
+
+    codes: int64[rows], the cluster of each unit of `measure`, from 0 on without a gap.
+    """
+
+    measure: Measure
+    codes: np.ndarray
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", int(self.codes.max()) + 1 if len(self.codes) else 0)
+
+    @property
+    def better_is(self) -> str:
+        return self.measure.better_is
+
+    def value(self, weights: np.ndarray | None = None) -> float:
+        return self.measure.value(None if weights is None else weights[self.codes])
 
 
 @dataclass(frozen=True)
@@ -49,6 +75,7 @@ class Auc:
     score: np.ndarray
     better_is: str = "higher"
     _order: np.ndarray = field(init=False, repr=False)
+    _ordered: np.ndarray = field(init=False, repr=False)  # labels in the order of scores
     _group: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -57,6 +84,7 @@ class Auc:
         # Start of each run of equal scores: ties share one group.
         starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(order) else order
         object.__setattr__(self, "_order", order)
+        object.__setattr__(self, "_ordered", np.asarray(self.label, np.float64)[order])
         object.__setattr__(self, "_group", starts)
 
     @property
@@ -67,12 +95,13 @@ class Auc:
         if not self.size:
             return float("nan")
         weight = np.ones(self.size) if weights is None else weights[self._order]
-        positive = weight * self.label[self._order]
+        positive = weight * self._ordered
         negative = weight - positive
-        positive, negative = (np.add.reduceat(x, self._group) for x in (positive, negative))
-        below = np.cumsum(negative) - negative
-        pairs = positive.sum() * negative.sum()
-        return float((positive * (below + 0.5 * negative)).sum() / pairs) if pairs > 0 else float("nan")
+        if len(self._group) < self.size:  # ties
+            positive, negative = (np.add.reduceat(x, self._group) for x in (positive, negative))
+        up_to = np.cumsum(negative)
+        pairs = positive.sum() * up_to[-1]
+        return float(positive @ (up_to - 0.5 * negative) / pairs) if pairs > 0 else float("nan")
 
 
 @dataclass(frozen=True)
@@ -92,12 +121,13 @@ class CalibrationError:
         weight = np.ones(self.size) if weights is None else weights
         which = np.minimum((self.probability * self.bins).astype(np.int64), self.bins - 1)
         gap = np.bincount(which, weight * (self.label - self.probability), self.bins)
-        return float(np.abs(gap).sum() / weight.sum())
+        total = weight.sum()
+        return float(np.abs(gap).sum() / total) if total > 0 else float("nan")
 
 
 @dataclass(frozen=True)
 class MacroF1:
-    """Mean of the F1 of both classes, for predicted classes in {0, 1}."""
+    """Mean of the F1 of both classes, for predicted classes in {0, 1}; NaN when a draw holds one class only."""
 
     label: np.ndarray
     predicted: np.ndarray
@@ -112,7 +142,6 @@ class MacroF1:
         scores = []
         for cls in (0, 1):
             is_true, is_predicted = self.label == cls, self.predicted == cls
-            hit = weight[is_true & is_predicted].sum()
-            total = weight[is_true].sum() + weight[is_predicted].sum()
-            scores.append(2 * hit / total if total else 0.0)
+            true, hit = weight[is_true].sum(), weight[is_true & is_predicted].sum()
+            scores.append(2 * hit / (true + weight[is_predicted].sum()) if true else float("nan"))
         return float(np.mean(scores))

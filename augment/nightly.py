@@ -17,14 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augment import fits, monitoring, report
+from augment import fits, monitoring, report, spaces
 from augment.apart import apart, reason_of, traceback_of
 from augment.canary import canary
 from augment.checks import Figures, raised
 from augment.dataset import ALL_DAYS, Dataset, Stage, Version
 from augment.errors import BadInput, Locked, NoSpace, NotOurs, Refused, SparringError, Unavailable, UsageError
 from augment.fits import STATE
-from augment.job import Job, digest, read, resolve_device
+from augment.job import Job, Material, digest, encode, read_rows, resolve_device
 from augment.ledger import Intake, Ledger, yesterday
 from augment.lock import held
 from augment.manifest import Shard
@@ -32,6 +32,7 @@ from augment.pipeline import Outcome, clear_left, make_version, manifest_of, ref
 from augment.progress import say
 from augment.recipe import Recipe
 from augment.replica import replicate
+from augment.rows import RESERVED, published
 from augment.steps import Steps
 
 
@@ -143,10 +144,13 @@ def _task(job: Job, day: date) -> dict[str, Any]:
     stay, gone = _partitions(job, day)
     try:
         with steps_of(job) as steps, job.dataset.stage(job.digest, str(day)) as stage:
-            material = read(job, steps.scratch("splits"), job.recipe.nightly.drop_poison)
-            chosen = fits.choose(job, day, material)
+            rows = read_rows(job, steps.scratch("splits"), job.recipe.nightly.drop_poison)
+            chosen = fits.choose(job, day, rows)
+            material = encode(job, rows, chosen.ngrams)
+            if not (same := _same_space(job, material)):
+                stay, gone = [], [*stay, *gone]
             kept = _samples(job.dataset, stay)
-            fits.lend(job, chosen.fit, steps)
+            fits.lend(job, chosen.fit, steps, warm=same)
             stream = 1000 * day.toordinal()  # each night draws anew
             outcome = make_version(job, steps, stage, material, victim=chosen.victim, kept=kept, stream=stream)
             about = _about(job, day, outcome, chosen, stay)
@@ -176,10 +180,10 @@ def _conclude(
     """Publish the day's partition beside those that stay, or reject it."""
     result = {**summary(job, outcome), "night": about}
     for check in about["checks"]:
-        say(f"{job.name}: {check['severity']}: {check['name']} is {check['value']:.4g}, limit {check['limit']:g}")
-    errors = [check["name"] for check in about["checks"] if check["severity"] == "error"]
+        say(f"{job.name}: {check['severity']}: {check['reason']}")
+    errors = [check["reason"] for check in about["checks"] if check["severity"] == "error"]
     if errors:
-        result |= {"status": "rejected", "reason": f"checks failed: {', '.join(errors)}; {result['reason']}"}
+        result |= {"status": "rejected", "reason": f"checks failed: {'; '.join(errors)}; {result['reason']}"}
     job.dataset.keep_quarantine(job.digest, outcome.material.splits.quarantine)
     manifest = manifest_of(job, outcome, result, stage.files)
     if result["status"] == "rejected":
@@ -194,6 +198,7 @@ def _conclude(
         manifest = replace(manifest, files=[*stage.files, *shards], encoders=encoders)
     if trouble := canary(job.dataset, stage, manifest, steps.scratch("canary")):
         raise BadInput(f"{job.folder}: the new version cannot be read back: {trouble[0]}; the current one stays")
+    spaces.keep(job.dataset.root, outcome.material.ngrams)
     return {**result, "version": job.dataset.publish(stage, manifest, gone)}
 
 
@@ -214,6 +219,13 @@ def _made_of(settings: Mapping[str, Any]) -> list[Any]:
     """What samples of several nights must share to be read as one table: their gates, their columns and their space."""
     task, source = settings.get("task", {}), settings.get("source", {})
     return [task.get(key) for key in ("consumer", "options", "encoder", "gates")] + [source.get("columns")]
+
+
+def _same_space(job: Job, material: Material) -> bool:
+    """Whether tonight's reviews are encoded as the current version's samples are: vectors of two spaces do not mix."""
+    if material.text is None or job.dataset.current() is None:
+        return True
+    return material.text.encoder in job.dataset.version().manifest.encoders
 
 
 def _whole(dataset: Dataset, day: str, shards: list[Shard]) -> bool:
@@ -250,6 +262,15 @@ def _about(job: Job, day: date, outcome: Outcome, chosen: fits.Choice, stay: lis
         alarms=float(len(outcome.alarms)),
         kept_share=kept / max(1, sum(t.proposed for t in outcome.generated.tallies.values())),
     )
+    gates, quarantined = job.task.gates, material.splits.quarantined
+    details = {
+        "few_rows": f"{ledger.day_rows(day):,} rows",
+        "bad_rows": _worst(quarantined),
+        "drift": max(drift, key=lambda name: drift[name], default=""),
+        "poison": f"{material.poisoned:,} rows: {_worst(quarantined)}",
+        "alarms": "; ".join(outcome.alarms),
+        "kept_share": "; ".join(f"'{name}': {t.fate(gates)}" for name, t in outcome.generated.tallies.items()),
+    }
     return {
         "day": str(day),
         "days": [*stay, str(day)],
@@ -262,8 +283,14 @@ def _about(job: Job, day: date, outcome: Outcome, chosen: fits.Choice, stay: lis
         "hardness_of_yesterdays_samples": now,
         "hardness_when_made": then,
         "figures": asdict(figures),
-        "checks": raised(figures, recipe.nightly.checks),
+        "checks": raised(figures, recipe.nightly.checks, details),
     }
+
+
+def _worst(quarantined: Mapping[str, int]) -> str:
+    """The commonest reasons for which rows are in quarantine."""
+    worst = sorted(quarantined.items(), key=lambda reason: -reason[1])[:3]
+    return ", ".join(f"{reason} {count:,}" for reason, count in worst)
 
 
 def _hardness(job: Job, outcome: Outcome, yesterday: str) -> tuple[float | None, float | None]:
@@ -272,6 +299,9 @@ def _hardness(job: Job, outcome: Outcome, yesterday: str) -> tuple[float | None,
     if samples is None or job.consumer.modality == "behaviour":
         return None, None
     rows = pa.Table.from_struct_array(samples["decoded"].combine_chunks())
+    columns = [c for c in pq.read_schema(outcome.material.splits.train).names if c not in RESERVED]
+    prepared = dict(zip(published(columns), columns, strict=True)) if job.consumer.modality == "fields" else {}
+    rows = rows.rename_columns([prepared.get(name, name) for name in rows.column_names])
     p = np.clip(outcome.real.predict(rows.append_column("embedding", samples["embedding"])), 1e-7, 1 - 1e-7)
     y = samples["label"].to_numpy()
     now = float(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean())

@@ -5,12 +5,11 @@ Each step is one function; read `_run_task` from top to bottom to follow a row f
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,21 +18,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from augment import alarms, report
+from augment import alarms, report, spaces
 from augment.apart import apart
-from augment.dataset import Dataset, Stage
-from augment.errors import Diverged, Refused, SparringError, UsageError
-from augment.files import write_whole
-from augment.generate import Tally
-from augment.job import Job, Material, clear_work, digest, open_job, read, resolve_device, work_folder
-from augment.lock import check_owner, held
+from augment.dataset import Stage
+from augment.errors import Diverged, Refused, SparringError
+from augment.job import Job, Material, clear_work, digest, read, resolve_device
+from augment.lock import held
 from augment.manifest import Manifest, Shard
 from augment.plugins import Consumer
-from augment.progress import bar, say, track
+from augment.progress import bar, say
 from augment.recipe import Recipe
 from augment.steps import Steps
 from augment.studio import Studio
-from augment.study import fit_seeds, judge, robustness, strongest_baseline
+from augment.study import fit_seeds, for_seeds, judge, robustness, strongest_baseline
+from augment.tally import Tally
 from augment.verdict import Comparison, Verdict
 
 RUNNING = ".run-"  # prefix of the folder of a run's finished steps
@@ -142,7 +140,7 @@ def make_version(
         return steps.model(f"real-{seed}", job.consumer, job.device,
                            lambda: job.make(seed).fit(arena.train, arena.valid))  # fmt: skip
 
-    real = [fit(seed) for seed in track(job.seeds, desc="training", unit="model")]
+    real = for_seeds(job.make, job.seeds, fit)
     taken = set() if kept is None else set(kept["sample_id"].to_pylist())
     generated = generate(job, material, real[0], stage, steps, victim=victim, taken=taken, stream=stream)
     samples = stage.read()
@@ -162,6 +160,7 @@ def conclude(job: Job, stage: Stage, outcome: Outcome) -> dict[str, Any]:
     manifest = manifest_of(job, outcome, result, stage.files)
     job.dataset.keep_quarantine(job.digest, outcome.material.splits.quarantine)
     if outcome.verdict.accepted:
+        spaces.keep(job.dataset.root, outcome.material.ngrams)
         return {**result, "version": job.dataset.publish(stage, manifest)}
     job.dataset.reject(stage, manifest)
     return {**result, "version": None}
@@ -177,6 +176,7 @@ def summary(job: Job, outcome: Outcome) -> dict[str, Any]:
     return {
         "status": status,
         "reason": verdict.reason,
+        "advice": verdict.advice,
         "path": str(job.folder),
         "rows": kept,
         "kept_share": round(kept / max(1, sum(t.proposed for t in tallies.values())), 4),
@@ -186,8 +186,9 @@ def summary(job: Job, outcome: Outcome) -> dict[str, Any]:
         "quarantine": splits.quarantined,
         "verdict": {name: _plain(comparison) for name, comparison in verdict.comparisons.items()},
         "seeds": len(job.seeds),
-        "strategies": {name: _summary(tally) for name, tally in tallies.items()},
+        "strategies": {name: tally.summary(job.task.gates) for name, tally in tallies.items()},
         "gates": dict(refused),
+        "warnings": generated.warnings,
         "alarms": outcome.alarms,
         "histograms": {"hardness": _histogram(generated.real_hardness, tallies)},
         "encoder": ", ".join(generated.encoders),
@@ -218,7 +219,8 @@ def refusal(job: Job, reason: str) -> dict[str, Any]:
     nothing = {"edges": [0.0, 1.0], "real": [0.0], "mix": [0.0]}
     counts = dict.fromkeys(("rows", "kept_share", "anchors", "quarantined", "rounds"), 0)
     empty: dict[str, Any] = {name: {} for name in ("real_rows", "quarantine", "verdict", "strategies", "gates")}
-    return {"status": "rejected", "reason": reason, "path": str(job.folder), **counts, **empty, "alarms": [],
+    none: dict[str, Any] = {name: [] for name in ("alarms", "warnings")}
+    return {"status": "rejected", "reason": reason, "path": str(job.folder), **counts, **empty, **none,
             "seeds": len(job.seeds), "histograms": {"hardness": nothing}, "encoder": "", "version": None}  # fmt: skip
 
 
@@ -230,6 +232,7 @@ class Generated:
     anchors: int
     real_hardness: np.ndarray  # of the anchors themselves, for the report
     rounds: int
+    warnings: list[str]
 
 
 def generate(
@@ -240,11 +243,13 @@ def generate(
 
     real: trained on the real rows by the first seed; the first victim, where no other is given. A round that leaves
     the robust metrics on validation rows no better is the last one, and its samples go; those of the first stay, for
-    the verdict. Sees training and validation rows only. Raises Refused when too few proposals pass the gates.
+    the verdict. A strategy of which too few proposals pass the gates is left out, with a warning. Sees training and
+    validation rows only. Raises Refused when every strategy is.
     """
     task, arena, rounds = job.task, material.arena, job.task.generator.rounds
     tallies: dict[str, Tally] = {name: Tally() for name in task.strategies}
     encoders: list[str] = []
+    warnings: list[str] = []
     studio = Studio(job, material, victim or real, _subfolder(steps.folder, "round0"), taken)
     hardness = studio.real_hardness()
 
@@ -262,6 +267,9 @@ def generate(
             studio = Studio(job, material, victim or real, _subfolder(steps.folder, f"round{number}"), taken)
         staged = len(stage.files)
         made = _one_round(job, studio, stage, steps, number, stream)
+        said = [f"'{name}' is left out: {tally.fate(task.gates)}" for name, tally in made.items() if not tally.kept]
+        if not number and len(said) == len(made):
+            raise Refused(f"{job.name}: {'; '.join(said)}")
         if rounds > 1:
             say(f"{job.name}: round {number + 1} of at most {rounds}: training on the mix so far")
             victim, found = trained(stage.read())
@@ -270,15 +278,27 @@ def generate(
             stage.drop(stage.files[staged:])
         else:
             encoders.append(studio.modality.encoder)
+            warnings += [f"round {number + 1}: {line}" if rounds > 1 else line for line in said]
             for name, tally in made.items():
                 tallies[name].add(tally)
         if not gained:
             say(f"{job.name}: it brought nothing on validation rows; no more rounds")
             break
-    return Generated(encoders, studio.modality.dim, tallies, len(studio.anchors), hardness, len(encoders))
+    warnings += _short(tallies)
+    for line in warnings:
+        say(f"{job.name}: warning: {line}")
+    return Generated(encoders, studio.modality.dim, tallies, len(studio.anchors), hardness, len(encoders), warnings)
+
+
+def _short(tallies: Mapping[str, Tally]) -> list[str]:
+    """That fewer samples were made than wanted: nobody else gets the share of a strategy that could not fill it."""
+    made, wanted = (sum(getattr(tally, n) for tally in tallies.values()) for n in ("kept", "wanted"))
+    few = [f"'{name}' {t.kept:,} of {t.wanted:,}" for name, t in tallies.items() if t.kept < t.wanted]
+    return [f"{made:,} of the {wanted:,} samples wanted were made: {', '.join(few)}"] if few else []
 
 
 def _one_round(job: Job, studio: Studio, stage: Stage, steps: Steps, number: int, stream: int) -> dict[str, Tally]:
+    """Stage a round's samples; those of a strategy that is left out are not, and its tally has none kept."""
     task = job.task
     total = sum(task.strategies.values()) * task.generator.rounds
     tallies = {}
@@ -293,12 +313,12 @@ def _one_round(job: Job, studio: Studio, stage: Stage, steps: Steps, number: int
                     shown.update(len(table))
                     yield table
 
-        tables, tally = steps.samples(f"samples-{number}-{place}", make)
+        tables, tallies[name] = steps.samples(f"samples-{number}-{place}", make)
+        if tallies[name].too_few(task.gates):
+            tallies[name].drop()
+            continue
         for table in tables:
             stage.write(table)
-        if tally.kept < task.gates.min_kept_share * max(1, tally.proposed):
-            raise Refused(f"{job.name}: the gates kept {tally.kept} of {tally.proposed} proposals by '{name}'")
-        tallies[name] = tally
     return tallies
 
 
@@ -308,78 +328,13 @@ def _subfolder(work: Path, name: str) -> Path:
     return folder
 
 
-def generate_only(
-    recipe: Recipe, name: str, folder: Path, *, device: str = "auto", threads: int | None = None
-) -> dict[str, Any]:
-    """Write gated samples of one task as Parquet shards into `folder`: no verdict, nothing published."""
-    job = open_job(recipe, name, device, threads)
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty; choose a new folder")
-    with work_folder(job) as work, Dataset(work / "stage").stage(job.digest) as stage:
-        material = read(job, work)
-        victim = job.make(job.seeds[0]).fit(material.arena.train, material.arena.valid)
-        generated = generate(job, material, victim, stage, Steps(work))
-        folder.mkdir(parents=True, exist_ok=True)
-        for shard in stage.files:
-            shutil.copy(stage.root / shard.path, folder)
-    strategies = {name: _summary(tally) for name, tally in generated.tallies.items()}
-    return {
-        "path": str(folder),
-        "rows": sum(t.kept for t in generated.tallies.values()),
-        "strategies": strategies,
-    }
-
-
-def train(recipe: Recipe, name: str, folder: Path, *, version: str = "current", device: str = "auto",
-          threads: int | None = None) -> dict[str, Any]:  # fmt: skip
-    """Train a task's consumer on its real rows and a published version of its mix, and save it to `folder`."""
-    job = open_job(recipe, name, device, threads)
-    check_owner(recipe)
-    published = job.dataset.version(version)
-    samples = job.dataset.read(published.version).to_table()
-    with work_folder(job) as work:
-        arena = read(job, work).arena
-        job.make_on_mix(job.recipe.seed).fit(arena.train, arena.valid, samples).save(folder)
-    mix = {"path": str(job.folder), "version": published.version, "run": published.run}
-    write_whole(folder / "mix.json", json.dumps(mix).encode())
-    return {
-        "model": str(folder),
-        "mix_version": published.version,
-        "rows": len(arena.train),
-        "samples": len(samples),
-    }
-
-
-def evaluate(
-    recipe: Recipe, name: str, folder: Path, *, device: str = "auto", threads: int | None = None
-) -> dict[str, Any]:
-    """The metrics of a saved model on the task's test rows."""
-    job = open_job(recipe, name, device, threads)
-    model = job.consumer.load(folder, job.device)
-    with work_folder(job) as work:
-        arena = read(job, work).arena
-        measures = model.evaluate(arena.test, arena.attacked)
-    metrics = {metric: {"value": m.value(), "better_is": m.better_is} for metric, m in measures.items()}
-    return {"model": str(folder), "rows": len(arena.test), "metrics": metrics}
-
-
 def _plain(comparison: Comparison) -> dict[str, Any]:
+    return {key: finite(value) for key, value in asdict(comparison).items()}
+
+
+def finite(value: Any) -> Any:
     """As JSON has it: what could not be measured (one class only, say) is null."""
-    found = asdict(comparison)
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.items()}
-
-
-def _summary(tally: Tally) -> dict[str, Any]:
-    median = {
-        n: float(np.median(v)) if v else None for n, v in (("hardness", tally.hardness), ("novelty", tally.novelty))
-    }
-    return {
-        "proposed": tally.proposed,
-        "kept": tally.kept,
-        "false_negatives_dropped": tally.false_negatives,
-        "hardness_median": median["hardness"],
-        "novelty_median": median["novelty"],
-    }
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _histogram(real: np.ndarray, tallies: dict[str, Tally]) -> dict[str, list[float]]:

@@ -23,12 +23,16 @@ class Consumer(Protocol):
     """A model that trains on real rows, and on the mix when there is one.
 
     The constructor takes hyper-parameters only (keyword, each with a default, `seed` and `device` among
-    them) and stores each under its own name, as scikit-learn's estimators do.
+    them) and stores each under its own name, as scikit-learn's estimators do. One named `mutable`, tuple[str, ...] or
+    None, is given the fields that the recipe's source names so: attacks may change no others.
     """
 
     modality: ClassVar[str]  # "text", "fields" or "behaviour"
     metrics: ClassVar[Mapping[str, tuple[str, ...]]]  # keys "clean", "slices", "robust"; first clean is primary
     held_out_attacks: ClassVar[tuple[str, ...]]  # attacks by which nothing is ever chosen; optional
+    rehearsed: ClassVar[tuple[str, ...]]  # metrics whose attacks samples are made of: no proof by themselves; optional
+    tolerance: ClassVar[float]  # how much worse clean metrics may be where the recipe does not say; optional, 0.01
+    deterministic: bool  # whether every seed gives the same model, so that one is enough; optional, by default not
     # For `sparring search`, both optional: hyper-parameter → values to try, and more of them for training on a mix.
     space: ClassVar[Mapping[str, tuple]]
     mix_space: ClassVar[Mapping[str, tuple]]
@@ -51,7 +55,10 @@ class Consumer(Protocol):
         ...
 
     def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
-        """Every metric that `metrics` names, with what a paired bootstrap needs."""
+        """Every metric that `metrics` names, with what a paired bootstrap needs: users as units where they are known.
+
+        A metric that these rows cannot answer has the value NaN.
+        """
         ...
 
     def as_victim(self) -> Victim: ...

@@ -40,6 +40,8 @@ BURST = 10  # reviews that nobody writes, and clicks on one item that nobody mak
 def reasons(rows: pa.Table, modality: str, seed: int = 0) -> dict[int, str]:
     """Row → reason, in order, for rows with the standard columns (see `augment.sources`) that look bought.
 
+    A reason is "kind: how much of it there is, and the least that counts".
+
     modality: "behaviour" is looked through for fake users, "text" and "fields" for floods.
     """
     columns = {name: rows[name].combine_chunks() for name in rows.column_names}
@@ -73,7 +75,9 @@ def fake_users(user: pa.Array, item: pa.Array, seed: int = 0) -> dict[str, str]:
     spread = 1.4826 * np.nanmedian(np.abs(rank - middle))
     held = _pushed(history, rank < middle - INCOHERENT * spread)
     found = np.flatnonzero(held)
-    reasons = (f"fake user: incoherent history pushing {count} items" for count in held[found].tolist())
+    reasons = (
+        f"fake user: incoherent history pushing {count} items (limit {PUSHED})" for count in held[found].tolist()
+    )
     return dict(zip(users.take(pa.array(found)).to_pylist(), reasons, strict=True))
 
 
@@ -106,11 +110,15 @@ def floods(text: pa.Array, timestamp: pa.Array | None = None, user: pa.Array | N
     if moment is not None:
         if user is not None:
             for rows, count in _user_bursts(user, moment):
-                found |= dict.fromkeys(rows, f"review flood: {count} reviews by one user within minutes")
+                found |= dict.fromkeys(
+                    rows, f"review flood: {count} reviews by one user within minutes (limit {BURST})"
+                )
         for rows, count in _phrase_bursts(texts, moment):
-            found |= dict.fromkeys(rows, f"review flood: {count} copies within an hour")
+            found |= dict.fromkeys(
+                rows, f"review flood: {count} copies within an hour (limit {COPIES}, and far above chance)"
+            )
     for row, count in _near_copies(texts).items():
-        found[row] = f"review flood: {count} near copies"
+        found[row] = f"review flood: {count} near copies (limit {COPIES})"
     return dict(sorted(found.items()))
 
 
@@ -133,7 +141,7 @@ def click_floods(user: pa.Array, item: pa.Array, label: pa.Array, timestamp: pa.
         own = moment[clicks]
         count = _within(own, own, MINUTES)
         mostly = 2 * count > _within(own, every[users[clicks[0]]], MINUTES)
-        reason = f"click flood: {count.max()} clicks by one user on one item within minutes"
+        reason = f"click flood: {count.max()} clicks by one user on one item within minutes (limit {BURST})"
         for start in np.flatnonzero((count >= BURST) & mostly).tolist():
             found |= dict.fromkeys(clicks[start : start + count[start]].tolist(), reason)
     return dict(sorted(found.items()))

@@ -60,7 +60,12 @@ def _task(name: str, task: dict[str, Any]) -> str:
         return head
     return (
         head
-        + "".join(f"<p><b>Alarm</b>: {escape(alarm)}.</p>" for alarm in task.get("alarms", ()))
+        + (f"<p>{escape(task['advice'])}.</p>" if task.get("advice") else "")
+        + "".join(
+            f"<p><b>{kind}</b>: {escape(line)}.</p>"
+            for kind in ("Warning", "Alarm")
+            for line in task.get(f"{kind.lower()}s", ())
+        )
         + f"{_forest(task['verdict'])}<div class=scroll>{_verdict(task['verdict'], task['seeds'])}</div>"
         f"<h3>What was made</h3><div class=scroll>{_strategies(task)}</div><p class=soft>{_fate(task)}</p>"
         f"<h3>How hard it is for the consumer</h3>{_histogram(task['histograms']['hardness'])}"
@@ -109,20 +114,26 @@ def _forest(verdict: dict[str, dict[str, Any]]) -> str:
 def _verdict(verdict: dict[str, dict[str, Any]], seeds: int) -> str:
     head = "<tr><th>metric<th>real<th>mix<th>mix − real<th>95% interval<th><th>strongest plain baseline</tr>"
     body = "".join(
-        f"<tr><td>{escape(name)}<td>{_n(c['real'])}<td>{_n(c['mix'])}<td>{_n(c['diff'], '+')}<td>{_n(c['low'], '+')} … "
-        f"{_n(c['high'], '+')}<td class={_word(c)}>{_word(c)}<td>{_n(c['baseline'])} {escape(c['baseline_name'])}</tr>"
+        f"<tr><td>{escape(name)}<td>{_n(c['real'])}<td>{_n(c['mix'])}{_difference(c)}"
+        f"<td>{_n(c['baseline'])} {escape(c['baseline_name'])}</tr>"
         for name, c in verdict.items()
-        if None not in (c["low"], c["high"])
     )
-    note = f"Means over {seeds} seeds; paired bootstrap over test units and seeds."
+    note = f"Means over {seeds} seeds; paired intervals by the choice of test rows, or of users, and of seeds."
     return f"<table>{head}{body}</table><p class=soft>{note}</p>"
 
 
+def _difference(c: dict[str, Any]) -> str:
+    if None in (c["diff"], c["low"], c["high"]):
+        return "<td colspan=3 class=soft>not measurable on these test rows"
+    interval = f"{_n(c['low'], '+')} … {_n(c['high'], '+')}"
+    return f"<td>{_n(c['diff'], '+')}<td>{interval}<td class={_word(c)}>{_word(c)}"
+
+
 def _strategies(task: dict[str, Any]) -> str:
-    head = "<tr><th>strategy<th>proposed<th>kept<th>median hardness<th>median novelty<th></tr>"
+    head = "<tr><th>strategy<th>wanted<th>proposed<th>kept<th>median hardness<th>median novelty<th>refused</tr>"
     body = "".join(
-        f"<tr><td>{escape(name)}<td>{s['proposed']:,}<td>{s['kept']:,}<td>{_n(s['hardness_median'])}"
-        f"<td>{_n(s['novelty_median'])}<td></tr>"
+        f"<tr><td>{escape(name)}<td>{s.get('wanted', s['kept']):,}<td>{s['proposed']:,}<td>{s['kept']:,}"
+        f"<td>{_n(s['hardness_median'])}<td>{_n(s['novelty_median'])}<td>{escape(s.get('fate', ''))}</tr>"
         for name, s in task["strategies"].items()
     )
     return f"<table>{head}{body}</table>"

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from augment.errors import BadInput, UsageError
+from augment.errors import BadInput, Refused, UsageError
 from augment.files import write_whole
-from augment.generate import Tally
 from augment.job import Job, digest, read, resolve_device, work_folder
 from augment.modalities import margins_to_losses
 from augment.plugins import Consumer
@@ -26,7 +25,8 @@ from augment.progress import bar, say
 from augment.recipe import Recipe, Task
 from augment.strategies import options_of
 from augment.studio import Studio
-from augment.study import Arena
+from augment.study import Arena, tolerance_of
+from augment.tally import Tally
 
 SHARES = (0.0, 0.25, 0.5, 1.0)
 STRENGTHS = (0.5, 1.0, 1.5)
@@ -61,15 +61,21 @@ class Trial:
 
 
 class Pools:
-    """Gated samples of every strategy at every strength, as many as the largest share can want."""
+    """Gated samples of every strategy at every strength, as many as the largest share can want.
+
+    warnings: those of which too few pass, which are left out. Raises Refused when that is every one.
+    """
 
     def __init__(self, job: Job, studio: Studio, strengths: tuple[float, ...] = STRENGTHS) -> None:
         self._job, self._studio = job, studio
+        self.warnings: list[str] = []
         self._tables: dict[tuple[str, float], pa.Table] = {}
         for name in job.task.strategies:
             has = "strength" in options_of(name)
             for strength in strengths if has else (1.0,):
                 self._tables[name, strength] = self._make(name, strength, has)
+        if not any(map(len, self._tables.values())):
+            raise Refused(f"{job.name}: {'; '.join(self.warnings)}")
 
     @property
     def strong(self) -> set[str]:
@@ -85,6 +91,11 @@ class Pools:
                 tables.append(table)
                 shown.update(len(table))
         say(f"{self._job.name}: {name} at strength {strength:g}: {tally.kept:,} of {tally.proposed:,} pass")
+        if tally.too_few(self._job.task.gates):
+            at = f" at strength {strength:g}" if has else ""
+            self.warnings.append(f"'{name}'{at} is left out: {tally.fate(self._job.task.gates)}")
+            say(f"{self._job.name}: warning: {self.warnings[-1]}")
+            tables.clear()
         return pa.concat_tables(tables) if tables else self._studio.nothing()
 
     def mix(self, choice: Choice) -> pa.Table | None:
@@ -125,6 +136,7 @@ class Found:
     portfolio: list[Trial]
     best_plain: Trial
     best: Trial | None  # None: no portfolio was as good on clean data as the plain consumer
+    warnings: list[str] = field(default_factory=list)
 
     def evidence(self) -> dict[str, Any]:
         return asdict(self) | {"objectives": OBJECTIVES}
@@ -162,6 +174,7 @@ def _aim(task: Task) -> tuple[float, float]:
 
 def _search_task(job: Job, recipe: Recipe, trials: int, minutes: float | None, seeds: int) -> Found:
     task = recipe.tasks[job.name]
+    tolerance = tolerance_of(job.consumer, task.verdict)
     with work_folder(job) as work:
         material = read(job, work)
         arena = material.arena
@@ -175,7 +188,7 @@ def _search_task(job: Job, recipe: Recipe, trials: int, minutes: float | None, s
             lambda choice: fit(choice, None), {},
         )  # fmt: skip
         best_clean = max(plain, key=lambda t: t.values["clean"])
-        best_plain = _best(plain, plain, task, best_clean.values["clean"]) or best_clean
+        best_plain = _best(plain, plain, tolerance, best_clean.values["clean"]) or best_clean
         # A run of the winning recipe aims at this victim; against another, other trials count.
         victim = job.make_with(best_plain.choice.options, job.seeds[0]).fit(arena.train, arena.valid)
         pools = Pools(job, Studio(job, material, victim, work))
@@ -183,12 +196,12 @@ def _search_task(job: Job, recipe: Recipe, trials: int, minutes: float | None, s
         portfolio = _study(
             store, f"portfolio {digest(best_plain.choice.options)[:6]}", trials, minutes, job.recipe.seed,
             lambda trial: _portfolio(trial, task, pools.strong, space, job.consumer.modality),
-            lambda choice: fit(choice, pools.mix(choice), best_plain.values["clean"] - 3 * task.verdict.tolerance),
+            lambda choice: fit(choice, pools.mix(choice), best_plain.values["clean"] - 3 * tolerance),
             _given(task, pools.strong, space, job.make_on_mix(job.recipe.seed)),
         )  # fmt: skip
         portfolio = [replace(trial, made=pools.made(trial.choice)) for trial in portfolio]
-    best = _best(portfolio, plain, task, best_plain.values["clean"])
-    return Found(job.name, plain, portfolio, best_plain, best)
+    best = _best(portfolio, plain, tolerance, best_plain.values["clean"])
+    return Found(job.name, plain, portfolio, best_plain, best, pools.warnings)
 
 
 class _Fit:
@@ -308,7 +321,7 @@ def _given(task: Task, strong: set[str], space: Mapping[str, tuple], consumer: C
     }
 
 
-def _best(trials: list[Trial], plain: list[Trial], task: Task, clean: float) -> Trial | None:
+def _best(trials: list[Trial], plain: list[Trial], tolerance: float, clean: float) -> Trial | None:
     """The trial that gains most in robustness and slices, of those within half the verdict's tolerance of `clean`.
 
     Their scales differ, so gains count in spreads (standard deviations) of the plain trials. The largest sum lies on
@@ -316,7 +329,7 @@ def _best(trials: list[Trial], plain: list[Trial], task: Task, clean: float) -> 
     """
     spreads = {name: float(np.std([t.values[name] for t in plain])) for name in ("robust", "slices")}
     units = {name: spread if spread > 1e-6 else 1.0 for name, spread in spreads.items()}
-    able = [t for t in trials if t.values["clean"] >= clean - task.verdict.tolerance / 2]
+    able = [t for t in trials if t.values["clean"] >= clean - tolerance / 2]
     return max(able, key=lambda t: sum(t.values[name] / unit for name, unit in units.items()), default=None)
 
 

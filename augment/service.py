@@ -48,8 +48,10 @@ def nightly(
     for name, task in found["tasks"].items() if not as_json else ():
         click.echo(f"{name}: {task['status']}: {task['reason']}")
         about = task.get("night", {})
+        for line in task.get("warnings", ()):
+            click.echo(f"  warning: {line}")
         for check in about.get("checks", ()):
-            click.echo(f"  {check['severity']}: {check['name']} is {check['value']:.4g}, limit {check['limit']:g}")
+            click.echo(f"  {check['severity']}: {check['reason']}")
         if about:
             fitted = "fitted anew, " if about["refit"] else ""
             click.echo(f"  generator: {fitted}{about['why']}; samples of {len(about['days'])} nights")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from augment.errors import BadInput
 from augment.files import sync
-from augment.generate import Tally
 from augment.plugins import Consumer
+from augment.tally import Tally
 
 BATCH = 4096
 
@@ -50,12 +50,12 @@ class Steps:
                 writer.write_table(table)
             if writer:
                 writer.close()
-            (folder / "tally.json").write_text(json.dumps(vars(tally)), "utf-8")
+            (folder / "tally.json").write_text(json.dumps(asdict(tally)), "utf-8")
 
         if not place.is_dir():
             self.keep(place, write)
         kept = json.loads((place / "tally.json").read_text("utf-8"))
-        return _batches(place / "samples.parquet"), Tally(**{**kept, "refused": Counter(kept["refused"])})
+        return _batches(place / "samples.parquet"), Tally.stored(kept)
 
     def keep(self, place: Path, write: Callable[[Path], object]) -> None:
         """What `write` leaves in its folder becomes the folder `place`, whole or not at all."""

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from augment.anchors import Anchors, build_bank
-from augment.errors import UsageError, suggest
+from augment.errors import Refused, UsageError, suggest
 from augment.gates import Gatekeeper
-from augment.generate import Maker, Tally
+from augment.generate import Maker
 from augment.job import Job, Material
 from augment.modalities import Modality
 from augment.modalities.behaviour import Behaviour, item_texts
@@ -20,7 +20,8 @@ from augment.modalities.fields import Fields
 from augment.plugins import Consumer
 from augment.samples import sample_schema
 from augment.strategies import Workshop, build
-from augment.validity import LabelValidity, RankingValidity, Validity
+from augment.tally import Tally
+from augment.validity import LabelValidity, RankingValidity, Validity, of_each
 
 
 class Studio:
@@ -37,7 +38,7 @@ class Studio:
         rows = self.modality.anchors(train)
         rng = np.random.default_rng(self._seed)
         if len(rows) > task.generator.anchors:
-            rows = rows.take(pa.array(np.sort(rng.choice(len(rows), task.generator.anchors, replace=False))))
+            rows = rows.take(pa.array(_chosen(job, rows, rng)))
         embedding = self.modality.encode(rows)
         validity = _validity(job, rows, embedding)
         described = self.modality.describe(rows, validity.label, rng)
@@ -67,9 +68,16 @@ class Studio:
     ) -> Iterator[pa.Table]:
         """Batches of gated samples of one strategy; `number` sets its random stream apart from the others'.
 
-        options: go before the recipe's.
+        options: go before the recipe's. A strategy that cannot begin makes none, and `tally` says why.
         """
-        strategy = build(name, self._workshop, {**self._task.strategy_options.get(name, {}), **(options or {})})
+        if not wanted:
+            tally.why = "its share comes to less than one sample"
+            return iter(())
+        try:
+            strategy = build(name, self._workshop, {**self._task.strategy_options.get(name, {}), **(options or {})})
+        except Refused as error:
+            tally.wanted, tally.why = wanted, str(error)
+            return iter(())
         return self._maker.samples(name, strategy, wanted, self._seed + number, tally)
 
     def nothing(self) -> pa.Table:
@@ -113,7 +121,16 @@ def _content(job: Job, train: pa.Table) -> tuple[list[str], np.ndarray] | None:
     if "text" not in train.column_names or "pseudo-interactions" not in job.task.strategies:
         return None
     items, texts = item_texts(train)
-    return (items, job.encoder().encode(texts)) if items else None
+    return (items, job.encoder(texts).encode(texts)) if items else None
+
+
+def _chosen(job: Job, rows: pa.Table, rng: np.random.Generator) -> np.ndarray:
+    """Sorted places int64[n] of the rows that become anchors: any, but enough labels of each class to judge by."""
+    chosen = rng.choice(len(rows), job.task.generator.anchors, replace=False)
+    if job.consumer.modality != "behaviour":
+        label = rows["label"].to_numpy()
+        chosen = of_each(chosen, np.flatnonzero(np.isfinite(label)), label > 0.5)
+    return np.sort(chosen)
 
 
 def _validity(job: Job, rows: pa.Table, embedding: np.ndarray) -> Validity:

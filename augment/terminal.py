@@ -62,15 +62,13 @@ def verdict_table(verdict: dict[str, dict[str, Any]]) -> str:
     """One line per metric, aligned."""
     lines = [f"  {'metric':20}{'real':>9}{'mix':>9}{'diff':>10}  {'95% interval':21}{'':8}strongest plain baseline"]
     for name, c in verdict.items():
-        if None in (c["real"], c["mix"], c["diff"], c["low"], c["high"], c["baseline"]):
-            lines.append(f"  {name:20}could not be measured on these test rows")
+        if None in (c["real"], c["mix"], c["diff"], c["low"], c["high"]):
+            lines.append(f"  {name:20}not measurable on these test rows")
             continue
+        baseline = "–" if c["baseline"] is None else f"{c['baseline']:.4f} {c['baseline_name']}"
         sign = 1 if c["better_is"] == "higher" else -1
         clear = c["low"] > 0 or c["high"] < 0
         word = ("better" if c["diff"] * sign > 0 else "worse") if clear else "same"
         interval = f"[{c['low']:+.4f}, {c['high']:+.4f}]"
-        lines.append(
-            f"  {name:20}{c['real']:9.4f}{c['mix']:9.4f}{c['diff']:+10.4f}  {interval:21}{word:8}"
-            f"{c['baseline']:.4f} {c['baseline_name']}"
-        )
+        lines.append(f"  {name:20}{c['real']:9.4f}{c['mix']:9.4f}{c['diff']:+10.4f}  {interval:21}{word:8}" + baseline)
     return "\n".join(lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from augment.errors import UsageError, suggest
 from augment.measures import Auc, Measure
 from consumers import classification as shared
-from consumers import storage, training
+from consumers import click_attacks, storage, training
 from consumers.adversarial import Adversary, Settings
 from consumers.columns import whole
 from consumers.ctr_nets import HEADS, OnFields
@@ -25,8 +25,6 @@ from gan.victim import Victim
 RESERVED = {"row_id", "timestamp", "label", "text", "segment", "embedding", "weight"}
 GRID = (1e-3, 3e-2, 3e-1)  # weight decay
 RARE = 0.2  # share of rows that count as rare
-MASKED = 0.3  # share of fields hidden by the masking attack
-SWAPS = 16  # variants per row of the swapping attack
 RADIUS = 0.1  # of gradient attacks, in lengths of the row's embedding
 BATCH = 1024
 PREDICT_BATCH = 65_536
@@ -37,15 +35,22 @@ class ClickModel:
 
     model: "logistic", "deepfm" or "dcnv2". dim: numbers per field value. weight_decay: 0 tunes it on
     validation log loss. min_count: rarer values, and null, are the unknown value, which is therefore trained.
-    loss: "cross-entropy", "l2" or "hinge". adversarial and what follows: see `adversarial.Settings`.
+    loss: "cross-entropy", "l2" or "hinge". adversarial and what follows: see `adversarial.Settings`. mutable: fields
+    that attacks may swap; see `click_attacks`.
     """
 
     modality: ClassVar[str] = "fields"
     metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "clean": ("auc", "logloss", "ece"),
         "slices": ("auc_rare",),
-        "robust": ("auc_masked", "auc_masked_ids", "auc_swapped", "auc_pgd", "auc_apgd"),
+        "robust": (
+            *("auc_masked", "auc_masked_ids", "auc_swapped", "auc_pgd", "auc_apgd"),
+            *("auc_off_bin", "auc_stale", "auc_renamed", "auc_newest"),
+        ),
     }
+    held_out_attacks: ClassVar[tuple[str, ...]] = ("off_bin", "stale", "renamed", "newest")
+    rehearsed: ClassVar[tuple[str, ...]] = ("auc_masked", "auc_masked_ids", "auc_swapped", "auc_pgd", "auc_apgd")
+    tolerance: ClassVar[float] = 0.002
 
     space: ClassVar[Mapping[str, tuple]] = {
         "weight_decay": GRID,
@@ -74,6 +79,7 @@ class ClickModel:
         radius: float = 0.3,
         trades: bool = False,
         attacked_rows: int = 3000,
+        mutable: Sequence[str] | None = None,
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
@@ -81,6 +87,7 @@ class ClickModel:
             raise UsageError(f"ctr: unknown model '{model}'{suggest(model, HEADS)}")
         self.model, self.dim, self.lr, self.weight_decay, self.epochs = model, dim, lr, weight_decay, epochs
         self.min_count, self.attacked_rows, self.seed, self.device = min_count, attacked_rows, seed, device
+        self.mutable = None if mutable is None else tuple(mutable)
         self.loss = training.known_loss(loss)
         self.adversarial, self.adv_weight, self.adv_share = adversarial, adv_weight, adv_share
         self.radius, self.trades = radius, trades
@@ -93,6 +100,7 @@ class ClickModel:
         codes, label = self._codes(train), shared.labels(train)
         self.prior_ = shared.log_odds(label)
         self._remember_rare(train, codes)
+        self.older_ = click_attacks.older_ids(train, valid)
         weight = np.ones(len(label), np.float32)
         if mix is not None:
             decoded = pa.table(dict(zip(self.values_, mix["decoded"].combine_chunks().flatten(), strict=True)))
@@ -148,36 +156,23 @@ class ClickModel:
         return _predict(self.net_, torch.from_numpy(self._codes(rows)).to(self.device))
 
     def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
-        """Fields hidden, the ids hidden, one or two fields swapped for values drawn from the test rows' marginals."""
-        rng = np.random.default_rng(seed)
-        chosen = np.sort(rng.choice(len(test), size=min(self.attacked_rows, len(test)), replace=False))
-        names = [name for name in test.column_names if name not in RESERVED]
-        masked = test.take(pa.array(chosen))
-        swapped = test.take(pa.array(chosen.repeat(SWAPS)))
-        hidden = _choose(len(masked), len(names), np.full(len(masked), max(1, round(MASKED * len(names)))), rng)
-        moved = _choose(len(swapped), len(names), rng.integers(1, 3, len(swapped)), rng)
-        for i, name in enumerate(names):
-            nothing = pa.nulls(len(masked), test[name].type)
-            other = whole(test[name]).take(pa.array(rng.integers(len(test), size=len(swapped))))
-            masked = _where(masked, name, hidden[:, i], nothing)
-            swapped = _where(swapped, name, moved[:, i], other)
-        anonymous = test.take(pa.array(chosen))
-        for name in {"user_id", "item_id"} & set(names) or names[:2]:
-            anonymous = _where(anonymous, name, np.ones(len(chosen), bool), pa.nulls(len(chosen), test[name].type))
-        return {"masked": masked, "masked_ids": anonymous, "swapped": swapped}
+        """Fields hidden, renamed, swapped or out of date; see `click_attacks`."""
+        return click_attacks.made(test, shared.attacked_rows(test, self.attacked_rows), self.mutable, seed)
 
     def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
-        codes, label = self._codes(test), shared.labels(test)
+        codes, label, users = self._codes(test), shared.labels(test), shared.Users(test)
         probability = self.predict(test)
-        measures = shared.clean_measures(label, probability)
+        measures = users.drawn(shared.clean_measures(label, probability))
         rare = self._rarity(codes) <= self.rare_
-        measures["auc_rare"] = Auc(label[rare], probability[rare])
+        measures |= users.drawn({"auc_rare": Auc(label[rare], probability[rare])}, rare)
         if attacked:
-            chosen = slice(0, self.attacked_rows)
+            chosen = shared.attacked_rows(test, self.attacked_rows)
             with torch.no_grad():
                 x = self.net_.embed(torch.from_numpy(codes[chosen]).to(self.device))
-            measures |= shared.embedding_attacks(self.net_.head, x, label[chosen], RADIUS)
-        return measures | shared.attacked_measures(attacked, self.predict)
+            measures |= users.drawn(shared.embedding_attacks(self.net_.head, x, label[chosen], RADIUS), chosen)
+        if rows := attacked.get("newest"):
+            attacked = {**attacked, "newest": rows.filter(pa.array(click_attacks.newest(rows, self.older_)))}
+        return measures | shared.attacked_measures(attacked, self.predict, users)
 
     def as_victim(self) -> Victim:
         self.net_.requires_grad_(False)
@@ -199,6 +194,7 @@ class ClickModel:
             "prior": self.prior_,
             "rare": self.rare_,
             "ids": self.ids_,
+            "older": {name: values.to_pylist() for name, values in self.older_.items()},
         }
         settings["values"] = {name: values.to_pylist() for name, values in self.values_.items()}
         counts = {f"counts.{i}": c for i, c in enumerate(self.counts_)}
@@ -210,6 +206,7 @@ class ClickModel:
         model = cls(**settings["parameters"], device=device)
         model.values_ = {name: pa.array(values, pa.string()) for name, values in settings["values"].items()}
         model.prior_, model.rare_, model.ids_ = settings["prior"], settings["rare"], settings["ids"]
+        model.older_ = {name: pa.array(values, pa.string()) for name, values in settings["older"].items()}
         model.counts_ = [arrays[f"counts.{i}"] for i in range(len(model.values_))]
         model.net_ = model._net()
         shared.load_arrays(model.net_, arrays)
@@ -230,16 +227,6 @@ def _vocabulary(column: pa.ChunkedArray, min_count: int) -> pa.Array:
     counts = pc.value_counts(whole(column).drop_null())
     kept = counts.field("values").filter(pc.greater_equal(counts.field("counts"), min_count))
     return kept.take(pc.sort_indices(kept))
-
-
-def _choose(rows: int, fields: int, count: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """bool[rows, fields] with count[i] fields chosen at random in row i."""
-    return rng.random((rows, fields)).argsort(axis=1).argsort(axis=1) < count[:, None]
-
-
-def _where(rows: pa.Table, name: str, chosen: np.ndarray, new: pa.Array) -> pa.Table:
-    column = pc.if_else(pa.array(chosen), new, whole(rows[name]))
-    return rows.set_column(rows.column_names.index(name), name, column)
 
 
 def _predict(net: torch.nn.Module, codes: Tensor) -> np.ndarray:

@@ -48,6 +48,7 @@ class Sentiment:
     }
 
     held_out_attacks: ClassVar[tuple[str, ...]] = ("unseen", "respelt")
+    rehearsed: ClassVar[tuple[str, ...]] = ("auc_pool", "auc_pgd", "auc_apgd")
     space: ClassVar[Mapping[str, tuple]] = {"C": GRID, "balanced": (False, True)}
     mix_space: ClassVar[Mapping[str, tuple]] = {}
 
@@ -142,8 +143,8 @@ class Sentiment:
     def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
         """Worst-of-pool variants: typos (and synonyms), and two families that generation never uses."""
         rng = np.random.default_rng(seed)
-        rows = rng.choice(len(test), size=min(self.attacked_rows, len(test)), replace=False)
-        chosen = test.select(["row_id", "text", "label"]).take(pa.array(np.sort(rows)))
+        rows = shared.attacked_rows(test, self.attacked_rows)
+        chosen = test.select(["row_id", "text", "label"]).take(pa.array(rows))
         pool: list[Family] = [typos.typo] * self.variants
         if self.synonyms:
             from augment.lexicon import lexicon, replace_words
@@ -159,17 +160,19 @@ class Sentiment:
         return {name: _variants(chosen, families, rng) for name, families in pools.items()}
 
     def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
-        label, probability = shared.labels(test), self.predict(test)
+        label, probability, users = shared.labels(test), self.predict(test), shared.Users(test)
         measures = shared.clean_measures(label, probability)
         measures["macro_f1"] = shared.macro_f1(label, probability, self.threshold_)
+        tail = np.zeros(len(test), bool)
         if self.large_segments_:
             tail = ~np.isin(test["segment"].to_numpy(zero_copy_only=False), self.large_segments_)
-            measures["auc_tail_segments"] = Auc(label[tail], probability[tail])
+        slices = users.drawn({"auc_tail_segments": Auc(label[tail], probability[tail])}, tail)
+        measures = users.drawn(measures) | slices
         if attacked:
-            chosen = slice(0, self.attacked_rows)
+            chosen = shared.attacked_rows(test, self.attacked_rows)
             x = torch.from_numpy(embeddings(test)[chosen]).to(self.device)
-            measures |= shared.embedding_attacks(self.net_.head, x, label[chosen], RADIUS)
-        return measures | shared.attacked_measures(attacked, self.predict)
+            measures |= users.drawn(shared.embedding_attacks(self.net_.head, x, label[chosen], RADIUS), chosen)
+        return measures | shared.attacked_measures(attacked, self.predict, users)
 
     def as_victim(self) -> Victim:
         net = self.net_.requires_grad_(False)

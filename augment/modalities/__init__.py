@@ -75,3 +75,9 @@ def margins_to_losses(band: tuple[float, float]) -> tuple[float, float]:
     """The victim's losses softplus(−m) at the ends of a band of margins: the easiest, and the hardest."""
     easiest, hardest = np.log1p(np.exp(-np.array(band)[::-1]))
     return float(easiest), float(hardest)
+
+
+def losses_to_margins(loss: np.ndarray) -> np.ndarray:
+    """float64[n]: the margins m whose softplus(−m) is the loss; at most 16, where a loss is next to nothing."""
+    loss = np.maximum(loss.astype(np.float64), 1e-7)
+    return -(loss + np.log(-np.expm1(-loss)))

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from augment.anchors import Bank
 from augment.modalities import Described, classes
 from augment.neighbours import Neighbours
+from augment.rows import published
 
 MASKED_SHARE = 0.3  # of the fields, in a masked copy
 SWAPPED_FIELDS = 2  # at most, in a swapped copy
@@ -32,7 +33,7 @@ class Fields:
         self._values = {name: pa.array(values, pa.string()) for name, (values, _) in tables.items()}
         self._tables = {name: np.ascontiguousarray(table, np.float32) for name, (_, table) in tables.items()}
         self._train = train.select(self._names)
-        self.decoded = pa.struct([(name, pa.string()) for name in self._names])
+        self.decoded = pa.struct([(name, pa.string()) for name in published(self._names)])
         self.dim = sum(table.shape[1] for table in self._tables.values())
         digest = hashlib.sha256(b"".join(table.tobytes() for table in self._tables.values())).hexdigest()
         self.encoder = f"fields@{digest[:12]}"

@@ -39,6 +39,7 @@ class Entry:
     extra: str = ""  # of this project, that installs `package`
     package: str = ""  # to import
     novel: bool = True  # its samples must differ from every real row
+    idle: str = ""  # why it may propose nothing
 
     def missing(self, options: Mapping[str, Any]) -> str:
         """What to do before it can be used here with these options; "" when it can.
@@ -92,11 +93,13 @@ STRATEGIES: dict[str, Entry] = {
         "augment.strategies.synonym:Synonym",
         "words replaced by synonyms (WordNet, Cilin or your own file)",
         (TEXT,),
+        idle="no text has a word with a synonym, or `similarity` asks for more than the changed texts have",
     ),
     "back-translation": Entry(
         "augment.strategies.back_translation:BackTranslation",
         "there and back through Apertium or a MarianMT model",
         (TEXT,),
+        idle="texts come back word for word, or `similarity` asks for more than the translations have",
     ),
     "mixup": Entry("augment.strategies.mixing:Mixup", "convex mixes of two rows (Zhang et al., 2018)", (TEXT, FIELDS)),
     "smote": _neighbours("smote", "minority rows between neighbours (Chawla et al., 2002)"),
@@ -111,6 +114,7 @@ STRATEGIES: dict[str, Entry] = {
         "unlabelled rows as they are, with cross-fitted soft labels",
         (TEXT, FIELDS),
         novel=False,
+        idle="the source keeps no row without label (`unlabelled`), or none is as sure as `confidence` asks",
     ),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from augment.errors import BadInput
+from augment.errors import Refused
 from augment.gates import Candidates
 from augment.strategies import Workshop
 
@@ -48,7 +48,7 @@ class Oversampling:
                 anchors.embedding, positive
             )
         except (ValueError, RuntimeError) as error:
-            raise BadInput(f"{kind}: {error}") from None
+            raise Refused(f"{kind}: {' '.join(str(error).split())}") from None
         self._pool = grown[len(anchors) :].astype(np.float32)
         from augment.neighbours import Neighbours
 

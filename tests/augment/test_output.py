@@ -9,7 +9,7 @@ from deltalake import DeltaTable
 from nights import day, nightly_recipe, write
 from published import RUNS, publish, reject
 
-from augment import pipeline, recipe, replica
+from augment import pipeline, recipe, replica, single
 from augment.dataset import Dataset
 from augment.errors import NotOurs, UsageError
 from augment.lock import OWNER, locked
@@ -80,7 +80,7 @@ def test_runs_and_nights_work_in_odd_folders(tmp_path, impressions, name):
     write(raw, impressions, 3)
     assert night(wanted, as_of=day(3), device="cpu")["sources"]["impressions"]["rows"] == 500
     assert pipeline.run(wanted, device="cpu")["status"] == "published"
-    made = pipeline.train(wanted, "ctr", output / "model #1?", device="cpu")
+    made = single.train(wanted, "ctr", output / "model #1?", device="cpu")
     assert made["samples"] == len(open_mix(output, "ctr"))
     assert Dataset(output / "ctr").verify() == []
     assert {path.name for path in tmp_path.iterdir()} == {raw.name, name}
@@ -123,7 +123,7 @@ def test_a_second_recipe_is_refused_before_it_touches_anything(saved, impression
     told = tmp_path / "told.json"
     for work in (
         lambda: pipeline.run(second, device="cpu"),
-        lambda: pipeline.train(second, "ctr", tmp_path / "model", device="cpu"),
+        lambda: single.train(second, "ctr", tmp_path / "model", device="cpu"),
         lambda: night(second, as_of=day(2), device="cpu", notify=f"tee {told}"),
     ):
         with pytest.raises(NotOurs, match=r"another recipe, 'nights' \(sources impressions, .*a\.toml\)") as refused:

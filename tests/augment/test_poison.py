@@ -119,14 +119,16 @@ def test_a_flood_is_found_among_real_reviews(reviews):
     planted = [row for row in rows if row >= len(reviews)]
     assert len(planted) > 0.9 * 200
     assert len(rows) - len(planted) < 0.005 * len(reviews)
-    assert all(rows[row].startswith("review flood: ") and rows[row].endswith(" near copies") for row in planted)
+    assert all(
+        rows[row].startswith("review flood: ") and rows[row].endswith(" near copies (limit 8)") for row in planted
+    )
     assert floods(text) == rows
 
 
 def test_the_reason_says_how_many(reviews):
     copies = [SPAM[0] + " !" * i for i in range(12)]
     rows = floods(pa.array(reviews[:500] + copies))
-    assert {rows[500 + i] for i in range(12)} == {"review flood: 12 near copies"}
+    assert {rows[500 + i] for i in range(12)} == {"review flood: 12 near copies (limit 8)"}
 
 
 @pytest.mark.parametrize("rows", [10, 20, 40, 150])
@@ -158,7 +160,7 @@ def test_a_stock_phrase_in_a_burst_is_a_flood(reviews):
     rows = floods(pa.array(text), pa.array(moment), None)
     assert set(range(2030, 2060)) <= set(rows)
     assert len([row for row in rows if 2000 <= row < 2030]) < 10
-    assert rows[2059].endswith("copies within an hour")
+    assert rows[2059].endswith("copies within an hour (limit 8, and far above chance)")
 
 
 def test_many_reviews_by_one_user_within_minutes_are_a_flood(reviews):
@@ -167,7 +169,9 @@ def test_many_reviews_by_one_user_within_minutes_are_a_flood(reviews):
     user = ["bot"] * len(busy) + ["fan"] * len(idle) + [None] * len(busy)
     text, moment = pa.array(reviews[: len(user)]), pa.array(busy + idle + busy)
     rows = floods(text, moment, pa.array(user))
-    assert rows == dict.fromkeys(range(BURST + 2), f"review flood: {BURST + 2} reviews by one user within minutes")
+    assert rows == dict.fromkeys(
+        range(BURST + 2), f"review flood: {BURST + 2} reviews by one user within minutes (limit {BURST})"
+    )
     assert floods(text, moment.cast(pa.timestamp("us", "UTC")), pa.array(user)) == rows
 
 
@@ -193,7 +197,7 @@ def test_one_item_clicked_over_and_over_is_a_flood():
     shown = ("u", "y", 0.0, 3 * BURST)
     rows = click_floods(*clicks(("u", "x", 1.0, BURST + 2), ("u", "y", 1.0, 3), shown, ("v", "x", 1.0, BURST - 1)))
     assert rows == dict.fromkeys(
-        range(BURST + 2), f"click flood: {BURST + 2} clicks by one user on one item within minutes"
+        range(BURST + 2), f"click flood: {BURST + 2} clicks by one user on one item within minutes (limit {BURST})"
     )
 
 
