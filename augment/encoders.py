@@ -129,7 +129,7 @@ def _local(source: str) -> Path:
 def _refuse_code(folder: Path) -> None:
     """A model folder may name classes of its own or hold pickled weights, and either runs code when loaded."""
     listed = folder / "modules.json"
-    for module in json.loads(listed.read_text()) if listed.exists() else ():
+    for module in json.loads(listed.read_text("utf-8")) if listed.exists() else ():
         if not str(module["type"]).startswith("sentence_transformers."):
             raise ValueError(f"modules.json names the class {module['type']}, which is not of sentence-transformers")
         part = folder / module["path"]

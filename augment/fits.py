@@ -46,7 +46,7 @@ class Fit:
     @classmethod
     def load(cls, folder: Path) -> Fit | None:
         try:
-            return cls(folder, **json.loads((folder / "fit.json").read_text()))
+            return cls(folder, **json.loads((folder / "fit.json").read_text("utf-8")))
         except (OSError, ValueError, TypeError):  # removed by hand, or of another version: fit anew
             return None
 
@@ -115,7 +115,7 @@ def keep(job: Job, day: date, outcome: Outcome, steps: Steps) -> None:
         train, unlabelled = outcome.material.arena.train, outcome.material.unlabelled
         seen, segments = profile(train), _segments(job, train, unlabelled)
         kept = {"day": str(day), "seen": seen, "segments": segments, "settings": _settings(job)}
-        (made / "fit.json").write_text(json.dumps(kept, ensure_ascii=False))
+        (made / "fit.json").write_text(json.dumps(kept, ensure_ascii=False), "utf-8")
 
     steps.keep(_folder(job) / name_of(job, day), write)
 

@@ -68,7 +68,7 @@ class Ledger:
         self._folder, self._name, self._source = folder, name, source
         path, anew = folder / INDEX, f"delete {folder} to read all anew"
         try:
-            found = json.loads(path.read_text()) if path.exists() else {}
+            found = json.loads(path.read_text("utf-8")) if path.exists() else {}
             self._known = found.get("read_with") == self._read_with()  # else what is there is of another recipe
             entries = found["entries"] if self._known else {}
             self._entries = {key: Entry(**entry) for key, entry in entries.items()}

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -19,13 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augment import fits, monitoring, report, spaces
+from augment.apart import apart, reason_of, traceback_of
 from augment.canary import canary
 from augment.checks import Figures, raised
-from augment.dataset import ALL_DAYS, Dataset, Stage, Version, locked
-from augment.errors import BadInput, Locked, NoSpace, Refused, SparringError, Unavailable, UsageError
+from augment.dataset import ALL_DAYS, Dataset, Stage, Version
+from augment.errors import BadInput, Locked, NoSpace, NotOurs, Refused, SparringError, Unavailable, UsageError
 from augment.fits import STATE
 from augment.job import Job, Material, digest, encode, read_rows, resolve_device
 from augment.ledger import Intake, Ledger, yesterday
+from augment.lock import held
 from augment.manifest import Shard
 from augment.pipeline import Outcome, clear_left, make_version, manifest_of, refusal, steps_of, summary
 from augment.progress import say
@@ -42,7 +43,8 @@ def night(
     """Bring every task up to the day `as_of` (default: yesterday, UTC); what `sparring nightly --json` prints.
 
     A night that was finished with the same rows is left alone. One source or task that fails stops no other: the first
-    failure is raised when all else is done. Raises what `pipeline.run` does, and NoSpace.
+    failure is raised when all else is done, and the night's log has the traceback of what nobody foresaw. Raises what
+    `pipeline.run` does, and NoSpace.
     """
     started = time.monotonic()
     day, today, output = as_of or yesterday(), datetime.now(timezone.utc).date(), Path(recipe.output)
@@ -52,13 +54,19 @@ def night(
         raise UsageError(f"--as-of {day}: not yet, it is {today} (UTC)")
     found: dict[str, Any] = {"day": str(day), "status": "failed", "sources": {}, "tasks": {}}
     try:
-        with locked(output):
+        with held(recipe):
             _check_space(output, recipe.nightly.min_free_gb)
             _work(recipe, day, resolve_device(device, threads), found)
     except Locked:  # the night that holds the output tells of itself
         raise
+    except NotOurs as error:  # nor is its log for another recipe's nights
+        if notify:
+            monitoring.notify(notify, {**found, "error": str(error)})
+        raise
     except BaseException as error:
-        found["error"] = " ".join(str(error).split()) or type(error).__name__
+        found["error"] = reason_of(error)
+        if not isinstance(error, SparringError):
+            found["traceback"] = traceback_of(error)
         for name in recipe.tasks:
             found["tasks"].setdefault(name, {"status": "failed", "reason": found["error"]})
         _tell(recipe, found, started, notify)
@@ -70,40 +78,29 @@ def night(
 
 
 def _work(recipe: Recipe, day: date, device: str, found: dict[str, Any]) -> None:
-    failures: list[SparringError] = []
+    failures: list[Exception] = []
     for source in dict.fromkeys(task.source for task in recipe.tasks.values()):
-        with _apart(found, failures, *(name for name, task in recipe.tasks.items() if task.source == source)):
+        with apart(found["tasks"], failures, *(name for name, task in recipe.tasks.items() if task.source == source)):
             found["sources"][source] = _take_in(recipe, source, day)
     jobs: dict[str, Job] = {}
     for name in _sound(recipe, found):
-        with _apart(found, failures, name):
+        with apart(found["tasks"], failures, name):
             jobs[name] = _job(recipe, name, day, device)
     clear_left(Path(recipe.output), jobs.values())
     for name, job in jobs.items():
-        with _apart(found, failures, name):
+        with apart(found["tasks"], failures, name):
             found["tasks"][name] = _task(job, day)
-    _report(recipe, day, jobs, found)
+    with apart(found["tasks"], failures):
+        _report(recipe, day, jobs, found)
     for name in _sound(recipe, found):
-        with _apart(found, failures, name):
+        with apart(found["tasks"], failures, name):
             _retain(recipe, name, day)
     report.forget(Path(recipe.output), recipe.nightly.keep_versions, recipe.nightly.keep_version_days)
     for name in recipe.tasks if recipe.nightly.replica else ():
-        with _apart(found, failures, name):
+        with apart(found["tasks"], failures, name):
             _replicate(recipe, name, found["tasks"][name])
     if failures:
         raise failures[0]
-
-
-@contextmanager
-def _apart(found: dict[str, Any], failures: list[SparringError], *tasks: str) -> Iterator[None]:
-    """What fails here is noted, and stops no other source or task. A task that has ended keeps its status."""
-    try:
-        yield
-    except SparringError as error:
-        failures.append(error)
-        for name in tasks:
-            say(f"{name}: failed: {error}")
-            found["tasks"].setdefault(name, {"status": "failed", "reason": str(error)})
 
 
 def _sound(recipe: Recipe, found: Mapping[str, Any]) -> list[str]:

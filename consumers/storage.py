@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
 from augment.errors import BadInput
+from augment.files import sync, write_whole
 
 Arrays = dict[str, np.ndarray]
 PARTS = ("data", "indices", "indptr")  # of a sparse matrix
@@ -25,14 +27,17 @@ def parameters(model: Any) -> dict[str, Any]:
 
 def save(folder: Path, arrays: Arrays, settings: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "model.safetensors")
-    (folder / "model.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False))
+    temporary = folder / f".model.{os.getpid()}.tmp"
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
+    sync(temporary)
+    temporary.replace(folder / "model.safetensors")
+    write_whole(folder / "model.json", json.dumps(settings, indent=1, ensure_ascii=False).encode())
 
 
 def load(folder: Path) -> tuple[Arrays, dict[str, Any]]:
     """Raises BadInput when the folder holds no readable model."""
     try:
-        return load_file(folder / "model.safetensors"), json.loads((folder / "model.json").read_text())
+        return load_file(folder / "model.safetensors"), json.loads((folder / "model.json").read_text("utf-8"))
     except (OSError, ValueError, SafetensorError) as error:
         raise BadInput(f"{folder}: no model that can be read here ({error})") from None
 

@@ -135,6 +135,14 @@ def test_a_replica_holds_the_current_version(dataset, url, bucket):
     assert keys == {f"_sparring/manifests/{RUNS[0]}.json", *(s.path for s in mix.manifest.files)}
 
 
+def test_a_table_in_a_folder_of_an_odd_name_is_copied(tmp_path, url):
+    dataset = Dataset(tmp_path / "[a] 50% 'q' 商品*" / "sentiment")
+    publish(dataset, RUNS[0])
+    assert replicate(dataset.root, url) == 0
+    assert verify_replica(url) == []
+    assert open_mix(url).to_table() == dataset.read().to_table()
+
+
 def test_what_is_there_is_not_copied_again(dataset, url, bucket):
     publish(dataset, RUNS[0])
     replicate(dataset.root, url)
