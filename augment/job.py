@@ -94,12 +94,13 @@ class Job:
 
     def make_with(self, options: Mapping[str, Any], seed: int) -> Consumer:
         """The consumer with `options` before the recipe's. Raises UsageError for one that it does not have."""
-        known = inspect.signature(self.consumer).parameters
+        known = dict(inspect.signature(self.consumer).parameters)
+        takes_mutable = known.pop("mutable", None)  # the source's columns say which
         for option, value in (options := {**self.task.options, **options}).items():
             if option not in known:
                 raise UsageError(f"tasks.{self.name}.options: unknown option '{option}'{suggest(option, known)}")
             check_type(value, known[option].default, f"tasks.{self.name}.options: {option}")
-        if "mutable" in known and self.source.columns.mutable is not None:
+        if takes_mutable and self.source.columns.mutable is not None:
             options["mutable"] = tuple(self.source.columns.mutable)
         return self.consumer(**options, seed=seed, device=self.device)
 
