@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from augment.errors import SparringError, UsageError
+from augment.files import write_whole
 from augment.progress import say
 from augment.service import nightly
 from augment.tables import gc, ls, rollback, show, verify
-from augment.terminal import device_options, json_option, verdict_table
+from augment.terminal import device_options, in_utf8, json_option, verdict_table
 
 if TYPE_CHECKING:
     from augment.recipe import Recipe
@@ -27,6 +28,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 def main() -> None:
     """Run the command; every known error becomes one line and its exit code."""
+    in_utf8()
     # Spinning threads make small loops many times slower when processes share cores; torch reads this at import.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
@@ -93,7 +95,7 @@ def init(files: tuple[Path, ...], explain: bool, out: Path | None, as_json: bool
     if out is None:
         click.echo(json.dumps({"recipe": text}) if as_json else text)
     else:
-        _new_file(out).write_text(text)
+        write_whole(_new_file(out), text.encode())
         said = f"wrote {out}; read it, then `sparring run {out}`"
         click.echo(json.dumps({"path": str(out)}) if as_json else said)
 
@@ -163,9 +165,9 @@ def run(recipe: str, full: bool, device: str, threads: int | None, as_json: bool
 @json_option
 def generate(recipe: str, task: str, out: Path, device: str, threads: int | None, as_json: bool) -> None:
     """Write gated samples of one TASK of RECIPE to a folder: no verdict, nothing published."""
-    from augment import pipeline
+    from augment import single
 
-    result = pipeline.generate_only(_recipe(recipe), task, out, device=device, threads=threads)
+    result = single.generate_only(_recipe(recipe), task, out, device=device, threads=threads)
     lines = [f"{result['rows']:,} samples in {result['path']}", *(f"warning: {w}" for w in result["warnings"])]
     click.echo(json.dumps(result) if as_json else "\n".join(lines))
 
@@ -179,9 +181,9 @@ def generate(recipe: str, task: str, out: Path, device: str, threads: int | None
 @json_option
 def train(recipe: str, task: str, version: str, out: Path, device: str, threads: int | None, as_json: bool) -> None:
     """Train the consumer of a TASK of RECIPE on real rows and a published version of its mix."""
-    from augment import pipeline
+    from augment import single
 
-    result = pipeline.train(_recipe(recipe), task, out, version=version, device=device, threads=threads)
+    result = single.train(_recipe(recipe), task, out, version=version, device=device, threads=threads)
     made_of = f"{result['rows']:,} real rows, {result['samples']:,} samples of version {result['mix_version']}"
     text = f"{result['model']}: {made_of}"
     click.echo(json.dumps(result) if as_json else text)
@@ -195,9 +197,9 @@ def train(recipe: str, task: str, version: str, out: Path, device: str, threads:
 @json_option
 def evaluate(recipe: str, task: str, model: Path, device: str, threads: int | None, as_json: bool) -> None:
     """Measure a saved MODEL on the test rows of a TASK of RECIPE: clean, slices and attacks."""
-    from augment import pipeline
+    from augment import single
 
-    result = pipeline.evaluate(_recipe(recipe), task, model, device=device, threads=threads)
+    result = single.evaluate(_recipe(recipe), task, model, device=device, threads=threads)
     rows = [
         f"{name:22}" + ("not measurable" if m["value"] is None else f"{m['value']:10.4f}  {m['better_is']} is better")
         for name, m in result["metrics"].items()

@@ -12,10 +12,8 @@ the old version or the new one.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -29,12 +27,12 @@ import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
-from filelock import FileLock, Timeout
 
-from augment import pins
+from augment import pins, spaces
 from augment.audit import problems
-from augment.errors import BadInput, Locked, UsageError
+from augment.errors import BadInput, UsageError
 from augment.files import file_sha256, sha256, write_whole
+from augment.lock import check_place
 from augment.manifest import Manifest, Shard
 
 STATE = "_sparring"
@@ -119,7 +117,9 @@ class Stage:
 
 class Dataset:
     def __init__(self, root: Path | str) -> None:
+        """Raises NotOurs for a path that no Delta table can be at."""
         self.root = Path(root)
+        check_place(self.root)
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -245,7 +245,8 @@ class Dataset:
         dead += [path for folder in rejected[:-keep_last] for path in folder.glob("*")]
         runs = {*(commits[version]["run"] for version in versions), *(folder.name for folder in rejected[-keep_last:])}
         quarantine = (self.root / STATE / "quarantine").glob("*.parquet")
-        return dead + [p for p in quarantine if p.stem not in runs and not (since and _modified(p) >= since)]
+        dead += [p for p in quarantine if p.stem not in runs and not (since and _modified(p) >= since)]
+        return dead + spaces.unused(self.root, runs)
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -369,24 +370,6 @@ class Dataset:
     @property
     def _rejected(self) -> Path:
         return self.root / STATE / "rejected"
-
-
-@contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """Hold the output folder. Raises Locked at once, naming the holder; a lock dies with its process."""
-    output.mkdir(parents=True, exist_ok=True)
-    lock, note = FileLock(output / ".lock", timeout=0), output / ".lock.holder"
-    try:
-        lock.acquire()
-    except Timeout:
-        holder = note.read_text().strip() if note.exists() else "another process"
-        raise Locked(f"{output} is in use by {holder}; wait for it, or choose another output") from None
-    try:
-        note.write_text(f"{socket.gethostname()} pid {os.getpid()} since {datetime.now(timezone.utc):%F %T} UTC")
-        yield
-    finally:
-        note.unlink(missing_ok=True)
-        lock.release()
 
 
 def _modified(path: Path) -> float:

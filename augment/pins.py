@@ -42,7 +42,7 @@ def held(root: Path) -> list[int]:
     found = []
     for path in sorted((root / PINS).glob("*.json")):
         try:
-            kept = json.loads(path.read_text())
+            kept = json.loads(path.read_text("utf-8"))
             if kept["until"] < time.time():
                 path.unlink(missing_ok=True)
                 continue

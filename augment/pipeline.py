@@ -5,7 +5,6 @@ Each step is one function; read `_run_task` from top to bottom to follow a row f
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
@@ -19,17 +18,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from augment import alarms, report
-from augment.dataset import Dataset, Stage, locked
-from augment.errors import Diverged, Refused, SparringError, UsageError
-from augment.job import Job, Material, clear_work, digest, open_job, read, resolve_device, work_folder
+from augment import alarms, report, spaces
+from augment.apart import apart
+from augment.dataset import Stage
+from augment.errors import Diverged, Refused, SparringError
+from augment.job import Job, Material, clear_work, digest, read, resolve_device
+from augment.lock import held
 from augment.manifest import Manifest, Shard
 from augment.plugins import Consumer
-from augment.progress import bar, say, track
+from augment.progress import bar, say
 from augment.recipe import Recipe
 from augment.steps import Steps
 from augment.studio import Studio
-from augment.study import fit_seeds, judge, robustness, strongest_baseline
+from augment.study import fit_seeds, for_seeds, judge, robustness, strongest_baseline
 from augment.tally import Tally
 from augment.verdict import Comparison, Verdict
 
@@ -40,23 +41,32 @@ def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> 
     """Bring every task of the recipe up to date, and say what became of each.
 
     Returns the run result that `sparring run --json` prints. Raises Locked when another run holds the output,
-    and what the steps raise: UsageError, BadInput, Unavailable, Refused, Diverged.
+    and what the steps raise: UsageError, BadInput, Unavailable, Refused, Diverged. One task that fails stops no other:
+    the first failure is raised when all else is done.
     """
     started = time.monotonic()
     device = resolve_device(device, threads)
     output = Path(recipe.output)
     jobs = {name: Job(recipe, name, device) for name in recipe.tasks}
-    with locked(output):
+    with held(recipe):
         clear_left(output, jobs.values())
-        tasks = {name: _run_task(job) for name, job in jobs.items()}
+        tasks: dict[str, Any] = {}
+        failures: list[Exception] = []
+        for name, job in jobs.items():
+            with apart(tasks, failures, name):
+                tasks[name] = _run_task(job)
         statuses = {task["status"] for task in tasks.values()}
-        status = next(s for s in ("published", "rejected", "unchanged") if s in statuses)
+        status = next(s for s in ("published", "rejected", "unchanged", "failed") if s in statuses)
         run_digest = digest({name: job.digest for name, job in jobs.items()})
         page = output / f"report-{run_digest}.html"
         result: dict[str, Any] = {"run": run_digest, "status": status, "tasks": tasks, "report": str(page)}
         result["seconds"] = round(time.monotonic() - started, 1)
         if status != "unchanged" or not page.exists():
             report.write(result, page)
+    if failures:
+        others = [f"{name}: {task['status']}" for name, task in tasks.items() if task["status"] != "failed"]
+        say("; ".join([*others, f"report: {page}"]))
+        raise failures[0]
     return result
 
 
@@ -130,7 +140,7 @@ def make_version(
         return steps.model(f"real-{seed}", job.consumer, job.device,
                            lambda: job.make(seed).fit(arena.train, arena.valid))  # fmt: skip
 
-    real = [fit(seed) for seed in track(job.seeds, desc="training", unit="model")]
+    real = for_seeds(job.make, job.seeds, fit)
     taken = set() if kept is None else set(kept["sample_id"].to_pylist())
     generated = generate(job, material, real[0], stage, steps, victim=victim, taken=taken, stream=stream)
     samples = stage.read()
@@ -150,6 +160,7 @@ def conclude(job: Job, stage: Stage, outcome: Outcome) -> dict[str, Any]:
     manifest = manifest_of(job, outcome, result, stage.files)
     job.dataset.keep_quarantine(job.digest, outcome.material.splits.quarantine)
     if outcome.verdict.accepted:
+        spaces.keep(job.dataset.root, outcome.material.ngrams)
         return {**result, "version": job.dataset.publish(stage, manifest)}
     job.dataset.reject(stage, manifest)
     return {**result, "version": None}
@@ -317,67 +328,11 @@ def _subfolder(work: Path, name: str) -> Path:
     return folder
 
 
-def generate_only(
-    recipe: Recipe, name: str, folder: Path, *, device: str = "auto", threads: int | None = None
-) -> dict[str, Any]:
-    """Write gated samples of one task as Parquet shards into `folder`: no verdict, nothing published."""
-    job = open_job(recipe, name, device, threads)
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty; choose a new folder")
-    with work_folder(job) as work, Dataset(work / "stage").stage(job.digest) as stage:
-        material = read(job, work)
-        victim = job.make(job.seeds[0]).fit(material.arena.train, material.arena.valid)
-        generated = generate(job, material, victim, stage, Steps(work))
-        folder.mkdir(parents=True, exist_ok=True)
-        for shard in stage.files:
-            shutil.copy(stage.root / shard.path, folder)
-    tallies = generated.tallies
-    return {
-        "path": str(folder),
-        "rows": sum(t.kept for t in tallies.values()),
-        "strategies": {name: tally.summary(job.task.gates) for name, tally in tallies.items()},
-        "warnings": generated.warnings,
-    }
-
-
-def train(recipe: Recipe, name: str, folder: Path, *, version: str = "current", device: str = "auto",
-          threads: int | None = None) -> dict[str, Any]:  # fmt: skip
-    """Train a task's consumer on its real rows and a published version of its mix, and save it to `folder`."""
-    job = open_job(recipe, name, device, threads)
-    published = job.dataset.version(version)
-    samples = job.dataset.read(published.version).to_table()
-    with work_folder(job) as work:
-        arena = read(job, work).arena
-        job.make_on_mix(job.recipe.seed).fit(arena.train, arena.valid, samples).save(folder)
-    (folder / "mix.json").write_text(
-        json.dumps({"path": str(job.folder), "version": published.version, "run": published.run})
-    )
-    return {
-        "model": str(folder),
-        "mix_version": published.version,
-        "rows": len(arena.train),
-        "samples": len(samples),
-    }
-
-
-def evaluate(
-    recipe: Recipe, name: str, folder: Path, *, device: str = "auto", threads: int | None = None
-) -> dict[str, Any]:
-    """The metrics of a saved model on the task's test rows."""
-    job = open_job(recipe, name, device, threads)
-    model = job.consumer.load(folder, job.device)
-    with work_folder(job) as work:
-        arena = read(job, work).arena
-        measures = model.evaluate(arena.test, arena.attacked)
-    metrics = {metric: {"value": _finite(m.value()), "better_is": m.better_is} for metric, m in measures.items()}
-    return {"model": str(folder), "rows": len(arena.test), "metrics": metrics}
-
-
 def _plain(comparison: Comparison) -> dict[str, Any]:
-    return {key: _finite(value) for key, value in asdict(comparison).items()}
+    return {key: finite(value) for key, value in asdict(comparison).items()}
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """As JSON has it: what could not be measured (one class only, say) is null."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

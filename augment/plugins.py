@@ -32,6 +32,7 @@ class Consumer(Protocol):
     held_out_attacks: ClassVar[tuple[str, ...]]  # attacks by which nothing is ever chosen; optional
     rehearsed: ClassVar[tuple[str, ...]]  # metrics whose attacks samples are made of: no proof by themselves; optional
     tolerance: ClassVar[float]  # how much worse clean metrics may be where the recipe does not say; optional, 0.01
+    deterministic: bool  # whether every seed gives the same model, so that one is enough; optional, by default not
     # For `sparring search`, both optional: hyper-parameter → values to try, and more of them for training on a mix.
     space: ClassVar[Mapping[str, tuple]]
     mix_space: ClassVar[Mapping[str, tuple]]

@@ -1,45 +1,31 @@
-"""How files and queries become rows: formats, what is wrong with them, and the SQL that reads values of any type.
+"""How files and queries become the table that all else reads.
 
-A run and a night read by the same `load`. A file that DuckDB would read wrong without a word (half of a compressed
-file, UTF-16) is refused here.
+A run and a night read by the same `load`, file by file: what a value is depends neither on the files beside it nor on
+who asks. What DuckDB would read wrong without a word is mended or refused (`augment.dialects`, `augment.formats`).
 """
 
 from __future__ import annotations
 
-import codecs
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
-from glob import escape, glob
+from glob import glob
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
-import pyarrow as pa
 
 from augment import database
-from augment.errors import BadInput, suggest
-from augment.recipe import Source
+from augment.dialects import LONGEST_LINE, without_open_quotes
+from augment.errors import BadInput, UsageError, suggest
+from augment.formats import Rows, delimited, described, keys_of, kind_of, own, rows_of, with_partitions
+from augment.rows import Source
+from augment.values import quoted as quoted  # for `augment.init`
 
 MEMORY = "2GB"  # beyond it DuckDB spills to the disk
-MALFORMED = "__malformed"  # column of the ledger's parts: a line that no row could be made of
-OURS = {"__row", "__day", MALFORMED}  # columns that reading adds; a source's own of these names cannot be read
 LONGEST = 300  # characters of what an error quotes
-KEYS = 1000  # most columns of such JSON lines
-_BLOCK = 1 << 20
-_CSV = "header = true, all_varchar = true, store_rejects = true"
-# Values as text, like those of CSV: a column of several types would else be JSON, with quotes around its strings.
-_JSON = (
-    "(SELECT COLUMNS(*) ->> '$' FROM read_json(?, format = 'newline_delimited', ignore_errors = true, "
-    "union_by_name = true, maximum_depth = 1))"
-)
-_READERS = {
-    ".parquet": "read_parquet(?, union_by_name = true)",
-    ".csv": f"read_csv(?, {_CSV})",
-    ".tsv": f"read_csv(?, delim = '\t', {_CSV})",
-    ".jsonl": _JSON,
-    ".ndjson": _JSON,
-}
-_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+_OPEN_QUOTES = "('UNQUOTED VALUE', 'LINE SIZE OVER MAXIMUM', 'INVALID STATE')"  # after these, DuckDB loses lines
 
 
 @contextmanager
@@ -60,64 +46,129 @@ def workspace(path: Path, name: str) -> Iterator[duckdb.DuckDBPyConnection]:
 def load(
     db: duckdb.DuckDBPyConnection, name: str, source: Source, path: str | None = None, since: date | None = None
 ) -> None:
-    """Table `raw`: the source's columns, and `__row`, a row's place. Table `malformed`: lines that are no rows.
+    """Table `raw`: the recipe's columns (`own`) as text, and `__row`, a row's place. Table `malformed`: lines that are
+    no rows.
 
     path: of the source's files this one alone. since: of a database, rows of this day and later alone.
-    Raises BadInput for what cannot be read, and for a column of the recipe that is not there.
+    Raises BadInput for what cannot be read, and for a file without one of the recipe's columns; UsageError for a
+    reading option that the format does not have.
     """
     wanted = columns_of(source)
+    columns = "".join(f", {own(column)} VARCHAR" for column in wanted)
+    db.execute(f"CREATE OR REPLACE TABLE raw (__row BIGINT, __line VARCHAR{columns})")
     db.execute("CREATE OR REPLACE TABLE malformed (__row BIGINT, line VARCHAR)")
+    _check_format(db, name, source)
     if source.path is None:
         column = str(source.columns.timestamp)
         with database.rows_since(str(source.connection), str(source.query), column, since) as incoming:
             db.register("incoming", incoming)
-            db.execute("CREATE OR REPLACE TABLE raw AS SELECT row_number() OVER () AS __row, * FROM incoming")
+            _insert(db, described(db, "incoming", list(incoming.schema.names)), wanted, f"sources.{name}: the query")
             db.unregister("incoming")
-        _check_columns(db, f"sources.{name}: the query", wanted)
         return
     paths = [path] if path else files_of(source)
-    place = path or place_of(source)
     if not (paths := [p for p in paths if Path(p).stat().st_size]):
-        raise BadInput(f"sources.{name}: {place} is empty")
-    check_files(paths)
-    select = f"SELECT row_number() OVER () AS __row, * FROM {reader(Path(paths[0]))}"
+        raise BadInput(f"sources.{name}: {path or place_of(source)} is empty")
+    if len({kind_of(p) for p in paths}) > 1:
+        raise BadInput(f"{one_line(', '.join(paths))}: files of one source have one format")
+    for each in paths:
+        with TemporaryDirectory(dir=_folder_of(db)) as scratch:
+            try:
+                _load_file(db, f"sources.{name}: {each}", source, each, Path(scratch))
+            except duckdb.Error as error:  # also a bare one, of a Parquet file whose bits are flipped
+                raise BadInput(f"sources.{name}: cannot read {each}: {one_line(str(error))}") from None
+    db.execute("INSERT INTO malformed SELECT __row, __line FROM raw WHERE __line IS NOT NULL")
+    db.execute("DELETE FROM raw WHERE __line IS NOT NULL")
+
+
+def _check_format(db: duckdb.DuckDBPyConnection, name: str, source: Source) -> None:
     try:
-        db.execute(f"CREATE OR REPLACE TABLE raw AS {select}", [[escape(p) for p in paths]])
-    except duckdb.Error as error:  # also a bare one, of a Parquet file whose bits are flipped
-        raise BadInput(f"sources.{name}: cannot read {place}: {one_line(str(error))}") from None
-    json = is_json(Path(paths[0]))
-    if json and _columns(db) == ["json"] and "json" not in wanted:
-        keys_of(db, wanted)
-    _check_columns(db, f"sources.{name}: {place}", wanted)
-    _set_apart(db, json)
+        if source.timestamp_format is not None:
+            db.execute("SELECT try_strptime('', ?)", [source.timestamp_format])
+    except duckdb.Error as error:
+        raise UsageError(f"sources.{name}.timestamp_format: {one_line(str(error))}") from None
 
 
-def _set_apart(db: duckdb.DuckDBPyConnection, json: bool) -> None:
-    """Move to `malformed` what is no row: JSON of no key, marked rows of the ledger, lines that CSV has no row for."""
-    columns = _columns(db)
-    if json:
-        empty = " AND ".join(f"{quoted(column)} IS NULL" for column in columns)
-        db.execute(f"INSERT INTO malformed SELECT __row, '' FROM raw WHERE {empty}; DELETE FROM raw WHERE {empty}")
-    elif MALFORMED in columns:
-        marked = f"FROM raw WHERE {MALFORMED} IS NOT NULL"
-        db.execute(f"INSERT INTO malformed SELECT __row, {MALFORMED} {marked}; DELETE {marked}")
-        db.execute(f"ALTER TABLE raw DROP COLUMN {MALFORMED}")
-    elif db.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'").fetchall()[0][0]:
-        lines = "SELECT line, any_value(csv_line) FROM reject_errors GROUP BY file_id, line"  # one may have several
-        db.execute(f"INSERT INTO malformed {lines}")
+def _load_file(db: duckdb.DuckDBPyConnection, where: str, source: Source, path: str, scratch: Path) -> None:
+    wanted = columns_of(source)
+    rows = rows_of(db, source, path, scratch, wanted)
+    before = _last(db)
+    _insert(db, rows, wanted, where)
+    if kind_of(path) == "JSON lines":
+        _check_keys(db, rows, wanted, where, before)
+    if rows.dialect is None:
+        return
+    if rows.dialect.quote and _rejected(db, f"WHERE error_type IN {_OPEN_QUOTES}"):
+        db.execute(f"DELETE FROM raw WHERE __row > {before}")
+        _forget_rejected(db)
+        copy, apart = without_open_quotes(str(rows.path), rows.dialect, scratch)
+        _insert(db, with_partitions(delimited(copy, rows.dialect), path), wanted, where)
+        lines = "SELECT json ->> '$[0]', json ->> '$[1]' FROM read_json_objects(?, format = 'newline_delimited')"
+        db.execute(f"INSERT INTO malformed {lines}", [str(apart)])
+    if _rejected(db):
+        kept = f"left(any_value(csv_line), {LONGEST_LINE})"  # one line may have several errors
+        db.execute(f"INSERT INTO malformed SELECT line, {kept} FROM reject_errors GROUP BY line")
+    _forget_rejected(db)
 
 
-def _columns(db: duckdb.DuckDBPyConnection) -> list[str]:
-    return [row[0] for row in db.execute("DESCRIBE raw").fetchall() if row[0] != "__row"]
-
-
-def _check_columns(db: duckdb.DuckDBPyConnection, place: str, wanted: list[str]) -> None:
-    present = [name for name in _columns(db) if name.lower() not in OURS]
+def _insert(db: duckdb.DuckDBPyConnection, rows: Rows, wanted: list[str], where: str) -> None:
+    """Append the wanted columns to `raw`. Raises BadInput when one is not there, or is not the only one of its name."""
     for column in wanted:
-        if column not in present:
-            same = next((name for name in present if name.lower() == column.lower()), None)
-            hint = f"; did you mean '{same}'?" if same else suggest(column, present)
-            raise BadInput(f"{place} has no column '{one_line(column)}'{one_line(hint)}")
+        if column not in rows.names:
+            raise _no_column(where, column, rows.names)
+        if rows.names.count(column) > 1:
+            raise BadInput(f"{where} has {rows.names.count(column)} columns '{one_line(column)}': rename all but one")
+    values = "".join(f", {rows.text(column)}" for column in wanted)
+    select = f"SELECT {_last(db)} + row_number() OVER (), {rows.line}{values} FROM {rows.relation}"
+    try:
+        db.execute(f"INSERT INTO raw {select}", rows.parameters)
+    except duckdb.ConversionException as error:
+        blobs = [f"'{one_line(column)}'" for column in wanted if rows.kinds[rows.names.index(column)] == "BLOB"]
+        if not blobs:
+            raise
+        raise BadInput(
+            f"{where}: the bytes of column {', '.join(blobs)} are not text: {one_line(str(error))}"
+        ) from None
+
+
+def _no_column(where: str, column: str, names: list[str]) -> BadInput:
+    same = next((name for name in names if name.lower() == column.lower()), None)
+    hint = f"; did you mean '{same}'?" if same else suggest(column, names)
+    return BadInput(f"{where} has no column '{one_line(column)}'{one_line(hint)}")
+
+
+def _check_keys(db: duckdb.DuckDBPyConnection, rows: Rows, wanted: list[str], where: str, before: int) -> None:
+    """Raise BadInput for a column that is no key of any object; one that is null everywhere is there."""
+    counts = ", ".join(f"count({own(column)})" for column in wanted)
+    objects, *filled = db.execute(
+        f"SELECT count(*), {counts} FROM raw WHERE __row > {before} AND __line IS NULL"
+    ).fetchall()[0]
+    if not objects or all(filled):
+        return
+    keys = [*keys_of(db, str(rows.path)), *rows.names[len(wanted) :]]
+    for column, count in zip(wanted, filled, strict=True):
+        if not count and column not in keys:
+            raise _no_column(where, column, keys)
+
+
+def _last(db: duckdb.DuckDBPyConnection) -> int:
+    return int(db.execute("SELECT coalesce(max(__row), 0) FROM raw").fetchall()[0][0])
+
+
+def _rejected(db: duckdb.DuckDBPyConnection, which: str = "") -> int:
+    """How many errors DuckDB had with the lines of the file that it read last."""
+    if not db.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'reject_errors'").fetchall()[0][0]:
+        return 0
+    return int(db.execute(f"SELECT count(*) FROM reject_errors {which}").fetchall()[0][0])
+
+
+def _forget_rejected(db: duckdb.DuckDBPyConnection) -> None:
+    db.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
+
+
+def _folder_of(db: duckdb.DuckDBPyConnection) -> str | None:
+    """Where the database's file is, beside which there is room for copies."""
+    path = db.execute("SELECT path FROM duckdb_databases() WHERE NOT internal").fetchall()[0][0]
+    return str(Path(path).parent) if path else None
 
 
 def columns_of(source: Source) -> list[str]:
@@ -129,39 +180,23 @@ def columns_of(source: Source) -> list[str]:
 
 def reader(path: Path) -> str:
     """What DuckDB selects from to read files like `path`; its one parameter is the list of files."""
-    suffixes = [s for s in path.suffixes if s not in _COMPRESSIONS]
-    kind = suffixes[-1].lower() if suffixes else ""
-    if kind not in _READERS:
-        known = ", ".join(sorted(_READERS))
-        raise BadInput(f"{path}: format '{kind}' is not one of {known} (also .gz, .zst)")
-    return _READERS[kind]
-
-
-def is_json(path: Path) -> bool:
-    return reader(path) == _JSON
-
-
-def keys_of(db: duckdb.DuckDBPyConnection, wanted: list[str]) -> None:
-    """Make columns of the keys in table `raw` when a line that is no JSON object left it whole lines alone.
-
-    Those lines become rows of nulls, as lines do that cannot be parsed. Of two keys that differ in case alone, the
-    wanted one keeps its name.
-    """
-    record = "CASE WHEN json_valid(json) AND json_type(json) = 'OBJECT' THEN json::JSON END"
-    db.execute(f"CREATE OR REPLACE TABLE lines AS SELECT __row, {record} AS record FROM raw")
-    counted = "SELECT key, count(*) FROM (SELECT unnest(json_keys(record)) AS key FROM lines) GROUP BY 1"
-    query = f"{counted} ORDER BY list_contains(?, key) DESC, 2 DESC, 1 LIMIT {KEYS}"
-    keys = [key for key, _ in db.execute(query, [wanted]).fetchall() if key and '"' not in key]
-    columns = ", ".join(["__row", *(f"record ->> {literal('$.' + quoted(key))} AS {quoted(key)}" for key in keys)])
-    db.execute(f"CREATE OR REPLACE TABLE raw AS SELECT {columns} FROM lines; DROP TABLE lines")
+    kind = kind_of(str(path))
+    if kind == "Parquet":
+        return "read_parquet(?, union_by_name = true)"
+    if kind == "JSON lines":
+        return "read_json(?, format = 'newline_delimited', ignore_errors = true, union_by_name = true)"
+    return "read_csv(?, header = true, all_varchar = true)"
 
 
 def paths_of(source: Source) -> list[str]:
-    """What is at the source's path or paths, each once. Raises BadInput when nothing is."""
+    """What is at the source's path or paths, each once: what is there under that very name, else what a glob finds.
+
+    Raises BadInput when nothing is.
+    """
     patterns = [source.path] if isinstance(source.path, str) else source.path or []
     found = []
     for pattern in patterns:
-        matched = sorted(glob(pattern, recursive=True))
+        matched = [pattern] if os.path.lexists(pattern) else sorted(glob(pattern, recursive=True))
         if not matched:
             raise BadInput(f"no file at {one_line(pattern) or 'an empty path'}")
         found += matched
@@ -191,48 +226,7 @@ def place_of(source: Source) -> str:
     return source.path or "the query"
 
 
-def check_files(paths: list[str]) -> None:
-    """Raise BadInput for files of several formats, and for what DuckDB would read wrong without a word."""
-    if len({reader(Path(path)) for path in paths}) > 1:
-        raise BadInput(f"{one_line(', '.join(paths))}: files of one source have one format")
-    for path in paths:
-        compression = _COMPRESSIONS.get(Path(path).suffix)
-        try:
-            with pa.input_stream(path, compression=compression) as stream:
-                first = block = stream.read(_BLOCK)
-                while compression and block:
-                    block = stream.read(_BLOCK)
-        except (OSError, pa.ArrowException) as error:
-            raise BadInput(f"{path}: cannot be read: {one_line(str(error))}") from None
-        if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise BadInput(f"{path}: is UTF-16; save it as UTF-8")
-
-
 def one_line(text: str) -> str:
     """The first line of a message, short and printable: what was in a file may be in it."""
     first = "".join(c if c.isprintable() else "?" for c in text.strip().partition("\n")[0])
     return first if len(first) <= LONGEST else first[:LONGEST] + "…"
-
-
-def microseconds(column: str) -> str:
-    """SQL for epoch microseconds of seconds, milliseconds, microseconds, nanoseconds, ISO text or timestamps."""
-    number = f"TRY_CAST(CAST({quoted(column)} AS VARCHAR) AS DOUBLE)"
-    limits = {"1e11": "1e6", "1e14": "1e3", "1e17": "1"}  # by their size: seconds, milli-, micro-, else nanoseconds
-    scale = " ".join(f"WHEN abs({number}) < {limit} THEN {factor}" for limit, factor in limits.items())
-    scale = f"CASE {scale} ELSE 1e-3 END"
-    moment = f"epoch_us(TRY_CAST(CAST({quoted(column)} AS VARCHAR) AS TIMESTAMPTZ))"
-    return f"CASE WHEN {number} IS NOT NULL THEN TRY_CAST({number} * {scale} AS BIGINT) ELSE {moment} END"
-
-
-def number_of(column: str) -> str:
-    """SQL for a number, also from text; true is 1 and false 0, whichever format they come from."""
-    words = f"CASE lower(CAST({quoted(column)} AS VARCHAR)) WHEN 'true' THEN 1.0 WHEN 'false' THEN 0.0 END"
-    return f"coalesce(TRY_CAST({quoted(column)} AS DOUBLE), {words})"
-
-
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

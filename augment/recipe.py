@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from augment.errors import UsageError, suggest
 from augment.rows import Columns, Section, Share, Source, Split
@@ -185,6 +185,12 @@ class Recipe(Section):
     sources: dict[Name, Source] = Field(min_length=1, description="Named sources.")
     tasks: dict[Name, Task] = Field(min_length=1, description="Named tasks.")
     nightly: Nightly = Field(Nightly(), description="How `sparring nightly` goes about its nights.")
+    _file: str | None = PrivateAttr(None)
+
+    @property
+    def file(self) -> str | None:
+        """Where it was loaded from: a whole path, or a shipped recipe's name."""
+        return self._file
 
     @model_validator(mode="after")
     def _options_have_their_strategy(self) -> Recipe:
@@ -225,16 +231,18 @@ def load(name: str) -> Recipe:
     Raises UsageError, in one line, for a file that is missing, not TOML or not a recipe.
     """
     if name in shipped():
-        text = files("augment").joinpath("recipes").joinpath(f"{name}.toml").read_text("utf-8")
+        text, file = files("augment").joinpath("recipes").joinpath(f"{name}.toml").read_text("utf-8"), name
     else:
         path = Path(name)
         if path.suffix != ".toml" and not os.path.exists(path):
             raise UsageError(f"no recipe '{name}'{suggest(name, shipped())} (or give the path of a .toml file)")
         try:
-            text = path.read_text("utf-8")
+            text, file = path.read_text("utf-8"), os.path.realpath(path)
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{name}: cannot be read as text: {error}") from None
-    return parse(text, name)
+    recipe = parse(text, name)
+    recipe._file = file
+    return recipe
 
 
 def parse(text: str, name: str) -> Recipe:

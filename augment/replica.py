@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -27,10 +27,14 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, create_table_with_add_actions
 from pyarrow import fs
 
+from augment import spaces
 from augment.dataset import STATE, Dataset, Version
 from augment.errors import BadInput, Unavailable, UsageError
 from augment.files import file_sha256, sha256
 from augment.manifest import Manifest, Shard
+
+if TYPE_CHECKING:
+    from augment.ngrams import Ngrams
 
 # Characters that Delta and Arrow both leave as they are; others they would escape, each in its way.
 URL = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.+(/|$))[A-Za-z0-9._=-]+)+/?")
@@ -85,6 +89,8 @@ class Replica:
         commits = self._commits(remote)
         self._refuse_others(local, remote, commits, commit)
         self._upload(dataset.root, version.manifest, _adds(local))
+        for path in self._missing(spaces.paths(version.manifest.encoders)):
+            self._copy(dataset.root, path)
         self._put_manifest(version.run, content)
         if remote is not None:
             current = max(commits)
@@ -118,13 +124,12 @@ class Replica:
                 continue
             if path not in shards or file_sha256(root / path) != shards[path].sha256:
                 raise BadInput(f"{root / path}: not what was published; see `sparring verify {root}`")
-            with self._told():
-                fs.copy_files(
-                    str(root / path),
-                    self._key(path),
-                    source_filesystem=fs.LocalFileSystem(),
-                    destination_filesystem=self._files,
-                )
+            self._copy(root, path)
+
+    def _copy(self, root: Path, path: str) -> None:
+        here = fs.LocalFileSystem()
+        with self._told():
+            fs.copy_files(str(root / path), self._key(path), source_filesystem=here, destination_filesystem=self._files)
 
     def _put_manifest(self, run: str, content: bytes) -> None:
         path = _manifest_path(run)
@@ -183,8 +188,7 @@ class Replica:
         """An Arrow data set over one version's files, listed now: later commits do not change it."""
         version = self.version(number)
         paths = sorted(_sizes(self._require(version.version)))
-        missing = [path for path, size in self._sizes_there(paths).items() if size is None]
-        if missing:
+        if missing := self._missing(paths):
             raise BadInput(f"{self.url}/{missing[0]}: missing; version {version.version} cannot be read")
         with self._told():
             files = fs.PyFileSystem(self._connections)
@@ -254,6 +258,13 @@ class Replica:
         with self._told():
             found = self._files.get_file_info([self._key(path) for path in named])
         return {path: info.size if info.is_file else None for path, info in zip(named, found, strict=True)}
+
+    def _missing(self, paths: Iterable[str]) -> list[str]:
+        return [path for path, size in self._sizes_there(paths).items() if size is None]
+
+    def ngrams(self, encoders: Iterable[str]) -> Ngrams | None:
+        """See `spaces.load`."""
+        return spaces.load(encoders, self._content, self.url)
 
     def _key(self, path: str) -> str:
         """A log or manifest may be tampered with: no path leaves the replica."""

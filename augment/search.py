@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from augment.errors import BadInput, Refused, UsageError
+from augment.files import write_whole
 from augment.job import Job, digest, read, resolve_device, work_folder
 from augment.modalities import margins_to_losses
 from augment.plugins import Consumer
@@ -370,8 +371,8 @@ def write(recipe: Recipe, found: list[Found], path: Path) -> Path:
     evidence = path.with_suffix(".evidence.json")
     content = winning_recipe(recipe, found).model_dump(mode="json", exclude_defaults=True, exclude_none=True)
     said = "# Found by `sparring search` on validation rows; every trial is in " + evidence.name + "\n"
-    path.write_text(said + tomli_w.dumps(content), "utf-8")
-    evidence.write_text(json.dumps([result.evidence() for result in found], indent=1), "utf-8")
+    write_whole(evidence, json.dumps([result.evidence() for result in found], indent=1).encode())
+    write_whole(path, (said + tomli_w.dumps(content)).encode())
     return evidence
 
 

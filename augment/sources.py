@@ -15,8 +15,10 @@ import duckdb
 from augment import database
 from augment.errors import BadInput
 from augment.files import file_sha256
-from augment.readers import files_of, literal, load, microseconds, number_of, place_of, quoted, workspace
-from augment.recipe import Source
+from augment.formats import own
+from augment.readers import columns_of, files_of, load, place_of, workspace
+from augment.rows import Source, field_column
+from augment.values import given, literal, microseconds, name_of, number_of, quoted
 
 LARGEST = "3.4e38"  # label that a 32-bit float holds; in SQL, infinity and NaN are larger
 BINS = 16  # of a numeric field, by quantiles of training rows
@@ -82,8 +84,8 @@ class _Reader:
         }
         roles |= {"label": columns.label, "text": columns.text, "segment": columns.segment}
         self.roles = {role: column for role, column in roles.items() if column}
-        self.fields = {field: field for field in columns.fields}
-        self.numbers = {number: number for number in columns.numbers}
+        self.fields = {field_column(field): field for field in columns.fields}
+        self.numbers = {field_column(number): number for number in columns.numbers}
         # Clicks without a label are bad rows, unless the recipe asks for rows without; reviews never are.
         asked = source.labelled is not None or source.unlabelled is not None
         self.semi_supervised = modality == "text" or (modality == "fields" and asked)
@@ -108,13 +110,15 @@ class _Reader:
 
     def _type(self) -> None:
         """Table `typed`: standard columns and `__reason`, null for a good row."""
-        strings = {**{r: c for r, c in self.roles.items() if r not in ("timestamp", "label")}, **self.fields}
-        select = [f"nullif(trim(CAST({quoted(c)} AS VARCHAR)), '') AS {quoted(r)}" for r, c in strings.items()]
-        select += [f"TRY_CAST({quoted(c)} AS DOUBLE) AS {quoted(r)}" for r, c in self.numbers.items()]
+        names = {**{r: c for r, c in self.roles.items() if r not in ("timestamp", "label", "text")}, **self.fields}
+        select = [f"{name_of(self._given(c))} AS {quoted(r)}" for r, c in names.items()]
+        if text := self.roles.get("text"):
+            select.append(f"{self._given(text)} AS text")
+        select += [f"{self._number(c)} AS {quoted(r)}" for r, c in self.numbers.items()]
         if label := self.roles.get("label"):
-            select.append(f"{number_of(label)} AS label")
+            select.append(f"{self._number(label)} AS label")
         if column := self.roles.get("timestamp"):
-            select.append(f"{microseconds(column)} AS timestamp")
+            select.append(f"{microseconds(self._given(column), self.source.timestamp_format)} AS timestamp")
         tests = self._tests()
         reason = (
             f"CASE {' '.join(f'WHEN {test} THEN {literal(why)}' for why, test in tests.items())} END"
@@ -129,6 +133,17 @@ class _Reader:
         named = "id" if "id" in self.roles else f"md5(concat_ws('\x1f', {content}))"
         self.db.execute(f"ALTER TABLE typed ADD COLUMN row_id VARCHAR; UPDATE typed SET row_id = {named}")
 
+    def _given(self, column: str) -> str:
+        return given(own(column), self.source.null)
+
+    def _number(self, column: str) -> str:
+        return number_of(self._given(column), self.source.decimal)
+
+    def _no_number(self, role: str, column: str) -> str:
+        """SQL: whether there is a value that is no number; NaN is none, as an empty one is."""
+        there = self._given(column).replace(own(column), f"r.{own(column)}")
+        return f"lower({there}) <> 'nan' AND t.{quoted(role)} IS NULL"
+
     def _tests(self) -> dict[str, str]:
         """Reason → SQL condition of a bad row; the first that holds names it. `t` is the typed row, `r` the raw one."""
         tests = {}
@@ -136,11 +151,11 @@ class _Reader:
         for role in needed:
             if role in self.roles:
                 tests[f"{role.removesuffix('_id')} missing"] = f"t.{quoted(role)} IS NULL"
-        for role in [*(r for r in self.roles if r not in ("timestamp", "label")), *self.fields]:
-            tests[f"{role} too long"] = f"length(t.{quoted(role)}) > {self.source.max_text}"
+        names = {role: role for role in self.roles if role not in ("timestamp", "label")} | self.fields
+        for role, name in names.items():
+            tests[f"{name} too long"] = f"length(t.{quoted(role)}) > {self.source.max_text}"
         if label := self.roles.get("label"):
-            given = f"nullif(trim(CAST(r.{quoted(label)} AS VARCHAR)), '') IS NOT NULL"
-            tests["label not a number"] = f"({given} AND t.label IS NULL) OR NOT abs(t.label) < {LARGEST}"
+            tests["label not a number"] = f"({self._no_number('label', label)}) OR NOT abs(t.label) < {LARGEST}"
             if (self.modality == "fields" and not self.semi_supervised) or self.source.keep is not None:
                 tests["label missing"] = "t.label IS NULL"
             if self.modality != "behaviour" and self.source.positive is None:
@@ -149,11 +164,9 @@ class _Reader:
             tests["timestamp unreadable"] = "t.timestamp IS NULL"
             soonest = "epoch_us(now()) + 86400000000"
             tests["timestamp impossible"] = f"t.timestamp NOT BETWEEN {EARLIEST} AND {soonest}"
-        for number in self.numbers:
-            given = f"nullif(trim(CAST(r.{quoted(number)} AS VARCHAR)), '') IS NOT NULL"
-            tests[f"{number} not a number"] = (
-                f"({given} AND t.{quoted(number)} IS NULL) OR NOT isfinite(t.{quoted(number)})"
-            )
+        for role, number in self.numbers.items():
+            finite = f"isfinite(t.{quoted(role)})"
+            tests[f"{number} not a number"] = f"({self._no_number(role, number)}) OR NOT {finite}"
         return tests
 
     def _content(self) -> list[str]:
@@ -304,8 +317,9 @@ class _Reader:
     def _quarantine(self) -> Path:
         """The file of bad rows and malformed lines, each with its reason and, cut where very long, its content."""
         path = self.folder / "quarantine.parquet"
+        content = ", ".join(f"{literal(column)}, r.{own(column)}" for column in columns_of(self.source))
         bad = (
-            "SELECT t.__row, t.__reason AS reason, CAST(to_json(r) AS VARCHAR) AS row "
+            f"SELECT t.__row, t.__reason AS reason, CAST(json_object({content}) AS VARCHAR) AS row "
             "FROM typed t JOIN raw r USING (__row) WHERE t.__reason IS NOT NULL UNION ALL "
             f"SELECT __row, 'malformed line', left(line, {self.source.max_text}) FROM malformed"
         )

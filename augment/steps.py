@@ -50,11 +50,11 @@ class Steps:
                 writer.write_table(table)
             if writer:
                 writer.close()
-            (folder / "tally.json").write_text(json.dumps(asdict(tally)))
+            (folder / "tally.json").write_text(json.dumps(asdict(tally)), "utf-8")
 
         if not place.is_dir():
             self.keep(place, write)
-        kept = json.loads((place / "tally.json").read_text())
+        kept = json.loads((place / "tally.json").read_text("utf-8"))
         return _batches(place / "samples.parquet"), Tally.stored(kept)
 
     def keep(self, place: Path, write: Callable[[Path], object]) -> None:

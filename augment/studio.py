@@ -21,7 +21,7 @@ from augment.plugins import Consumer
 from augment.samples import sample_schema
 from augment.strategies import Workshop, build
 from augment.tally import Tally
-from augment.validity import LabelValidity, RankingValidity, Validity
+from augment.validity import LabelValidity, RankingValidity, Validity, of_each
 
 
 class Studio:
@@ -38,7 +38,7 @@ class Studio:
         rows = self.modality.anchors(train)
         rng = np.random.default_rng(self._seed)
         if len(rows) > task.generator.anchors:
-            rows = rows.take(pa.array(np.sort(rng.choice(len(rows), task.generator.anchors, replace=False))))
+            rows = rows.take(pa.array(_chosen(job, rows, rng)))
         embedding = self.modality.encode(rows)
         validity = _validity(job, rows, embedding)
         described = self.modality.describe(rows, validity.label, rng)
@@ -121,7 +121,16 @@ def _content(job: Job, train: pa.Table) -> tuple[list[str], np.ndarray] | None:
     if "text" not in train.column_names or "pseudo-interactions" not in job.task.strategies:
         return None
     items, texts = item_texts(train)
-    return (items, job.encoder().encode(texts)) if items else None
+    return (items, job.encoder(texts).encode(texts)) if items else None
+
+
+def _chosen(job: Job, rows: pa.Table, rng: np.random.Generator) -> np.ndarray:
+    """Sorted places int64[n] of the rows that become anchors: any, but enough labels of each class to judge by."""
+    chosen = rng.choice(len(rows), job.task.generator.anchors, replace=False)
+    if job.consumer.modality != "behaviour":
+        label = rows["label"].to_numpy()
+        chosen = of_each(chosen, np.flatnonzero(np.isfinite(label)), label > 0.5)
+    return np.sort(chosen)
 
 
 def _validity(job: Job, rows: pa.Table, embedding: np.ndarray) -> Validity:

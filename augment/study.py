@@ -80,8 +80,15 @@ def robustness(model: Consumer, arena: Arena, settings: VerdictSettings) -> floa
 
 
 def fit_seeds(make: Callable[[int], Consumer], seeds: list[int], arena: Arena, mix: pa.Table | None) -> list[Consumer]:
-    shown = track(seeds, desc="training", unit="model")
-    return [make(seed).fit(arena.train, arena.valid, mix) for seed in shown]
+    """A model for each seed; the same one for all, where it has no chance in it."""
+    return for_seeds(make, seeds, lambda seed: make(seed).fit(arena.train, arena.valid, mix))
+
+
+def for_seeds(make: Callable[[int], Consumer], seeds: list[int], fitted: Callable[[int], Consumer]) -> list[Consumer]:
+    """`fitted` of each seed, or of the first alone for all, where `make` makes a model that has no chance in it."""
+    differ = seeds[:1] if getattr(make(seeds[0]), "deterministic", False) else seeds
+    models = [fitted(seed) for seed in track(differ, desc="training", unit="model")]
+    return models * (len(seeds) // len(models))
 
 
 def strongest_baseline(
@@ -101,8 +108,13 @@ def strongest_baseline(
         return value if np.isfinite(value) else -np.inf  # validation rows of one class tell nothing apart
 
     best = max(fitted, key=on_valid)
-    others = [consumer.baselines(seed, device)[best].fit(arena.train, arena.valid) for seed in seeds[1:]]
-    return best, [fitted[best], *others]
+
+    def again(seed: int) -> Consumer:
+        if seed == seeds[0]:
+            return fitted[best]
+        return consumer.baselines(seed, device)[best].fit(arena.train, arena.valid)
+
+    return best, for_seeds(lambda seed: consumer.baselines(seed, device)[best], seeds, again)
 
 
 def judge(
@@ -116,7 +128,9 @@ def judge(
     """Evaluate every model once on the test rows and decide by the recipe's rule."""
 
     def measured(models: list[Consumer]) -> list[dict[str, Measure]]:
-        return [model.evaluate(arena.test, arena.attacked) for model in models]
+        different = {id(model): model for model in models}  # one of all seeds is looked at once
+        found = {key: model.evaluate(arena.test, arena.attacked) for key, model in different.items()}
+        return [found[id(model)] for model in models]
 
     consumer, (name, plain) = type(real[0]), baseline
     ours, mixed, theirs = measured(real), measured(mix), measured(plain)

@@ -92,7 +92,7 @@ def verify(output: str, version: str, as_json: bool) -> None:
 @json_option
 def rollback(output: Path, version: int, as_json: bool) -> None:
     """Make an older VERSION of the task table OUTPUT current again, by a new commit."""
-    from augment.dataset import locked
+    from augment.lock import locked
 
     dataset = _one_dataset(output)
     with locked(dataset.root.parent):
@@ -110,7 +110,7 @@ def rollback(output: Path, version: int, as_json: bool) -> None:
 def gc(output: Path, keep_last: int, dry_run: bool, as_json: bool) -> None:
     """Remove files that no kept version needs, old rejected runs, pages and orphans; never what is current."""
     from augment import report
-    from augment.dataset import locked
+    from augment.lock import locked
 
     datasets = _datasets(output)
     with locked(datasets[0].root.parent):

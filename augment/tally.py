@@ -156,6 +156,7 @@ def sentence(gate: str, found: Stopped, gates: Gates) -> str:
     now = getattr(gates, limit.setting)
     enough = rounded(median, down=limit.least)
     if limit.end is None:
+        enough = max(0.0, enough)
         has, open_ = f"= {shown(now)}", shown(enough)
     else:
         has = f"{('starts', 'ends')[limit.end]} at {shown(now[limit.end])}"

@@ -1,13 +1,51 @@
-"""What the commands share: options, and a verdict as a terminal shows it."""
+"""What the commands share: text in any locale, options, and a verdict as a terminal shows it."""
 
 from __future__ import annotations
 
+import codecs
+import io
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def in_utf8() -> None:
+    """File names and files are UTF-8 in every locale, and what cannot be printed is escaped.
+
+    DuckDB, Arrow and Delta take names as UTF-8 and Python takes them as the locale has them: where these differ, the
+    command starts again in Python's UTF-8 mode. A terminal still gets its own encoding.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        os.execv(sys.executable, [os.fsencode(sys.executable), b"-X", b"utf8", *_arguments()])  # noqa: S606
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=_terminal() if stream.isatty() else None, errors="backslashreplace")
+
+
+def _arguments() -> list[bytes]:
+    """This process's, as they were given: not every locale turns what it has decoded into the same bytes again."""
+    try:
+        return Path("/proc/self/cmdline").read_bytes().split(b"\0")[1:-1]
+    except OSError:
+        return [os.fsencode(argument) for argument in sys.orig_argv[1:]]
+
+
+def _terminal() -> str | None:
+    """The locale's encoding where UTF-8 mode hides it, unless the user named another one for Python."""
+    if not sys.flags.utf8_mode or os.environ.get("PYTHONIOENCODING"):
+        return None
+    import locale
+
+    try:
+        return codecs.lookup(locale.nl_langinfo(locale.CODESET)).name
+    except (AttributeError, LookupError):  # Windows has no such question
+        return None
 
 
 def json_option(command: F) -> F:

@@ -54,14 +54,14 @@ class LabelValidity:
     """
 
     def __init__(self, embedding: np.ndarray, label: np.ndarray, seed: int) -> None:
-        known = np.flatnonzero(np.isfinite(label))
-        if min(np.bincount(label[known] > 0.5, minlength=2)) < FOLDS:
+        known, classes = np.flatnonzero(np.isfinite(label)), label > 0.5
+        if min(np.bincount(classes[known], minlength=2)) < FOLDS:
             raise BadInput(f"label agreement needs {FOLDS} training rows of each class; widen the training period")
         rng = np.random.default_rng(seed)
         self._fold = np.full(len(label), -1)
         self._fold[known] = rng.permutation(len(known)) % FOLDS
-        sampled = rng.choice(known, size=min(len(known), FIT_ROWS), replace=False)
-        classes = label > 0.5
+        sampled = of_each(rng.choice(known, size=min(len(known), FIT_ROWS), replace=False), known, classes)
+        self._part_rare(sampled, classes)
         search = GridSearchCV(LogisticRegression(max_iter=300), {"C": STRENGTHS}, scoring="roc_auc", cv=FOLDS)
         strength = search.fit(embedding[sampled], classes[sampled]).best_params_["C"]
         models = []
@@ -83,12 +83,29 @@ class LabelValidity:
     def filter(self, anchor: np.ndarray, rows: pa.Table) -> tuple[pa.Table, int]:
         return rows, 0
 
+    def _part_rare(self, sampled: np.ndarray, classes: np.ndarray) -> None:
+        """Where the other folds of one hold a single class, both classes are dealt out to the folds evenly."""
+        fold = self._fold[sampled]
+        if all(len(np.unique(classes[sampled[fold != f]])) == 2 for f in range(FOLDS)):
+            return
+        for own in (sampled[classes[sampled]], sampled[~classes[sampled]]):
+            self._fold[own] = np.arange(len(own)) % FOLDS
+
     def _probability(self, anchor: np.ndarray, embedding: np.ndarray) -> np.ndarray:
         """By the one model that never saw the anchor; by their mean where none did (unlabelled)."""
         every = expit(embedding @ self._weight + self._bias)
         fold = self._fold[anchor]
         own = np.take_along_axis(every, np.maximum(fold, 0)[:, None], axis=1)[:, 0]
         return np.where(fold >= 0, own, every.mean(axis=1)).astype(np.float32)
+
+
+def of_each(chosen: np.ndarray, every: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The places int64[n] `chosen` from `every`, and of a class bool[N] of which they hold fewer than `FOLDS` more."""
+    for own in (every[classes[every]], every[~classes[every]]):
+        missing = FOLDS - int(np.isin(own, chosen).sum())
+        if missing > 0:
+            chosen = np.concatenate([chosen, own[~np.isin(own, chosen)][:missing]])
+    return chosen
 
 
 class RankingValidity:
@@ -122,6 +139,8 @@ class RankingValidity:
             if not len(hidden):
                 continue
             others = np.delete(score, target)
+            if not len(others):  # the user has every item
+                continue
             below = np.searchsorted(np.sort(others), score[hidden])
             out[i] = below.mean() / len(others)
         return out

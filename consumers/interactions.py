@@ -1,4 +1,4 @@
-"""Binary matrices of users and items, and the synthetic users of a mix."""
+"""The synthetic users of a mix."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 from augment.ease import binary_matrix
 from consumers import shilling, storage
 from consumers.columns import whole
+from consumers.histories import binary, minus
 
 LISTS = ("items", "targets", "negatives")  # of a sample, as `decoded` has them
 
@@ -43,23 +44,16 @@ class Synthetic:
         """Those that `arrays` made, taken out of a saved model's arrays; None where it had no mix."""
         if "mix.weight" not in arrays:
             return None
-        matrices = {name: storage.take_binary(arrays, f"mix.{name}", items) for name in LISTS}
+        matrices = {name: storage.take_sparse(arrays, f"mix.{name}", items) for name in LISTS}
         return cls(**matrices, weight=arrays.pop("mix.weight"), anchor=arrays.pop("mix.anchor"))
 
     def arrays(self) -> dict[str, np.ndarray]:
         found = {"mix.weight": self.weight, "mix.anchor": self.anchor}
         for name in LISTS:
-            found |= storage.binary(f"mix.{name}", getattr(self, name))
+            found |= storage.sparse(f"mix.{name}", getattr(self, name))
         return found
 
     def flipped(self, flips: csr_matrix) -> Synthetic:
         """Made of users whose items were flipped (see `shilling.flips`): what the anchor lost, its samples lost."""
-        items, targets = (shilling.flipped(m, flips, self.anchor) for m in (self.items, self.targets))
+        items, targets = (binary(shilling.flipped(m, flips, self.anchor)) for m in (self.items, self.targets))
         return replace(self, items=items, targets=targets, negatives=minus(self.negatives, targets))
-
-
-def minus(matrix: csr_matrix, other: csr_matrix) -> csr_matrix:
-    """Binary `matrix` without the entries of binary `other`."""
-    left = (matrix - matrix.multiply(other)).tocsr()
-    left.eliminate_zeros()
-    return left

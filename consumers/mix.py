@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from augment import pins
+from augment import pins, spaces
 from augment.dataset import Dataset, Version
 from augment.errors import Unavailable, UsageError, suggest
 from augment.manifest import Manifest
@@ -22,6 +22,8 @@ POLL = 5.0  # seconds between looks at a table that is waited for
 if TYPE_CHECKING:
     import pandas as pd
 
+    from augment.encoders import TextEncoder
+    from augment.ngrams import Ngrams
     from consumers.streaming import MixStream
 
 
@@ -67,7 +69,7 @@ def _open(table: Dataset | Replica, version: int | str | None, day: str | None, 
             raise UsageError(f"{where}: version {found.version} has no samples of {day}; wait= waits for them")
         rows = table.read(found.version)
         held = None if local is None else pins.pin(local, int(found.version or 0), pin)
-    return Mix(found, rows, held)
+    return Mix(found, rows, table, held)
 
 
 def _table(path: str | Path, task: str | None) -> Dataset | Replica:
@@ -87,15 +89,36 @@ def _table(path: str | Path, task: str | None) -> Dataset | Replica:
 class Mix:
     """One version of one task's samples, with the columns of `augment.samples.sample_schema`."""
 
-    def __init__(self, version: Version, rows: ds.Dataset, held: Path | None = None) -> None:
+    def __init__(self, version: Version, rows: ds.Dataset, table: Dataset | Replica, held: Path | None = None) -> None:
         self.version = version.version
         self.manifest: Manifest = version.manifest
-        self._rows, self._held = rows, held
+        self._rows, self._table, self._held = rows, table, held
 
     def release(self) -> None:
         """Let go of the version: its files may be removed once it is old."""
         if self._held is not None:
             self._held.unlink(missing_ok=True)
+
+    def encoder(self, cache: Path | None = None, device: str = "cpu") -> TextEncoder:
+        """The encoder of a review task's vectors, for texts that shall lie beside them.
+
+        cache: a file that keeps vectors. Raises UsageError where samples are not of texts, or another encoder is
+        installed than the version was made with; BadInput when the n-grams of it are gone.
+        """
+        from augment.encoders import text_encoder
+
+        named, names = self.manifest.settings["task"]["encoder"], self.manifest.encoders
+        if self.schema.field("decoded").type.names != ["text"]:
+            raise UsageError(f"task '{self.manifest.task}' has no text encoder: its vectors are a model's own")
+        found = text_encoder(named, cache, device, self._ngrams())
+        if found.name not in names:
+            raise UsageError(f"version {self.version} was made with encoder {', '.join(names)}; here is {found.name}")
+        return found
+
+    def _ngrams(self) -> Ngrams | None:
+        if isinstance(self._table, Replica):
+            return self._table.ngrams(self.manifest.encoders)
+        return spaces.load_local(self._table.root, self.manifest.encoders)
 
     @property
     def schema(self) -> pa.Schema:

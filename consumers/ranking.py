@@ -37,7 +37,7 @@ def top(scores: np.ndarray, seen: csr_matrix, k: int) -> np.ndarray:
 
 def hits(lists: np.ndarray, relevant: csr_matrix) -> np.ndarray:
     """bool[users, k]: whether each recommended item is relevant to its user."""
-    if not len(lists):  # scipy would give an array of another shape
+    if not lists.size:  # which SciPy cannot index by
         return np.zeros(lists.shape, bool)
     users = np.repeat(np.arange(len(lists)), lists.shape[1])
     return np.asarray(relevant[users, lists.ravel()]).reshape(lists.shape) > 0

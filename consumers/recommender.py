@@ -1,78 +1,66 @@
-"""Top-k recommendation from interactions: EASE, matrix factorisation, LightGCN, or popularity."""
+"""Top-k recommendation from interactions, by any of `consumers.rankers`."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
-from scipy.sparse import csr_matrix, diags, vstack
-from scipy.sparse.linalg import svds
-from torch import Tensor
-from torch.nn import functional as F
+from scipy.sparse import csr_matrix, vstack
 
-from augment.ease import ease
-from augment.errors import UsageError, suggest
+from augment.errors import BadInput, UsageError, suggest
 from augment.measures import Mean, Measure
 from consumers import ranking, shilling, storage
 from consumers.columns import whole
-from consumers.factors import CATALOGUE, LOSSES, PAIRS, Rows, Settings, train_factors
-from consumers.interactions import Synthetic, minus
-from consumers.samplers import SAMPLERS
-from gan.victim import Condition, Victim
+from consumers.histories import binary, minus, ordered, recent, together
+from consumers.interactions import Synthetic
+from consumers.rankers import RANKERS, Arrays, Rows
+from consumers.rankers.factors import LOSSES, READ_WITH
+from consumers.rankers.samplers import SAMPLERS
+from consumers.ranking_victim import RankingVictim, singular_vectors
+from gan.victim import Victim
 
 K = 20
 HIT_K = 50  # of the shilling attack
 TAIL, COLD_ITEMS = 0.8, 0.25  # shares of items, by least interactions
 COLD = 0.25  # share of users, by shortest history
 SUSPECT_WEIGHT = 0.1
-GRID = {
-    "ease": (50.0, 100.0, 150.0, 200.0, 300.0, 400.0, 600.0, 800.0),
-    "mf": (0.0, 0.1, 1.0, 10.0),
-    "lightgcn": (0.0, 0.1, 1.0, 10.0),
-    "popular": (0.0,),
-}
-TRAINING = tuple(field.name for field in fields(Settings) if field.name != "graph")  # options of mf and lightgcn
-FACTORS = ("mf", "lightgcn")
-# Option → the other option, and its values, that it is read with. (Every model takes an l2, if only to ignore it.)
-READ_WITH: dict[str, tuple[str, Collection[str]]] = {
-    "dropout": ("model", ("ease",)),
-    **dict.fromkeys(("loss", "adversarial", "distill", "dim", "epochs", "lr"), ("model", FACTORS)),
-    "temperature": ("loss", CATALOGUE),
-    **dict.fromkeys(("sampler", "filter_share"), ("loss", PAIRS)),
-    "pool": ("sampler", ("dns", "dns-mn", "mixgcf")),
-    "nearest": ("sampler", ("dns-mn",)),
-    **dict.fromkeys(("adv_weight", "radius"), ("adversarial", ("apr",))),
-}
+TAUS, FLOORS = (1.0, 3.0, 10.0, 30.0), (0.0, 0.1, 0.3, 0.5)  # of recency
 NEAR_BEST = 0.98  # of the best validation NDCG: among such settings the one with the best tail recall is chosen
 DIM = 64  # of the behaviour encoder
+OFF = (0.0, 0.0)  # recency
 
 
 class Recommender:
-    """Tables hold one row per interaction: `user_id`, `item_id`; see `Consumer`.
+    """Tables hold one row per interaction: `user_id`, `item_id`, perhaps `timestamp`; see `Consumer`, `histories`.
 
-    model: "ease", "mf", "lightgcn" or "popular". l2: −1 tunes it on validation rows: the best tail recall among
-    settings near the best NDCG@20, since the two trade off along l2. A synthetic user of the mix is one more row: its
-    items are shown, its targets wanted. A target counts (1 / its item's interactions) ** `propensity` times (inverse
-    propensity; Schnabel et al., 2016), and the share `suspects` of users, those whose histories look fabricated, a
-    tenth, as do the synthetic users made of them.
+    model: one of `RANKERS`. l2: −1 tunes it on validation rows: the best tail recall among settings near the best
+    NDCG@20, since the two trade off along l2. A synthetic user of the mix is one more row: its items are shown, its
+    targets wanted. A target counts (1 / its item's interactions) ** `propensity` times (inverse propensity; Schnabel
+    et al., 2016), and the share `suspects` of users, those whose histories look fabricated, a tenth, as do the
+    synthetic users made of them.
+
+    recency: where a model ranks by the history it is shown, an item counts floor + (1 − floor) exp(−rank / recency)
+    there, rank 0 the user's latest, floor `recency_floor`; −1 tunes either on validation rows (recency 0 is tried too,
+    and leaves all alike). Training counts them alike: what goes together does not age. Validation rows are part of
+    what is shown when the test comes.
 
     Attacks reach the mix as they would have, had they been in the log when it was made: the flips of a user are made in
     its samples too, and a fake user counts as much as a real one does with its samples.
 
     ease: `dropout` is the share of a history that training hides, in closed form (EDLAE; Steck, 2020).
+    als: `dim` factors, `unobserved` what an item that a user has not weighs. neighbours: so many of each item.
     mf and lightgcn: `loss` "softmax" or "sl@k" over the whole catalogue (cosines over `temperature`), or "bpr", "hinge"
     or "l2" on pairs whose negatives a `sampler` draws (`pool`, `nearest`: see `samplers.Sampler`); `filter_share` of
     each user's likeliest items are never drawn. `adversarial` "apr" moves the factors by `radius` along the gradient,
     and counts that loss `adv_weight` times. `distill` weighs what an EASE teacher, tuned on validation rows, would say.
 
-    Raises UsageError for an unknown choice, a share out of range, and an option that the others leave without effect.
+    Raises UsageError for an unknown choice, a number out of range, and an option that the others leave without effect.
     """
 
     modality: ClassVar[str] = "behaviour"
@@ -105,6 +93,10 @@ class Recommender:
         temperature: float = 0.15,
         l2: float = -1.0,
         dropout: float = 0.0,
+        unobserved: float = 0.1,
+        neighbours: int = 100,
+        recency: float = -1.0,
+        recency_floor: float = -1.0,
         propensity: float = 0.0,
         suspects: float = 0.0,
         dim: int = 64,
@@ -113,7 +105,7 @@ class Recommender:
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
-        choices = (("model", model, tuple(GRID)), ("loss", loss, LOSSES), ("sampler", sampler, SAMPLERS),
+        choices = (("model", model, tuple(RANKERS)), ("loss", loss, LOSSES), ("sampler", sampler, SAMPLERS),
                    ("adversarial", adversarial, ("", "apr")))  # fmt: skip
         for option, value, known in choices:
             if value not in known:
@@ -121,96 +113,142 @@ class Recommender:
         for option, share in (("dropout", dropout), ("filter_share", filter_share), ("suspects", suspects)):
             if not 0 <= share < 1:
                 raise UsageError(f"recommender: {option} is a share, from 0 to below 1; got {share:g}")
+        for option, number in (("l2", l2), ("recency", recency), ("recency_floor", recency_floor)):
+            if (number < 0 and number != -1) or (option == "recency_floor" and number > 1):
+                most = "to 1, or " if option == "recency_floor" else "up, or "
+                raise UsageError(f"recommender: {option} is 0 {most}-1 to be tuned; got {number:g}")
         self.model, self.loss, self.l2, self.dropout = model, loss, l2, dropout
         self.sampler, self.pool, self.nearest, self.filter_share = sampler, pool, nearest, filter_share
         self.adversarial, self.adv_weight, self.radius = adversarial, adv_weight, radius
         self.distill, self.temperature, self.dim, self.epochs, self.lr = distill, temperature, dim, epochs, lr
+        self.unobserved, self.neighbours = unobserved, neighbours
+        self.recency, self.recency_floor = recency, recency_floor
         self.propensity, self.suspects, self.seed, self.device = propensity, suspects, seed, device
         self._check_read()
-        self.state_: dict[str, np.ndarray] = {}
-        self.l2_, self.teacher_l2_ = l2, 0.0
+        self.state_: Arrays = {}
+        self.l2_, self.recency_ = l2, OFF
+        self.teacher_: tuple[float, float, float] | None = None  # l2, recency and its floor
+
+    @property
+    def deterministic(self) -> bool:
+        """Another seed is the same model."""
+        return not RANKERS[self.model].chance
 
     def _check_read(self) -> None:
         """Raise UsageError for an option that is set and would change nothing beside the others."""
         defaults = inspect.signature(type(self)).parameters
-        for option, (other, values) in READ_WITH.items():
+        models: dict[str, list[str]] = {}
+        for name, ranker in RANKERS.items():
+            for option in (*ranker.options, *(("recency", "recency_floor") if ranker.history else ())):
+                models.setdefault(option, []).append(name)
+        read_with = {**{option: ("model", names) for option, names in models.items()}, **READ_WITH}
+        for option, (other, values) in read_with.items():
             chosen = getattr(self, other)
             if getattr(self, option) != defaults[option].default and chosen not in values:
                 needed = " or ".join(values)
                 raise UsageError(f"recommender: '{option}' is read with {other} {needed} only; {other} is '{chosen}'")
+        if self.recency == 0 and self.recency_floor != -1:
+            raise UsageError("recommender: 'recency_floor' is read with a recency other than 0 only")
 
     def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> Recommender:
         self.items_ = pc.unique(whole(train["item_id"])).sort()
         self.users_ = pc.unique(whole(train["user_id"])).sort()
-        self.history_ = self._matrix(train)
+        if min(len(self.users_), len(self.items_)) < 2:
+            raise BadInput(
+                f"recommender: what goes together takes at least 2 users and 2 items; the training rows have "
+                f"{len(self.users_)} and {len(self.items_)}: give more data, or lower the split's core"
+            )
+        self.history_ = self._history(train)
         self.mix_ = None if mix is None else Synthetic.of(mix, self.users_, self.items_)
-        wanted = self._matrix(valid)
+        # Validation rows do their work, then they are history when the test comes, for every model alike.
+        self.seen_ = self._history(together(train, valid))
         if self.distill:
-            teacher = Recommender(propensity=self.propensity, suspects=self.suspects)
-            self.teacher_l2_ = teacher.fit(train, valid, mix).l2_
-        tried = []
-        for l2 in (self.l2,) if self.l2 >= 0 else GRID[self.model]:
-            self._solve(self.history_, l2)
-            ndcg, tail_recall = self._on_valid(wanted)
-            tried.append((tail_recall, ndcg, l2, self.state_))
-        enough = NEAR_BEST * max(ndcg for _, ndcg, _, _ in tried)
-        _, _, self.l2_, self.state_ = max((t for t in tried if t[1] >= enough), key=lambda t: t[0])
-        # Validation rows have done their work: they are history when the test comes, for every model alike.
-        self.seen_ = ((self.history_ + wanted) > 0).astype(np.float32).tocsr()
+            teacher = Recommender(propensity=self.propensity, suspects=self.suspects).fit(train, valid, mix)
+            self.teacher_ = teacher.l2_, *teacher.recency_
+        self._tune(minus(binary(self._history(valid)), self.history_))
         return self
 
-    def _on_valid(self, wanted: csr_matrix) -> tuple[float, float]:
-        """NDCG and tail recall of the current state on validation rows."""
+    def _tune(self, wanted: csr_matrix) -> None:
+        """Fit by each l2; keep the one, and the recency, that find best what is `wanted` and not known.
+
+        Recency is chosen by NDCG at the l2 that is best without it, then l2 anew.
+        """
+        l2s = (self.l2,) if self.l2 >= 0 else RANKERS[self.model].grid
+        recencies = self._recencies()
+        if len(l2s) + len(recencies) > 2 and not wanted.nnz:
+            raise BadInput(
+                "recommender: no validation row has an item of training that is new to its user, so there is nothing "
+                "to tune by: give more data, widen the split's `valid`, or set l2 and recency"
+            )
+        states = list(self._fitted(self.history_, l2s))
+        self.l2_, self.state_, self.recency_ = l2s[0], states[0], recencies[0]
+        tried = [self._on_valid(wanted, state, recencies[0]) for state in states] if wanted.nnz else []
+        if len(recencies) > 1:
+            best = states[int(np.argmax([ndcg for ndcg, _ in tried]))]
+            self.recency_ = max(recencies, key=lambda recency: self._on_valid(wanted, best, recency)[0])
+            if self.recency_ != recencies[0]:
+                tried = [self._on_valid(wanted, state, self.recency_) for state in states]
+        if len(l2s) > 1:
+            enough = NEAR_BEST * max(ndcg for ndcg, _ in tried)
+            chosen = max((i for i, (ndcg, _) in enumerate(tried) if ndcg >= enough), key=lambda i: tried[i][1])
+            self.l2_, self.state_ = l2s[chosen], states[chosen]
+
+    def _recencies(self) -> list[tuple[float, float]]:
+        """Pairs of recency and floor to try, the first of them off where that is tried."""
+        if not RANKERS[self.model].history or self.recency == 0:
+            return [OFF]
+        taus = (self.recency,) if self.recency > 0 else TAUS
+        floors = (self.recency_floor,) if self.recency_floor >= 0 else FLOORS
+        return [*([OFF] if self.recency < 0 else []), *((tau, floor) for tau in taus for floor in floors)]
+
+    def _on_valid(self, wanted: csr_matrix, state: Arrays, recency: tuple[float, float]) -> tuple[float, float]:
+        """NDCG and tail recall on validation rows."""
         users = np.flatnonzero(wanted.getnnz(axis=1))
+        self.state_, self.recency_ = state, recency
         lists = ranking.top(self._scores(self.history_, users), self.history_[users], K)
         hit, relevant = ranking.hits(lists, wanted[users]), wanted[users].getnnz(axis=1)
         recall = _rare_recall(lists, hit, wanted[users], self._rare(TAIL))
-        return float(ranking.ndcg(hit, relevant).mean()), float(recall.mean())
+        return float(ranking.ndcg(hit, relevant).mean()), float(recall.mean()) if len(recall) else 0.0
 
-    def _solve(self, history: csr_matrix, l2: float) -> None:
-        """Fit the model's arrays on real (and fake) users and the mix."""
-        inputs, targets, weights, negatives = history, history, np.ones(history.shape[0]), None
+    def _fitted(self, history: csr_matrix, l2s: Sequence[float]) -> Iterator[Arrays]:
+        options = {**storage.parameters(self), "device": self.device}
+        return RANKERS[self.model].fit(self._rows(history), l2s, options)
+
+    def _rows(self, history: csr_matrix) -> Rows:
+        """What to train on: real (and fake) users and the mix."""
+        inputs, weights, negatives = binary(history), np.ones(history.shape[0]), None
+        targets, order = inputs, history
         if self.suspects:
-            weights[shilling.suspects(history, self.suspects)] = SUSPECT_WEIGHT
+            weights[shilling.suspects(inputs, self.suspects)] = SUSPECT_WEIGHT
         if (mix := self.mix_) is not None:
-            inputs, targets = vstack([history, mix.items]).tocsr(), vstack([history, mix.targets]).tocsr()
+            none = csr_matrix(mix.items.shape, dtype=np.float32)
+            inputs, targets = vstack([inputs, mix.items]).tocsr(), vstack([inputs, mix.targets]).tocsr()
             negatives = vstack([csr_matrix(history.shape, dtype=np.float32), mix.negatives]).tocsr()
+            order = vstack([history, none]).tocsr()
             users = len(self.users_)
             trust = np.append(weights[:users], 1)  # the last is that of an anchor not known, −1
             # Fake users in the log would have been anchors like all others: each counts as a user with its samples.
             weights[users:] *= 1 + mix.weight.sum() / users
             weights = np.concatenate([weights, trust[mix.anchor] * mix.weight])
+        worth = np.ones(len(self.items_), np.float32)
         if self.propensity:
-            targets = targets @ diags(_inverse_propensity(targets, weights, self.propensity))
-        aims = targets if targets is not inputs else None
-        if self.model == "popular":
-            self.state_ = {"popularity": np.asarray(targets.T @ weights, np.float32)}
-        elif self.model == "ease":
-            self.state_ = {"ease": ease(inputs, aims, self._ridge(inputs, weights, l2), weights)}
-        else:
-            teacher = ease(inputs, aims, self.teacher_l2_, weights) if self.distill else None
-            settings = Settings(graph=self.model == "lightgcn", **{n: getattr(self, n) for n in TRAINING})
-            user, item = train_factors(Rows(inputs, targets, weights, negatives, teacher), l2, settings)
-            self.state_ = {"user": user[: len(self.users_)], "item": item}
+            worth = _inverse_propensity(targets, weights, self.propensity)
+        rows = Rows(len(self.users_), inputs, targets, order, weights, worth, negatives)
+        return rows if self.teacher_ is None else self._taught(rows, *self.teacher_)
 
-    def _ridge(self, inputs: csr_matrix, weights: np.ndarray, l2: float) -> Any:
-        """EASE's l2, for each item float64[I] where dropout hides it: p / (1 − p) of its interactions more."""
-        if not self.dropout:
-            return l2
-        return l2 + self.dropout / (1 - self.dropout) * (inputs.power(2).T @ weights)
+    def _taught(self, rows: Rows, l2: float, tau: float, floor: float) -> Rows:
+        fitted = RANKERS["ease"].fit(rows, (l2,), storage.parameters(Recommender()))
+        shown = recent(rows.order, tau, floor).maximum(minus(rows.inputs, rows.order))  # those without an order as is
+        return replace(rows, teacher=next(fitted)["items"], taught=shown.tocsr())
 
     def _scores(self, history: csr_matrix, users: np.ndarray) -> np.ndarray:
         """float32[n, I] for the users at `users`, who show `history` (all rows)."""
-        if self.model == "popular":
-            return np.tile(self.state_["popularity"], (len(users), 1))
-        if self.model == "ease":
-            return np.asarray(history[users] @ self.state_["ease"])
-        return self.state_["user"][users] @ self.state_["item"].T
+        return RANKERS[self.model].scores(self.state_, recent(history[users], *self.recency_), users)
 
     def predict(self, rows: pa.Table) -> np.ndarray:
         """float32[n, items] scores for the `user_id`s of `rows`; a user never seen gets the items' popularity."""
         users = pc.fill_null(pc.index_in(whole(rows["user_id"]), self.users_), -1).to_numpy(zero_copy_only=False)
-        popularity = np.asarray(self.seen_.sum(axis=0), np.float32).ravel()
+        popularity = self.seen_.getnnz(axis=0).astype(np.float32)
         return np.where(users[:, None] >= 0, self._scores(self.seen_, np.maximum(users, 0)), popularity)
 
     def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
@@ -220,7 +258,7 @@ class Recommender:
     def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
         # To be found: the rows asked about, but for repeats of training rows. Known: all else, validation included.
         # Full ranking over the items not known, as a shop would recommend.
-        wanted = minus(self._matrix(test), self.history_)
+        wanted = minus(binary(self._history(test)), self.history_)
         known = minus(self.seen_, wanted)
         users = np.flatnonzero(wanted.getnnz(axis=1))
         lists = ranking.top(self._scores(known, users), known[users], K)
@@ -228,7 +266,7 @@ class Recommender:
         hit, relevant = ranking.hits(lists, wanted), wanted.getnnz(axis=1)
         length = self.history_.getnnz(axis=1)
         cold = length[users] <= np.quantile(length, COLD)
-        recall, popularity = ranking.recall(hit, relevant), np.asarray(self.history_.sum(axis=0)).ravel()
+        recall, popularity = ranking.recall(hit, relevant), self.history_.getnnz(axis=0)
         measures: dict[str, Measure] = {
             "ndcg@20": Mean(ranking.ndcg(hit, relevant)),
             "recall@20": Mean(recall),
@@ -238,132 +276,105 @@ class Recommender:
             "coverage": ranking.Coverage(lists, len(self.items_)),
             "mean_popularity": Mean(popularity[lists].mean(axis=1) / popularity.mean(), "lower"),
         }
-        for name, fakes in attacked.items():
-            if name.startswith("shilling"):
-                kind = name.removeprefix("shilling").replace("-", "_")
-                hits, before = self._target_hits(fakes)
-                measures[f"target_hit{kind}@50"] = Mean(hits, "lower")
-                if name == "shilling":
-                    measures["target_lift@50"] = Mean(hits - before, "lower")
+        kinds = [name for name in attacked if name.startswith("shilling")]
+        own = self._likeliest() if kinds else np.empty(0)
+        for name in kinds:
+            hits, before = self._target_hits(attacked[name], own)
+            measures[f"target_hit{name.removeprefix('shilling').replace('-', '_')}@50"] = Mean(hits, "lower")
+            if name == "shilling":
+                measures["target_lift@50"] = Mean(hits - before, "lower")
         if "flips" in attacked:
             flips = shilling.flips(self.history_, attacked["flips"]["seed"][0].as_py())
-            flipped = shilling.flipped(self.history_, flips, np.arange(len(self.users_)))
-            retrained = self._retrained(flipped, self.mix_ and self.mix_.flipped(flips))
-            scores = retrained._scores(minus(known, self.history_) + flipped, users)
-            hit = ranking.hits(ranking.top(scores, known[users], K), wanted)
+            history, shown = (shilling.flipped(m, flips, np.arange(len(self.users_))) for m in (self.history_, known))
+            retrained = self._retrained(history, self.mix_ and self.mix_.flipped(flips))
+            hit = ranking.hits(ranking.top(retrained._scores(shown, users), known[users], K), wanted)
             measures["ndcg_flipped@20"] = Mean(ranking.ndcg(hit, relevant))
         return measures
 
     def _rare(self, share: float) -> np.ndarray:
         """bool[I]: the `share` of items with the fewest training interactions."""
-        popularity = np.asarray(self.history_.sum(axis=0)).ravel()
+        popularity = self.history_.getnnz(axis=0)
         rare = np.zeros(len(popularity), bool)
         rare[np.argsort(popularity, kind="stable")[: int(share * len(popularity))]] = True
         return rare
 
-    def _target_hits(self, fakes: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    def _target_hits(self, fakes: pa.Table, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """float64[users]: share of the pushed items in each real user's top 50 after retraining with the fake users.
 
-        And the share before: what the model recommends of its own accord is not the attack's doing.
+        And the share before, in `own`: what the model recommends of its own accord is not the attack's doing.
         """
-        fake = self._matrix(fakes, pc.unique(whole(fakes["user_id"])))
+        fake = ordered(fakes, pc.unique(whole(fakes["user_id"])), self.items_)
         pushed = fakes.filter(pc.equal(fakes["kind"], "target"))["item_id"]
         targets = pc.index_in(pc.unique(whole(pushed)), self.items_).drop_null().to_numpy()
         attacked = self._retrained(vstack([self.history_, fake]).tocsr(), self.mix_)
-        users = np.arange(len(self.users_))
-        lists = [ranking.top(m._scores(self.seen_, users), self.seen_, HIT_K) for m in (attacked, self)]
+        lists = attacked._likeliest(), own
         after, before = (np.isin(found, targets).sum(axis=1) / max(1, len(targets)) for found in lists)
         return after, before
+
+    def _likeliest(self) -> np.ndarray:
+        """int64[users, at most 50]: what every user is recommended."""
+        return ranking.top(self._scores(self.seen_, np.arange(len(self.users_))), self.seen_, HIT_K)
 
     def _retrained(self, history: csr_matrix, mix: Synthetic | None) -> Recommender:
         """This model, trained again on another history whose first rows are its users; nothing is tuned again."""
         model = Recommender(**storage.parameters(self), device=self.device)
-        model.items_, model.users_, model.mix_ = self.items_, self.users_, mix
-        model.teacher_l2_ = self.teacher_l2_
-        model._solve(history, self.l2_)
+        model.items_, model.users_, model.seen_, model.mix_ = self.items_, self.users_, self.seen_, mix
+        model.l2_, model.recency_, model.teacher_ = self.l2_, self.recency_, self.teacher_
+        model.state_ = next(model._fitted(history, (self.l2_,)))
         return model
 
     def as_victim(self) -> Victim:
-        vectors = self.tables()["item_id"][1]
-        shown = self.history_ @ vectors
-        shown /= np.maximum(np.linalg.norm(shown, axis=1, keepdims=True), 1e-12)
-        scores = self._scores(self.history_, np.arange(len(self.users_)))
-        # The scores as a linear function of the user's vector: exact for no model here, near for all.
-        gram = shown.T @ shown + 0.1 * np.eye(shown.shape[1], dtype=np.float32)
-        return _RankingVictim(
-            torch.from_numpy(np.linalg.solve(gram, shown.T @ scores).astype(np.float32)).to(self.device)
-        )
+        # What is shown to it has no order, as the items of a synthetic user have none.
+        history = binary(self.history_)
+        scores = RANKERS[self.model].scores(self.state_, history, np.arange(len(self.users_)))
+        return RankingVictim(self.tables()["item_id"][1], history, scores, K, self.device)
 
     def tables(self) -> dict[str, tuple[list[str], np.ndarray]]:
-        """Item vectors: the model's own, or for EASE the singular vectors of the training matrix."""
-        if "item" in self.state_:
-            vectors = self.state_["item"]
-        else:
-            popularity = np.asarray(self.history_.sum(axis=0)).ravel()
-            scaled = self.history_.multiply(1 / np.sqrt(np.maximum(popularity, 1))).tocsr()
-            dim = min(DIM, min(scaled.shape) - 1)
-            start = np.random.default_rng(0).standard_normal(min(scaled.shape))
-            _, values, right = svds(scaled.astype(np.float64), k=dim, v0=start)
-            right = right * np.sign(right[np.arange(dim), np.abs(right).argmax(axis=1)])[:, None]  # a fixed sign
-            vectors = (right.T * values).astype(np.float32)
+        """Item vectors: the model's own factors, else the singular vectors of the training matrix."""
+        vectors = self.state_["item"] if "item" in self.state_ else singular_vectors(binary(self.history_), DIM)
         return {"item_id": (self.items_.to_pylist(), np.ascontiguousarray(vectors, np.float32))}
 
-    def _matrix(self, rows: pa.Table, users: pa.Array | None = None) -> csr_matrix:
-        """Binary float32[U, I]; rows of unknown users or items are left out."""
-        users = self.users_ if users is None else users
-        row, column = (
-            pc.index_in(whole(rows["user_id"]), users),
-            pc.index_in(whole(rows["item_id"]), self.items_),
-        )
-        known = pc.and_(row.is_valid(), column.is_valid())
-        row, column = row.filter(known).to_numpy(), column.filter(known).to_numpy()
-        matrix = csr_matrix((np.ones(len(row), np.float32), (row, column)), shape=(len(users), len(self.items_)))
-        matrix.data[:] = 1  # an interaction that occurs twice is still one
-        return matrix
+    def _history(self, rows: pa.Table) -> csr_matrix:
+        return ordered(rows, self.users_, self.items_)
 
     def save(self, folder: Path) -> None:
-        arrays = self.state_ | storage.binary("history", self.history_) | storage.binary("seen", self.seen_)
+        arrays = self.state_ | storage.sparse("history", self.history_) | storage.sparse("seen", self.seen_)
         arrays |= {} if self.mix_ is None else self.mix_.arrays()
-        settings = {"parameters": storage.parameters(self), "l2": self.l2_, "teacher_l2": self.teacher_l2_}
+        settings = {"parameters": storage.parameters(self), "l2": self.l2_, "recency": self.recency_}
         names = {"items": self.items_.to_pylist(), "users": self.users_.to_pylist()}
-        storage.save(folder, arrays, settings | names)
+        storage.save(folder, arrays, settings | names | {"teacher": self.teacher_})
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Recommender:
+        """Raises BadInput when the folder holds no readable model, or one of another version."""
         arrays, settings = storage.load(folder)
-        model = cls(**settings["parameters"], device=device)
-        model.items_, model.users_ = pa.array(settings["items"]), pa.array(settings["users"])
-        items = len(model.items_)
-        model.history_, model.seen_ = (storage.take_binary(arrays, name, items) for name in ("history", "seen"))
-        model.mix_ = Synthetic.stored(arrays, items)
-        model.state_, model.l2_, model.teacher_l2_ = arrays, settings["l2"], settings["teacher_l2"]
+        try:
+            model = cls(**settings["parameters"], device=device)
+            model.items_, model.users_ = pa.array(settings["items"]), pa.array(settings["users"])
+            items = len(model.items_)
+            model.history_, model.seen_ = (storage.take_sparse(arrays, name, items) for name in ("history", "seen"))
+            model.mix_ = Synthetic.stored(arrays, items)
+            model.state_, model.l2_, model.recency_ = arrays, settings["l2"], tuple(settings["recency"])
+            model.teacher_ = settings["teacher"] and tuple(settings["teacher"])
+        except (KeyError, TypeError) as error:
+            raise BadInput(f"{folder}: a model of another version ({error}); train it again") from None
         return model
 
     @classmethod
     def baselines(cls, seed: int, device: str) -> dict[str, Recommender]:
         settings: dict[str, dict[str, Any]] = {
             "popularity": {"model": "popular"},
-            "EASE": {"model": "ease"},
+            "item neighbours": {"model": "neighbours"},
+            "transitions": {"model": "transitions"},
+            "EASE": {"recency": 0.0},
+            "EASE, recency": {},
+            "ALS": {"model": "als"},
             "MF, softmax": {"model": "mf"},
             "MF, BPR": {"model": "mf", "loss": "bpr"},
             "LightGCN, softmax": {"model": "lightgcn"},
             "LightGCN, BPR": {"model": "lightgcn", "loss": "bpr"},
         }
         return {name: cls(**chosen, seed=seed, device=device) for name, chosen in settings.items()}
-
-
-class _RankingVictim:
-    """softplus(−margin): the target's score over the bar to the top 20, in the spread of the user's scores."""
-
-    def __init__(self, head: Tensor) -> None:
-        self._head, self.dim = head, head.shape[0]
-
-    def loss(self, embedding: Tensor, condition: Condition) -> Tensor:
-        scores = embedding @ self._head
-        target = scores.gather(1, condition.label.long()[:, None])[:, 0]
-        bar = scores.topk(min(K, scores.shape[1]), dim=1).values[:, -1]
-        spread = scores.std(dim=1).detach().clamp_min(1e-6)
-        return F.softplus((bar - target) / spread)
 
 
 def _rare_recall(lists: np.ndarray, hit: np.ndarray, wanted: csr_matrix, rare: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix
 
 from augment.poison import coherence
 from consumers.columns import whole
+from consumers.histories import latest
 
 KINDS = ("random", "average", "bandwagon")  # of fake users (Lam & Riedl, 2004; Mobasher et al., 2007)
 FAKE_SHARE, FAKE_TARGETS = 0.01, 5
@@ -27,7 +28,7 @@ def attacks(test: pa.Table, seed: int) -> dict[str, pa.Table]:
 
 
 def fake_users(test: pa.Table, seed: int) -> pa.Table:
-    """Users pushing five unpopular items (or as many as there are) among the test's, a third of them of each kind.
+    """Users pushing five unpopular items among the test's (fewer, of less than ten), a third of them of each kind.
 
     Columns `user_id`, `item_id`, `kind` ("filler" or "target") and `profile`, the kind of fake user.
     """
@@ -36,8 +37,8 @@ def fake_users(test: pa.Table, seed: int) -> pa.Table:
     items, popularity = counts[0].to_numpy(zero_copy_only=False), counts[1].to_numpy()
     order = np.lexsort((items.astype(str), popularity))
     items, popularity = items[order], popularity[order]
-    unpopular = items[: max(1, len(items) // 2)]
-    targets = rng.choice(unpopular, min(FAKE_TARGETS, len(unpopular)), replace=False)
+    rare = max(1, len(items) // 2)
+    targets = rng.choice(items[:rare], min(FAKE_TARGETS, rare), replace=False)
     users = pc.count_distinct(test["user_id"]).as_py()
     fillers = max(POPULAR, len(test) // users * 4)
     chances = {"random": None, "average": popularity / popularity.sum()}
@@ -73,12 +74,13 @@ def flips(history: csr_matrix, seed: int) -> csr_matrix:
 
 
 def flipped(rows: csr_matrix, flips: csr_matrix, user: np.ndarray) -> csr_matrix:
-    """Binary float32[n, I]: `rows` with the flips of the user that each is of, at int64[n]; −1 is nobody's."""
-    row, column = rows.nonzero()
+    """float32[n, I]: `rows` with the flips of the user that each is of, at int64[n]; −1 is nobody's.
+
+    A new item comes at the place of the old one, or where the row had it already, at the later of both.
+    """
+    row, column = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)), rows.indices
     new = np.asarray(flips[user[row], column]).ravel() * (user[row] >= 0)
-    moved = csr_matrix((np.ones(len(row), np.float32), (row, np.where(new > 0, new - 1, column))), shape=rows.shape)
-    moved.data[:] = 1  # a sample may have had the new item already
-    return moved
+    return latest(row, np.where(new > 0, new - 1, column), rows.data, rows.shape)
 
 
 def suspects(history: csr_matrix, share: float) -> np.ndarray:

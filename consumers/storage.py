@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
 from augment.errors import BadInput
+from augment.files import sync, write_whole
+
+Arrays = dict[str, np.ndarray]
+PARTS = ("data", "indices", "indptr")  # of a sparse matrix
 
 
 def parameters(model: Any) -> dict[str, Any]:
@@ -20,26 +25,29 @@ def parameters(model: Any) -> dict[str, Any]:
     return {name: getattr(model, name) for name in inspect.signature(type(model)).parameters if name != "device"}
 
 
-def save(folder: Path, arrays: dict[str, np.ndarray], settings: dict[str, Any]) -> None:
+def save(folder: Path, arrays: Arrays, settings: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "model.safetensors")
-    (folder / "model.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False))
+    temporary = folder / f".model.{os.getpid()}.tmp"
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
+    sync(temporary)
+    temporary.replace(folder / "model.safetensors")
+    write_whole(folder / "model.json", json.dumps(settings, indent=1, ensure_ascii=False).encode())
 
 
-def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def load(folder: Path) -> tuple[Arrays, dict[str, Any]]:
     """Raises BadInput when the folder holds no readable model."""
     try:
-        return load_file(folder / "model.safetensors"), json.loads((folder / "model.json").read_text())
+        return load_file(folder / "model.safetensors"), json.loads((folder / "model.json").read_text("utf-8"))
     except (OSError, ValueError, SafetensorError) as error:
         raise BadInput(f"{folder}: no model that can be read here ({error})") from None
 
 
-def binary(name: str, matrix: csr_matrix) -> dict[str, np.ndarray]:
-    """The arrays of a binary sparse matrix, for `save`."""
-    return {f"{name}.indices": matrix.indices, f"{name}.indptr": matrix.indptr}
+def sparse(name: str, matrix: csr_matrix) -> Arrays:
+    """The arrays of a sparse matrix, for `save`."""
+    return {f"{name}.{part}": getattr(matrix, part) for part in PARTS}
 
 
-def take_binary(arrays: dict[str, np.ndarray], name: str, columns: int) -> csr_matrix:
-    """The float32[rows, columns] that `binary` made arrays of, taken out of `arrays`."""
-    indices, indptr = arrays.pop(f"{name}.indices"), arrays.pop(f"{name}.indptr")
-    return csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(indptr) - 1, columns))
+def take_sparse(arrays: Arrays, name: str, columns: int) -> csr_matrix:
+    """The matrix [rows, columns] that `sparse` made arrays of, taken out of `arrays`."""
+    data, indices, indptr = (arrays.pop(f"{name}.{part}") for part in PARTS)
+    return csr_matrix((data, indices, indptr), shape=(len(indptr) - 1, columns))

@@ -64,7 +64,7 @@ class Shop:
     def __init__(self, folder: Path, impressions: pa.Table) -> None:
         self.folder, self._impressions = folder, impressions
         (folder / "raw").mkdir(parents=True, exist_ok=True)
-        (folder / "faults.toml").write_text(RECIPE)
+        (folder / "faults.toml").write_text(RECIPE, "utf-8")
 
     def rows(self, number: int, count: int = ROWS) -> pa.Table:
         part = self._impressions.slice(number * ROWS % (len(self._impressions) - count), count)
@@ -91,13 +91,13 @@ class Shop:
         if not pid:
             code = 1
             try:
-                (self.folder / "look.json").write_text(json.dumps(look(self.folder / "out" / "ctr")))
+                (self.folder / "look.json").write_text(json.dumps(look(self.folder / "out" / "ctr")), "utf-8")
                 code = 0
             finally:
                 os._exit(code)
         if os.waitpid(pid, 0)[1]:
             raise Lost("what is published cannot be read")
-        return json.loads((self.folder / "look.json").read_text())
+        return json.loads((self.folder / "look.json").read_text("utf-8"))
 
     def copy(self, folder: Path) -> Shop:
         shutil.rmtree(folder, ignore_errors=True)
@@ -117,7 +117,7 @@ class Child:
             return
         os.setpgid(0, 0)
         os.chdir(folder)
-        with self.errors.open("w") as said, open(os.devnull, "w") as nothing:
+        with self.errors.open("wb") as said, open(os.devnull, "wb") as nothing:
             os.dup2(said.fileno(), 2)
             os.dup2(nothing.fileno(), 1)
             judge = pipeline.judge
@@ -160,7 +160,7 @@ class Child:
         return os.waitstatus_to_exitcode(self._status)
 
     def said(self) -> str:
-        return self.errors.read_text()
+        return self.errors.read_text("utf-8", "replace")
 
 
 def look(root: Path) -> dict:

@@ -176,7 +176,7 @@ def history(shop: Shop, folder: Path, days: int) -> dict[str, object]:
             raise Lost(f"day {number} was refused, and yet what is current changed")
         if seen["problems"]:
             raise Lost(f"day {number} left a damaged version")
-        line = json.loads((month.folder / "out/_nightly/nights.jsonl").read_text().splitlines()[-1])
+        line = json.loads((month.folder / "out/_nightly/nights.jsonl").read_text("utf-8").splitlines()[-1])
         if code == 0 and number != days // 2:
             seconds.append(time.monotonic() - started)
             read.append(sum(source["bytes"] for source in line["sources"].values()))

@@ -45,7 +45,7 @@ def main() -> None:
     save_file(model.state_dict(), options.out / "model.safetensors")
     made_of = {"table": options.table, "mix_version": table.version(), "rows": len(rows), "loss": loss,
                "runs": sorted(set(rows["run"].to_pylist()))}  # fmt: skip
-    (options.out / "model.json").write_text(json.dumps(made_of, indent=1))
+    (options.out / "model.json").write_text(json.dumps(made_of, indent=1), "utf-8")
     print(json.dumps(made_of))
 
 
@@ -66,11 +66,11 @@ def hold(root: Path, table: DeltaTable, hours: float) -> Path | None:
         return None
     pins = root / PINS
     pins.mkdir(parents=True, exist_ok=True)
-    with (pins / ".lock").open("w") as lock:
+    with (pins / ".lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # nothing is removed between the look and the pin
         table.update_incremental()
         path, until = pins / f"{table.version()}-{uuid.uuid4().hex[:12]}.json", time.time() + hours * 3600
-        path.write_text(json.dumps({"version": table.version(), "until": until, "holder": "downstream"}))
+        path.write_text(json.dumps({"version": table.version(), "until": until, "holder": "downstream"}), "utf-8")
     return path
 
 

@@ -30,13 +30,13 @@ class Text:
     draws = 1
 
     def __init__(self, encoder: TextEncoder) -> None:
-        self._encoder = encoder
+        self.model = encoder
         self.encoder = encoder.name
         self.dim = encoder.dim
 
     def attach(self, rows: pa.Table) -> pa.Table:
         """`rows` with an `embedding` column, fixed_size_list<float32>[dim]."""
-        flat = pa.array(self._encoder.encode(rows["text"].to_pylist()).ravel())
+        flat = pa.array(self.model.encode(rows["text"].to_pylist()).ravel())
         return rows.append_column("embedding", pa.FixedSizeListArray.from_arrays(flat, self.dim))
 
     def anchors(self, train: pa.Table) -> pa.Table:
@@ -48,7 +48,7 @@ class Text:
 
     def encode(self, rows: pa.Table) -> np.ndarray:
         if "embedding" not in rows.column_names:
-            return self._encoder.encode(rows["text"].to_pylist())
+            return self.model.encode(rows["text"].to_pylist())
         flat = pa.concat_arrays([chunk.flatten() for chunk in rows["embedding"].chunks])
         return flat.to_numpy(zero_copy_only=False).reshape(-1, self.dim).copy()  # Arrow memory is read-only
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from augment.errors import Diverged
+from augment.errors import Diverged, Refused
 from augment.gates import Candidates
 from augment.progress import bar
 from augment.strategies import Workshop
@@ -19,6 +19,8 @@ class Gan:
     def __init__(self, workshop: Workshop, strength: float = 1.0) -> None:
         self._strength = strength or None
         anchors, bank, wanted = workshop.anchors, workshop.bank, workshop.settings
+        if not bank.scale > 0:
+            raise Refused(f"none of the real perturbations of {len(bank.anchor):,} rows moved one: nothing to follow")
         device = anchors.device
         self._workshop = workshop
         self._nearby = bank.origins.search(anchors.embedding, wanted.neighbours)[1]

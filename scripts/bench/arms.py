@@ -178,5 +178,5 @@ def finish(results: Sequence[Result], metrics: Mapping[str, str], options: argpa
     content = {"title": title, "where": where, "seeds": options.seeds, "budget": options.budget,
                "metrics": dict(metrics), "arms": [asdict(result) for result in results]}  # fmt: skip
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(content, indent=1))
+    options.out.write_text(json.dumps(content, indent=1), "utf-8")
     print(f"### {title}\n\n{table(results, metrics)}{rivals_table(results, metrics)}\n")

@@ -129,7 +129,7 @@ def main() -> None:
     content = {"title": "The verdict where there is nothing to find", "trials": options.trials,
                "draws": options.draws, "cases": rows}  # fmt: skip
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(content, indent=1) + "\n")
+    options.out.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
     print(table(content))
 
 

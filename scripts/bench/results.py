@@ -18,11 +18,13 @@ import false_positives
 
 def main() -> None:
     notes, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    print(re.sub(r"\{\{([\w-]+)\}\}", lambda found: _table(folder / f"{found[1]}.json"), notes.read_text()), end="")
+    print(
+        re.sub(r"\{\{([\w-]+)\}\}", lambda found: _table(folder / f"{found[1]}.json"), notes.read_text("utf-8")), end=""
+    )
 
 
 def _table(path: Path) -> str:
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text("utf-8"))
     if "cases" in content:
         return false_positives.table(content)
     results = [arms.Result(**arm) for arm in content["arms"]]

@@ -195,7 +195,7 @@ def mutated(tables: dict[str, pa.Table], folder: Path, chance: random.Random) ->
         in_its_place(how, path)
     else:
         path.write_bytes(content)
-    (folder / "recipe.toml").write_text(recipe_for(kind, str(path), folder / "out", **changes))
+    (folder / "recipe.toml").write_text(recipe_for(kind, str(path), folder / "out", **changes), "utf-8")
     return Case(kind, f"{suffix} {how}", folder / "recipe.toml", refused)
 
 

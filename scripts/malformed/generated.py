@@ -227,5 +227,5 @@ def written(made: Made, folder: Path) -> Case:
     kind, suffix, how, rows, names, changes = made
     path = folder / f"logs{suffix}"
     path.write_bytes(encoded(rows, names, suffix))
-    (folder / "recipe.toml").write_text(recipe_for(kind, str(path), folder / "out", **changes))
+    (folder / "recipe.toml").write_text(recipe_for(kind, str(path), folder / "out", **changes), "utf-8")
     return Case(kind, f"{suffix} columns: {how}", folder / "recipe.toml")

@@ -84,7 +84,7 @@ class Runner:
         if seen is None:
             shutil.rmtree(place)
         else:
-            with (self.folder / "failures.jsonl").open("a") as file:
+            with (self.folder / "failures.jsonl").open("a", encoding="utf-8") as file:
                 file.write(
                     json.dumps({"kind": case.kind, "how": case.how, "at": str(place), "why": seen[:2000]}) + "\n"
                 )
@@ -166,7 +166,7 @@ def check_splits(splits: sources.Splits, needs: tuple[str, ...]) -> None:
 def check_command(command: str, case: Case, code: int) -> None:
     """The real command ends with that exit code, one line of error and its JSON."""
     line = [sys.executable, "-m", "augment", command, str(case.recipe), "--device", "cpu", "--json"]
-    done = subprocess.run(line, capture_output=True, text=True, errors="replace", check=False, timeout=120)
+    done = subprocess.run(line, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=120)
     errors = [line for line in done.stderr.splitlines() if line.startswith("sparring: ")]
     said = json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {}
     if done.returncode != code or len(errors) != 1 or "Traceback" in done.stderr or said.get("code") != code:
@@ -218,7 +218,7 @@ def main() -> None:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="fault-inputs-"))
     counts = run(options.count, options.seed, folder, options.data)
     if counts["failed"]:
-        print((folder / "failures.jsonl").read_text(), file=sys.stderr)
+        print((folder / "failures.jsonl").read_text("utf-8"), file=sys.stderr)
     print(json.dumps(dict(sorted(counts.items()))))
     sys.exit(counts["failed"] > 0)
 

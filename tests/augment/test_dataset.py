@@ -13,8 +13,9 @@ from deltalake import DeltaTable
 from published import DIM, RUNS, TEXT, flip_a_byte, manifest, publish, reject, samples, shard
 
 from augment import pins
-from augment.dataset import Dataset, locked
+from augment.dataset import Dataset
 from augment.errors import BadInput, Locked, UsageError
+from augment.lock import locked
 from augment.manifest import Manifest
 from augment.samples import sample_schema
 from consumers import open_mix
@@ -316,7 +317,7 @@ def test_a_damaged_log_is_a_one_line_error(dataset):
 
 
 def test_a_second_run_is_told_at_once_who_holds_the_output(tmp_path):
-    holder = "import sys, time; from pathlib import Path; from augment.dataset import locked\n"
+    holder = "import sys, time; from pathlib import Path; from augment.lock import locked\n"
     holder += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", holder, str(tmp_path)]

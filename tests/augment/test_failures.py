@@ -1,16 +1,22 @@
 """One source or task that fails stops no other; what was decided before is not decided again."""
 
+import json
+import sys
+
 import pytest
 from click.testing import CliRunner
 from nights import day, nightly_recipe, write
 from published import flip_a_byte
 
 from augment import nightly, pipeline
-from augment.dataset import ALL_DAYS, Dataset, locked
+from augment.cli import main
+from augment.dataset import ALL_DAYS, Dataset
 from augment.errors import BadInput, Diverged, Unavailable, UsageError
+from augment.lock import locked
 from augment.nightly import night
 from augment.service import nightly as command
 from augment.strategies import gan
+from consumers.ctr import ClickModel
 from gan.trainer import TrainingDiverged
 
 SECOND = """
@@ -83,6 +89,76 @@ def test_a_generator_that_diverges_stops_only_its_task(two, told, tmp_path, monk
     assert status(told[0]) == {"ctr": "failed", "second": "published"}
     assert list(tmp_path.glob("out/.run-*/round0"))  # where the last good checkpoint is
     assert status(night(two(), as_of=day(2), device="cpu")) == {"ctr": "published", "second": "unchanged"}
+
+
+def broken_victim(monkeypatch, rows):
+    """A model that breaks on a source of `rows` training rows or more."""
+    fit = ClickModel.fit
+
+    def broken(self, train, *rest):
+        return fit(self, train, *rest) if len(train) < rows else 1 / 0
+
+    monkeypatch.setattr(ClickModel, "fit", broken)
+
+
+@pytest.mark.usefixtures("accepted")
+@pytest.mark.parametrize("first", [True, False])
+def test_what_nobody_foresaw_stops_only_its_task_and_is_in_the_nights_log(
+    two, impressions, tmp_path, monkeypatch, first
+):
+    """Whichever of the tasks it is, and a later failure does not hide the first."""
+    write(tmp_path / ("raw" if first else "more"), impressions, 0, 900)
+    broken_victim(monkeypatch, 800)
+    monkeypatch.setattr(nightly.report, "write", lambda *_: [][0])
+    broken, sound = ("ctr", "second") if first else ("second", "ctr")
+    with pytest.raises(ZeroDivisionError):
+        night(two(), as_of=day(2), device="cpu")
+    (line,) = (tmp_path / "out" / "_nightly" / "nights.jsonl").read_text("utf-8").splitlines()
+    tasks = json.loads(line)["tasks"]
+    assert tasks[sound]["status"] == "published"
+    assert Dataset(tmp_path / "out" / sound).verify() == []
+    assert (tasks[broken]["status"], tasks[broken]["reason"]) == ("failed", "ZeroDivisionError: division by zero")
+    assert "in broken" in tasks[broken]["traceback"]
+    assert "in broken" in json.loads(line)["traceback"]
+    monkeypatch.undo()
+
+
+def test_an_unreadable_ledger_row_of_one_source_is_that_sources_failure(two, told, tmp_path, monkeypatch, capfd):
+    """An exception of any kind, also before there is a task to run."""
+    take_in = nightly.Ledger.take_in
+
+    def broken(self, *given):
+        if self._name == "more":
+            raise RuntimeError("no such\nluck")
+        return take_in(self, *given)
+
+    monkeypatch.setattr(nightly.Ledger, "take_in", broken)
+    with pytest.raises(RuntimeError):
+        night(two(), as_of=day(2), device="cpu")
+    assert status(told[0])["second"] == "failed"
+    assert status(told[0])["ctr"] in ("published", "rejected")
+    said = capfd.readouterr().err
+    assert "second: failed: RuntimeError: no such luck\n" in said
+    assert "Traceback" not in said
+
+
+def test_a_run_goes_on_after_what_nobody_foresaw(two, impressions, tmp_path, monkeypatch, capsys):
+    write(tmp_path / "raw", impressions, 0, 900)
+    broken_victim(monkeypatch, 800)
+    wanted = two()
+    monkeypatch.setattr("augment.cli._recipe", lambda *_: wanted)
+    monkeypatch.setattr(sys, "argv", ["sparring", "run", "two.toml", "--device", "cpu"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert "ctr: failed: ZeroDivisionError: division by zero\n" in said
+    assert said.splitlines()[-1].startswith("sparring: ZeroDivisionError: division by zero (a bug")
+    assert "Traceback" not in said
+    assert Dataset(tmp_path / "out" / "second").versions()
+    (page,) = (tmp_path / "out").glob("report-*.html")
+    assert "ctr: <span class=failed>failed" in page.read_text("utf-8")
+    monkeypatch.undo()
 
 
 @pytest.mark.usefixtures("accepted")

@@ -13,9 +13,10 @@ from published import RUNS, flip_a_byte, publish
 
 from augment import nightly, report
 from augment.canary import canary
-from augment.dataset import Dataset, locked
+from augment.dataset import Dataset
 from augment.errors import BadInput, Locked
 from augment.job import Job, work_folder
+from augment.lock import locked
 from augment.nightly import night
 from augment.pipeline import clear_left
 from augment.tables import gc, ls, rollback, show

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from nights import day, nightly_recipe
 
 from augment import monitoring, nightly
-from augment.dataset import locked
 from augment.errors import BadInput, Locked, UsageError
+from augment.lock import locked
 from augment.nightly import night
 from augment.service import nightly as command
 

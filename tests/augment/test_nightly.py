@@ -12,8 +12,9 @@ import pytest
 from nights import day, nightly_recipe, rows_of, write
 
 from augment import nightly, pins
-from augment.dataset import Dataset, locked
+from augment.dataset import Dataset
 from augment.errors import BadInput, Locked, NoSpace, UsageError
+from augment.lock import locked
 from augment.nightly import night
 from consumers import open_mix
 

@@ -13,9 +13,10 @@ import pytest
 import torch
 from deltalake import DeltaTable
 
-from augment import pipeline, recipe
-from augment.dataset import Dataset, locked
+from augment import pipeline, recipe, single
+from augment.dataset import Dataset
 from augment.errors import Locked, UsageError
+from augment.lock import locked
 from augment.measures import Mean
 from augment.studio import Studio
 from augment.study import robustness
@@ -91,6 +92,17 @@ def test_the_result_keeps_the_contract_for_machines(finished):
         assert comparison["better_is"] in ("higher", "lower")
     assert Path(result["report"]).read_text().startswith("<!doctype html>")
     assert task["rows"] == 300
+
+
+@pytest.mark.parametrize("option", ['model = "trees"', "target_statistics = true"])
+def test_every_kind_of_click_model_is_a_victim_and_trains_on_its_mix(small, tmp_path, option):
+    result = pipeline.run(small_recipe(small, tmp_path, **{"epochs = 2": f"{option}, epochs = 2"}), device="cpu")
+    assert result["tasks"]["ctr"]["rows"] == 300
+    made = samples(tmp_path, result)
+    assert set(made["strategy"].to_pylist()) == {"gan", "noise"}
+    hardness = made["hardness"].to_numpy()
+    assert np.isfinite(hardness).all()
+    assert hardness.std() > 0.1
 
 
 def test_a_second_run_finds_nothing_to_do(finished, small):
@@ -173,15 +185,15 @@ def test_a_published_version_is_whole_and_plain_readers_read_it(published):
 
 def test_train_and_evaluate_use_the_published_mix(published, small, tmp_path):
     output, _ = published
-    made = pipeline.train(small_recipe(small, output), "ctr", tmp_path / "model", device="cpu")
+    made = single.train(small_recipe(small, output), "ctr", tmp_path / "model", device="cpu")
     assert made["samples"] == 300
     assert json.loads((tmp_path / "model" / "mix.json").read_text())["version"] == 0
-    measured = pipeline.evaluate(small_recipe(small, output), "ctr", tmp_path / "model", device="cpu")
+    measured = single.evaluate(small_recipe(small, output), "ctr", tmp_path / "model", device="cpu")
     assert 0.4 < measured["metrics"]["auc"]["value"] < 0.8
 
 
 def test_generate_alone_publishes_nothing(small, tmp_path):
-    made = pipeline.generate_only(small_recipe(small, tmp_path / "out"), "ctr", tmp_path / "shards", device="cpu")
+    made = single.generate_only(small_recipe(small, tmp_path / "out"), "ctr", tmp_path / "shards", device="cpu")
     assert made["rows"] == 300
     assert len(pq.read_table(tmp_path / "shards")) == 300
     assert not (tmp_path / "out" / "ctr").exists()
@@ -322,7 +334,7 @@ def test_a_rounds_gain_is_over_the_same_training_without_samples(small, tmp_path
     monkeypatch.setattr(pipeline, "robustness", robustness)
     adversarial = 'samples = 300\nmix_options = { adversarial = "fgm" }'
     chosen = small_recipe(small, tmp_path, **{"steps = 20,": "steps = 20, rounds = 2,", "samples = 300": adversarial})
-    pipeline.generate_only(chosen, "ctr", tmp_path / "shards", device="cpu")
+    single.generate_only(chosen, "ctr", tmp_path / "shards", device="cpu")
     assert seen == ["fgm"] * 3
 
 
@@ -347,9 +359,7 @@ def test_clicks_without_label_become_samples_when_the_recipe_asks(small, tmp_pat
     pq.write_table(rows.set_column(rows.column_names.index("label"), "label", pa.array(label)), path)
     text = {"[sources.impressions]": "[sources.impressions]\nunlabelled = 200", "gan = 0.5, noise = 0.5":
             "self-training = 1", "samples = 300": "samples = 50", "band = [-4, 4]": "band = [-9, 9]"}  # fmt: skip
-    made = pipeline.generate_only(
-        small_recipe(path, tmp_path / "out", **text), "ctr", tmp_path / "shards", device="cpu"
-    )
+    made = single.generate_only(small_recipe(path, tmp_path / "out", **text), "ctr", tmp_path / "shards", device="cpu")
     assert made["rows"] == 50
     found = pa.concat_tables(map(pq.read_table, (tmp_path / "shards").glob("*.parquet")))
     assert all(0 < y < 1 for y in found["label"].to_pylist())

@@ -71,7 +71,7 @@ def test_files_compressed_in_several_parts_are_read_whole(tmp_path):
 def test_utf_16_is_named(tmp_path, encoding):
     path = tmp_path / "logs.csv"
     path.write_bytes("u,i,t\nu1,i1,1600000000\n".encode(encoding))
-    with pytest.raises(BadInput, match=r"is UTF-16; save it as UTF-8"):
+    with pytest.raises(BadInput, match=f'is not UTF-8 .* reads as {encoding}: set `encoding = "{encoding}"`'):
         prepared(tmp_path, path)
 
 
@@ -219,8 +219,9 @@ def test_paths_that_name_nothing_to_read(tmp_path, monkeypatch, path, message):
     ("changes", "message"),
     [
         ({"path": "a\0b.csv"}, "NUL"),
-        ({"columns": {"label": "x", "fields": ["Label"]}}, "'Label' is taken"),
-        ({"columns": {"label": "x", "fields": ["a", "A"]}}, "twice"),
+        ({"columns": {"label": "x", "fields": ["a", "a"]}}, "'a' is twice"),
+        ({"columns": {"label": "x", "fields": ["a", "A"]}}, "'a' and 'A' differ in case alone"),
+        ({"columns": {"label": "x", "fields": ["X"]}}, "'x' and 'X' differ in case alone"),
     ],
 )
 def test_names_that_sql_or_the_system_cannot_hold_are_refused(changes, message):

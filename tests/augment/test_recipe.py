@@ -78,8 +78,7 @@ def test_uncapped_keeps_labels_scarce_and_lifts_the_rest():
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        ('{ user = "u", item = "i", fields = ["weight"] }', "the name 'weight' is taken"),
-        ('{ user = "u", item = "i", fields = ["user_id"] }', "the name 'user_id' is taken"),
+        ('{ user = "u", item = "i", fields = ["U"] }', "'u' and 'U' differ in case alone"),
         ('{ user = "u", item = "i", fields = ["price"], numbers = ["price"] }', "'price' is twice"),
     ],
 )

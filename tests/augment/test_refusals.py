@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from augment import pipeline, recipe, search
+from augment import pipeline, recipe, search, single
 from augment.checks import AT_LEAST, Figures, raised
 from augment.errors import Refused
 from augment.modalities import losses_to_margins, margins_to_losses
@@ -86,7 +86,7 @@ def test_a_share_below_the_least_is_dropped_whole(clicks):
 
 
 def test_a_share_of_less_than_one_sample_is_said(clicks, tmp_path):
-    made = pipeline.generate_only(clicks("noise = 1.0, swaps = 0.001"), "clicks", tmp_path / "shards", device="cpu")
+    made = single.generate_only(clicks("noise = 1.0, swaps = 0.001"), "clicks", tmp_path / "shards", device="cpu")
     assert made["rows"] == 60
     assert made["warnings"] == ["'swaps' is left out: nothing was proposed: its share comes to less than one sample"]
 
@@ -94,7 +94,7 @@ def test_a_share_of_less_than_one_sample_is_said(clicks, tmp_path):
 def test_the_setting_that_a_refusal_names_lets_half_through(clicks, tmp_path):
     def proposed(band, out):
         gates = f"min_label_agreement = 0.0, min_novelty = 0.0, min_plausibility = 0.0, band = {band}"
-        return pipeline.generate_only(clicks("masking = 1.0", gates, out=out), "clicks", tmp_path / out, device="cpu")
+        return single.generate_only(clicks("masking = 1.0", gates, out=out), "clicks", tmp_path / out, device="cpu")
 
     with pytest.raises(Refused) as refused:
         proposed("[8.0, 9.0]", "one")

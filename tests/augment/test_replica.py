@@ -19,10 +19,11 @@ from published import RUNS, flip_a_byte, manifest, publish, samples, shard
 from pyarrow import fs
 from torch.utils.data import DataLoader
 
-from augment import replica
+from augment import replica, spaces
 from augment.dataset import Dataset
 from augment.errors import BadInput, Unavailable, UsageError
 from augment.files import sha256
+from augment.ngrams import Ngrams
 from augment.replica import Replica, replicate, verify_replica
 from augment.tables import verify
 from consumers import open_mix
@@ -87,6 +88,18 @@ def seen(url):
     return set(DeltaTable(url).to_pyarrow_table()["run"].to_pylist())
 
 
+def test_the_ngrams_of_a_reviews_encoder_travel_with_the_version(dataset, url):
+    ngrams = Ngrams.fit(["a lovely dress", "a lovely skirt"], 0)
+    spaces.keep(dataset.root, ngrams)
+    with dataset.stage(RUNS[0]) as stage:
+        stage.write(samples(RUNS[0]))
+        dataset.publish(stage, replace(manifest(dataset, stage), encoders=[f"e@1+{ngrams.name}"]))
+    replicate(dataset.root, url)
+    mix = open_mix(url)
+    assert mix._ngrams().name == ngrams.name
+    assert verify_replica(url) == []
+
+
 def objects(bucket):
     pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket)
     return {found["Key"]: found for page in pages for found in page.get("Contents", [])}
@@ -133,6 +146,14 @@ def test_a_replica_holds_the_current_version(dataset, url, bucket):
     assert DeltaTable(url).metadata().configuration == DeltaTable(str(dataset.root)).metadata().configuration
     keys = {key.removeprefix("shop/sentiment/") for key in objects(bucket) if "_delta_log" not in key}
     assert keys == {f"_sparring/manifests/{RUNS[0]}.json", *(s.path for s in mix.manifest.files)}
+
+
+def test_a_table_in_a_folder_of_an_odd_name_is_copied(tmp_path, url):
+    dataset = Dataset(tmp_path / "[a] 50% 'q' 商品*" / "sentiment")
+    publish(dataset, RUNS[0])
+    assert replicate(dataset.root, url) == 0
+    assert verify_replica(url) == []
+    assert open_mix(url).to_table() == dataset.read().to_table()
 
 
 def test_what_is_there_is_not_copied_again(dataset, url, bucket):

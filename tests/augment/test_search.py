@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from augment import pipeline
 from augment import search as searching
+from augment import single
 from augment.errors import BadInput, UsageError
 from augment.job import Job, read
 from augment.measures import Mean
@@ -167,7 +167,7 @@ def test_a_run_of_the_winning_recipe_makes_what_its_trial_trained_on(demo_folder
     out = tmp_path / "found.toml"
     write(recipe, [searching.Found("ctr", [plain], [best], plain, best)], out)
     won = load(str(out))
-    made = pipeline.generate_only(won, "ctr", tmp_path / "shards", device="cpu")
+    made = single.generate_only(won, "ctr", tmp_path / "shards", device="cpu")
     assert {name: s["kept"] for name, s in made["strategies"].items()} == best.made
     assert aims == [((-2.0, 2.0), {"strength": 0.5})] * 2
     samples = pa.concat_tables(map(pq.read_table, (tmp_path / "shards").glob("*.parquet")))

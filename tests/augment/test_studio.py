@@ -7,7 +7,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from augment import pipeline, recipe
+from augment import recipe, single
 from augment.encoders import TextEncoder
 from augment.job import Job
 
@@ -47,7 +47,7 @@ def generate(tmp_path, monkeypatch):
 
     def made(strategy):
         text = RECIPE.format(folder=tmp_path, strategy=strategy)
-        pipeline.generate_only(recipe.parse(text, "shop.toml"), "shop", tmp_path / strategy, device="cpu")
+        single.generate_only(recipe.parse(text, "shop.toml"), "shop", tmp_path / strategy, device="cpu")
         table = ds.dataset(tmp_path / strategy).to_table()
         return table["anchor_id"].to_pylist(), pa.Table.from_struct_array(table["decoded"].combine_chunks())
 

@@ -8,14 +8,19 @@ from scipy.sparse import vstack
 from augment.errors import BadInput, UsageError
 from augment.samples import sample_schema
 from consumers import Recommender, shilling
-from consumers.factors import LOSSES
-from consumers.samplers import SAMPLERS
+from consumers.histories import ordered
+from consumers.rankers.factors import LOSSES
+from consumers.rankers.samplers import SAMPLERS
 from gan.victim import Condition
 
 GRAPH = {"model": "lightgcn", "loss": "bpr", "sampler": "mixgcf", "filter_share": 0.05, "epochs": 100, "l2": 0.1}
 MODELS = [
     {},
     {"dropout": 0.3},
+    {"recency": 3.0, "recency_floor": 0.1},
+    {"model": "als", "dim": 8},
+    {"model": "neighbours"},
+    {"model": "transitions"},
     {"model": "mf"},
     {"model": "mf", "loss": "bpr"},
     {"model": "mf", "loss": "sl@k", "distill": 0.5},
@@ -100,7 +105,7 @@ def test_an_unknown_user_gets_what_is_popular(shop):
     train, valid, _ = shop
     model = Recommender().fit(train, valid)
     scores = model.predict(pa.table({"user_id": ["stranger"]}))
-    np.testing.assert_array_equal(scores[0], np.asarray(model.seen_.sum(axis=0)).ravel())
+    np.testing.assert_array_equal(scores[0], model.seen_.getnnz(axis=0))
 
 
 def test_test_rows_are_never_history(shop):
@@ -135,14 +140,15 @@ def test_the_kinds_of_fake_users_make_up_their_union(shop):
 
 def test_flips_keep_each_users_count_and_move_a_tenth(shop):
     model = Recommender().fit(*shop[:2])
-    history = model._matrix(pa.concat_tables(shop))  # twelve items each: one of them is flipped
+    history = model._history(pa.concat_tables(shop))  # twelve items each: one of them is flipped
     flips, users = shilling.flips(history, 0), np.arange(history.shape[0])
     flipped = shilling.flipped(history, flips, users)
     assert (flips != shilling.flips(history, 0)).nnz == 0
     assert (shilling.flipped(history, flips, np.full_like(users, -1)) != history).nnz == 0
     np.testing.assert_array_equal(flipped.getnnz(axis=1), history.getnnz(axis=1))
-    assert flipped.data.tolist() == [1.0] * history.nnz
-    kept = np.asarray(flipped.multiply(history).sum(axis=1)).ravel()
+    for row in range(len(users)):  # a new item takes the old one's place
+        assert sorted(flipped[row].data) == list(range(1, 13))
+    kept = flipped.multiply(history).getnnz(axis=1)
     np.testing.assert_array_equal(kept, history.getnnz(axis=1) - 1)
 
 
@@ -190,7 +196,7 @@ def test_fake_users_are_among_the_suspects(movies):
     train, valid, test = movies
     model = Recommender(l2=200.0).fit(train, valid)
     fakes = model.attacks(test, 0)["shilling"]
-    fake = model._matrix(fakes, pa.compute.unique(fakes["user_id"].combine_chunks()))
+    fake = ordered(fakes, pa.compute.unique(fakes["user_id"].combine_chunks()), model.items_)
     found = shilling.suspects(vstack([model.history_, fake]).tocsr(), 0.05)
     assert found.sum() == round(0.05 * len(found))
     assert found[-fake.shape[0] :].mean() > 0.7
@@ -217,7 +223,7 @@ def test_a_users_flips_are_made_in_its_samples(shop):
     model = Recommender().fit(*shop[:2])
     own = model.history_[0].indices
     names = model.items_.to_pylist()
-    flips = shilling.flips(model._matrix(pa.concat_tables(shop)), 0)
+    flips = shilling.flips(model._history(pa.concat_tables(shop)), 0)
     old = flips[0].indices[flips[0].data > 0][0]
     new = flips[0, old] - 1
     shown = [[names[i] for i in {*own.tolist(), int(old)}]] * 2
@@ -233,7 +239,7 @@ def test_dropout_shrinks_what_popular_items_say(movies):
     plain, hidden = (Recommender(l2=100.0, dropout=p).fit(train, valid) for p in (0.0, 0.5))
     popularity = np.asarray(plain.history_.sum(axis=0)).ravel()
     popular, rare = popularity >= np.quantile(popularity, 0.9), popularity <= np.quantile(popularity, 0.5)
-    strength = [np.abs(model.state_["ease"]).sum(axis=1) for model in (plain, hidden)]
+    strength = [np.abs(model.state_["items"]).sum(axis=1) for model in (plain, hidden)]
     assert strength[1][popular].sum() / strength[0][popular].sum() < strength[1][rare].sum() / strength[0][rare].sum()
 
 

@@ -5,7 +5,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from augment.ease import CrossFitted
-from consumers.samplers import SAMPLERS, Sampler
+from consumers.rankers.samplers import SAMPLERS, Sampler
 
 DIM, LAYERS = 16, 3
 

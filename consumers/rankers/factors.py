@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from augment.ease import CrossFitted
-from consumers.samplers import Pairs, Sampler
+from consumers.rankers.base import Arrays, Ranker, Rows
+from consumers.rankers.samplers import Pairs, Sampler
 
 LAYERS = 2  # of LightGCN
 USERS = 256  # per step
@@ -23,7 +26,7 @@ DISTILL_TEMPERATURE = 0.1  # of the teacher's scores, which lie about [0, 1]
 
 @dataclass(frozen=True)
 class Settings:
-    """How factors are trained; the names are those of `Recommender`'s options."""
+    """How factors are trained; beside `graph`, the names are those of `Recommender`'s options."""
 
     graph: bool
     loss: str
@@ -44,22 +47,6 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The users of training, synthetic ones among them.
-
-    inputs: float32[U, I], the edges that LightGCN propagates over; targets: what each must rank high, and how much it
-    counts; weights: float[U], how much each user does; negatives: items that each must rank low, or None; teacher:
-    item-to-item weights float32[I, I] of an EASE model to learn from, or None.
-    """
-
-    inputs: csr_matrix
-    targets: csr_matrix
-    weights: np.ndarray
-    negatives: csr_matrix | None
-    teacher: np.ndarray | None
-
-
-@dataclass(frozen=True)
 class Batch:
     """Rows of one step, dense: float[B, I] or None; see `Rows`. own: bool[B, I], what is no negative."""
 
@@ -70,7 +57,18 @@ class Batch:
     taught: Tensor | None
 
 
-def train_factors(rows: Rows, l2: float, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+def _fit(graph: bool, rows: Rows, l2s: Sequence[float], options: Mapping[str, Any]) -> Iterator[Arrays]:
+    settings = Settings(graph=graph, **{field.name: options[field.name] for field in fields(Settings)[1:]})
+    for l2 in l2s:
+        user, item = _factors(rows, l2, settings)
+        yield {"user": user[: rows.users], "item": item}
+
+
+def _scores(arrays: Arrays, shown: csr_matrix, users: np.ndarray) -> np.ndarray:
+    return arrays["user"][users] @ arrays["item"].T
+
+
+def _factors(rows: Rows, l2: float, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     """User and item factors float32[U, dim], float32[I, dim]; l2: weight decay of the factors' mean square."""
     users, items = rows.targets.shape
     random = torch.Generator().manual_seed(settings.seed)
@@ -98,7 +96,8 @@ class _Trainer:
         self._rows, self._settings, self._random = rows, settings, random
         self._adjacency = _adjacency(rows.inputs).to(settings.device) if settings.graph else None
         self._weight = self._dense(rows.weights.astype(np.float32))
-        popularity = torch.from_numpy(np.asarray(rows.targets.sum(axis=0), np.float32).ravel())
+        self._aims = rows.aims
+        popularity = torch.from_numpy(np.asarray(self._aims.sum(axis=0), np.float32).ravel())
         self._sampler = Sampler(settings.sampler, popularity, random, settings.pool, settings.nearest)
         filtered = settings.filter_share > 0 and settings.loss in PAIRS
         self._likely = None
@@ -130,12 +129,14 @@ class _Trainer:
 
     def _batch(self, chosen: Tensor) -> Batch:
         at, rows = chosen.numpy(), self._rows
-        wanted = self._dense(rows.targets[at].toarray())
+        wanted = self._dense(self._aims[at].toarray())
         own = wanted > 0
         if self._likely is not None:
             own = own | (self._dense(self._likely[at].toarray()) > 0)
         avoided = None if rows.negatives is None else self._dense(rows.negatives[at].toarray())
-        taught = None if rows.teacher is None else self._dense(np.asarray(rows.inputs[at] @ rows.teacher))
+        taught = None
+        if rows.teacher is not None and rows.taught is not None:
+            taught = self._dense(np.asarray(rows.taught[at] @ rows.teacher))
         return Batch(chosen.to(self._settings.device), wanted, own, avoided, taught)
 
     def _pairs(self, users: Tensor, items: Tensor, batch: Batch) -> Pairs | None:
@@ -221,6 +222,14 @@ def _l2(positive: Tensor, negative: Tensor) -> Tensor:
 CATALOGUE: dict[str, Callable[[Tensor, Batch, torch.Generator], Tensor]] = {"softmax": _softmax, "sl@k": _softmax_at_k}
 PAIRS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"bpr": _bpr, "hinge": _hinge, "l2": _l2}
 LOSSES = (*CATALOGUE, *PAIRS)
+# Option → the other option, and its values, that it is read with.
+READ_WITH: dict[str, tuple[str, Collection[str]]] = {
+    "temperature": ("loss", CATALOGUE),
+    **dict.fromkeys(("sampler", "filter_share"), ("loss", PAIRS)),
+    "pool": ("sampler", ("dns", "dns-mn", "mixgcf")),
+    "nearest": ("sampler", ("dns-mn",)),
+    **dict.fromkeys(("adv_weight", "radius"), ("adversarial", ("apr",))),
+}
 
 
 def _adjacency(inputs: csr_matrix) -> Tensor:
@@ -235,3 +244,10 @@ def _adjacency(inputs: csr_matrix) -> Tensor:
     value = torch.from_numpy(np.concatenate([values, values]))
     size = (users + items, users + items)
     return torch.sparse_coo_tensor(index, value, size, check_invariants=True).coalesce()
+
+
+OPTIONS = tuple(field.name for field in fields(Settings) if field.name not in ("graph", "seed", "device"))
+MF, LIGHTGCN = (
+    Ranker(partial(_fit, graph), _scores, (0.0, 0.1, 1.0, 10.0), OPTIONS, history=False, chance=True)
+    for graph in (False, True)
+)

@@ -1,0 +1,63 @@
+"""Matrix factorisation of implicit feedback by alternating least squares (iALS; Hu et al., 2008).
+
+Squared error of all scores: 1 for what a user has, 0, at the weight `unobserved`, for every item. A factor's ridge
+grows with how much it explains (Rendle et al., 2022). Users are folded in from what they show, so they may be new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix, diags
+
+from consumers.rankers.base import Arrays, Ranker, Rows
+
+SWEEPS = 8
+BATCH = 512  # rows solved at a time
+
+
+def _fit(rows: Rows, l2s: Sequence[float], options: Mapping[str, Any]) -> Iterator[Arrays]:
+    aims, unobserved = rows.aims, options["unobserved"]
+    by_item = (diags(rows.weights.astype(np.float32)) @ aims).T.tocsr()
+    everyone, everything = rows.weights.astype(np.float32), np.ones(aims.shape[1], np.float32)
+    for l2 in l2s:
+        random = np.random.default_rng(options["seed"])
+        dim = options["dim"]
+        item = (random.standard_normal((aims.shape[1], dim)) * 0.1 / dim**0.5).astype(np.float32)
+        for _ in range(SWEEPS):
+            user = _solved(aims, item, everything, l2, unobserved)
+            item = _solved(by_item, user, everyone, l2, unobserved)
+        yield {"item": item, "fold_in": np.array([l2, unobserved])}
+
+
+def _scores(arrays: Arrays, shown: csr_matrix, users: np.ndarray) -> np.ndarray:
+    item = arrays["item"]
+    l2, unobserved = arrays["fold_in"].tolist()
+    return _solved(shown, item, np.ones(len(item), np.float32), l2, unobserved) @ item.T
+
+
+def _solved(counted: csr_matrix, others: np.ndarray, weights: np.ndarray, l2: float, unobserved: float) -> np.ndarray:
+    """float32[n, D]: the factors that fit each row of `counted` float32[n, m] best.
+
+    others: float32[m, D], the factors of the other side; weights: float32[m], how much each of them counts unobserved.
+    """
+    dim = others.shape[1]
+    every = unobserved * (others.T * weights) @ others
+    ridge = l2 * (np.asarray(counted.sum(axis=1)).ravel() + unobserved * weights.sum())
+    right = np.asarray(counted @ others, np.float32)
+    out = np.empty((counted.shape[0], dim), np.float32)
+    for start in range(0, len(out), BATCH):
+        stop = min(start + BATCH, len(out))
+        left = np.empty((stop - start, dim, dim), np.float32)
+        for row in range(start, stop):
+            span = slice(counted.indptr[row], counted.indptr[row + 1])
+            own = others[counted.indices[span]]
+            left[row - start] = every + (own.T * counted.data[span]) @ own
+        left[:, np.arange(dim), np.arange(dim)] += np.maximum(ridge[start:stop, None], 1e-6)
+        out[start:stop] = np.linalg.solve(left, right[start:stop, :, None])[:, :, 0]
+    return out
+
+
+ALS = Ranker(_fit, _scores, (0.001, 0.003, 0.01, 0.03, 0.1), ("dim", "unobserved"), chance=True)

@@ -1,0 +1,22 @@
+"""EASE (Steck, 2019), and EDLAE (Steck, 2020) where training hides part of each history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from augment.ease import ease_path
+from consumers.rankers.base import Arrays, Ranker, Rows, by_items
+
+
+def _fit(rows: Rows, l2s: Sequence[float], options: Mapping[str, Any]) -> Iterator[Arrays]:
+    ridges: Sequence[Any] = l2s
+    if hidden := options["dropout"]:  # in closed form: p / (1 − p) of an item's interactions more
+        more = hidden / (1 - hidden) * (rows.inputs.T @ rows.weights)
+        ridges = [l2 + more for l2 in l2s]
+    aims = None if rows.targets is rows.inputs else rows.targets
+    for solved in ease_path(rows.inputs, aims, ridges, rows.weights):
+        yield {"items": solved * rows.worth}  # the columns are least squares of their own: each scales with its target
+
+
+EASE = Ranker(_fit, by_items, (50.0, 100.0, 150.0, 200.0, 300.0, 400.0, 600.0, 800.0), ("dropout",))
