@@ -51,7 +51,7 @@ def mutable_fields(names: Sequence[str], mutable: Sequence[str] | None) -> list[
     """Of the fields, those that a swap may change: as the recipe names them, else all but user, item and other ids."""
     if mutable is not None:
         return [name for name in names if name in mutable and name not in IDS]
-    return [name for name in names if not re.search(r"(^|_)id$", name.lower())]
+    return [name for name in names if not re.search(r"(^|[_:])id$", name.lower())]
 
 
 def masked(rows: pa.Table, names: Sequence[str], rng: np.random.Generator) -> pa.Table:
