@@ -288,7 +288,7 @@ class _Reader:
                 self.db.execute(f"COPY ({query}) TO {literal(str(paths[split]))} (FORMAT parquet)")
             elif split != "unlabelled":
                 raise BadInput(
-                    f"sources.{self.name}: no rows left for the {split} split, of {sum(counts.values()):,} good ones; at "
+                    f"sources.{self.name}: no rows left for the {split} split, of {sum(counts.values()):,} good; at "
                     "least 1 is needed: widen `split` or give more data"
                 )
         self._check_classes()
