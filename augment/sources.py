@@ -301,7 +301,8 @@ class _Reader:
                 self.db.execute(f"COPY ({query}) TO {literal(str(paths[split]))} (FORMAT parquet)")
             elif split != "unlabelled":
                 raise BadInput(
-                    f"sources.{self.name}: no rows left for the {split} split; widen `split` or give more data"
+                    f"sources.{self.name}: no rows left for the {split} split, of {sum(counts.values()):,} good; at "
+                    "least 1 is needed: widen `split` or give more data"
                 )
         self._check_classes()
         return Splits(
@@ -333,7 +334,7 @@ class _Reader:
         if not all(self.db.execute(query).fetchall()[0]):
             raise BadInput(
                 f"sources.{self.name}: the labels of all training rows are on one side of 0.5: there is nothing to "
-                "learn; check the label's column and `positive`"
+                "learn, rows on both are needed; check the label's column and `positive`"
             )
 
     def _bin(self, number: str) -> str:
