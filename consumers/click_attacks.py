@@ -110,6 +110,7 @@ def stale(test: pa.Table, chosen: np.ndarray, names: Sequence[str], rng: np.rand
 def renamed(rows: pa.Table, names: Sequence[str], rng: np.random.Generator) -> pa.Table:
     """A variant per field: its most common value has a name that no model knows, in all rows that hold it."""
     variants = []
+    rows = rows.cast(pa.schema([field.with_nullable(True) for field in rows.schema]))  # as what is renamed will be
     for name in rng.permutation(np.array(names, object))[:RENAMED]:
         column = whole(rows[name])
         counts = pc.value_counts(column.drop_null())

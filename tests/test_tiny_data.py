@@ -16,6 +16,7 @@ from augment.encoders import TextEncoder
 from augment.errors import BadInput, SparringError
 from augment.job import Job
 from augment.strategies import STRATEGIES
+from consumers.click_attacks import renamed
 from consumers.ctr import ClickModel
 from consumers.recommender import Recommender
 from consumers.sentiment import Sentiment
@@ -156,10 +157,13 @@ def do(how, wanted, folder):
     ],
 )
 def test_too_little_is_bad_input_that_says_how_much_is_needed(tmp_path, how, consumer, shape, said):
-    made = {"run": lambda wanted: pipeline.run(wanted, device="cpu"),
-            "generate": lambda wanted: pipeline.generate_only(wanted, "it", tmp_path / "made", device="cpu")}  # fmt: skip
+    def made(wanted):
+        if how == "run":
+            pipeline.run(wanted, device="cpu")
+        pipeline.generate_only(wanted, "it", tmp_path / "made", device="cpu")
+
     with pytest.raises(BadInput, match=said):
-        made[how](recipe_of(tmp_path, consumer, shape.table()))
+        made(recipe_of(tmp_path, consumer, shape.table()))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +175,7 @@ def test_too_little_is_bad_input_that_says_how_much_is_needed(tmp_path, how, con
         ("ctr", Shape(50, labels="sorted"), "random"),
         ("sentiment", Shape(50, words=0), "random"),  # texts of one word, all different
         ("sentiment", Shape(50, colours=1), "time"),  # one segment
-        ("recommender", Shape(50, users=2, items=11), "user_time"),  # two anchors
+        ("recommender", Shape(50, users=2, items=23), "user_time"),  # two anchors
         ("recommender", Shape(50, users=3, items=5), "random"),
     ],
 )
@@ -183,6 +187,21 @@ def test_what_is_enough_comes_to_a_verdict(tmp_path, consumer, shape, by):
 def test_one_field_is_enough(tmp_path, fields):
     wanted = recipe_of(tmp_path, "ctr", Shape(50).table(), columns=f'{{ label = "label", {fields} }}')
     assert do("run", wanted, tmp_path) in (0, 3)
+
+
+def test_few_labels_among_many_rows_are_anchors(tmp_path):
+    """At most ten anchors of which any might be unlabelled: enough of each class are among them."""
+    wanted = recipe_of(tmp_path, "ctr", Shape(400).table(), source="labelled = 30")
+    task = wanted.tasks["it"]
+    few = task.model_copy(update={"generator": task.generator.model_copy(update={"anchors": 10})})
+    wanted = wanted.model_copy(update={"tasks": {"it": few}})
+    assert pipeline.generate_only(wanted, "it", tmp_path / "made", device="cpu")["rows"] > 0
+
+
+def test_fields_without_nulls_are_renamed_beside_others():
+    schema = pa.schema([pa.field(name, pa.string(), nullable=name == "page") for name in ("row_id", "colour", "page")])
+    rows = pa.table([["1", "2"], ["red", "red"], ["p", None]], schema=schema)
+    assert len(renamed(rows, ["colour", "page"], np.random.default_rng(0))) == 4
 
 
 # -- any size --------------------------------------------------------------------------------------
