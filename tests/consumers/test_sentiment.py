@@ -177,7 +177,7 @@ def reviews():
 
 
 def test_ngrams_are_read_from_the_text(reviews, tmp_path):
-    train, valid, _ = reviews
+    train, valid, test = reviews
     model = Sentiment(model="ngrams", attacked_rows=80).fit(train, valid)
     attacked = model.attacks(test, 0)
     measures = model.evaluate(test, attacked)
