@@ -178,7 +178,8 @@ def _partitions(path: str) -> dict[str, str]:
 
 
 def sample(db: duckdb.DuckDBPyConnection, source: Source, path: str, most: int) -> list[str]:
-    """Table `seen`: the first `most` rows of a file as the source's options read it, and its columns' names.
+    """Table `seen`: the first `most` rows of a file as the source's options read it, and its columns' names; of a file
+    with more rows, as many of all its rows besides.
 
     Of names that differ in case alone the first is there; text and JSON have columns of text, Parquet its own types.
     Raises what `rows_of` does.
@@ -191,6 +192,9 @@ def sample(db: duckdb.DuckDBPyConnection, source: Source, path: str, most: int) 
             columns = ", ".join(f"c{place} AS {quoted(name)}" for place, name in sorted(first.values()))
             select = f"SELECT {columns} FROM {rows.relation} LIMIT {most}"
             db.execute(f"CREATE OR REPLACE TABLE seen AS {select}", rows.parameters)
+            if db.execute("SELECT count(*) FROM seen").fetchall()[0][0] == most:
+                spread = f"SELECT {columns} FROM {rows.relation} USING SAMPLE reservoir({most} ROWS) REPEATABLE (7)"
+                db.execute(f"INSERT INTO seen {spread}", rows.parameters)
         except duckdb.Error as error:
             raise BadInput(f"{path}: cannot be read: {str(error).strip().splitlines()[0][:300]}") from None
     return [name for _, name in sorted(first.values())]

@@ -21,7 +21,6 @@ from augment.dialects import LONGEST_LINE, without_open_quotes
 from augment.errors import BadInput, UsageError, suggest
 from augment.formats import Rows, delimited, described, keys_of, kind_of, own, rows_of, with_partitions
 from augment.rows import Source
-from augment.values import quoted as quoted  # for `augment.init`
 
 MEMORY = "2GB"  # beyond it DuckDB spills to the disk
 LONGEST = 300  # characters of what an error quotes
@@ -176,16 +175,6 @@ def columns_of(source: Source) -> list[str]:
     c = source.columns
     roles = [role for role in (c.id, c.user, c.item, c.timestamp, c.label, c.text, c.segment) if role]
     return list(dict.fromkeys([*roles, *c.fields, *c.numbers]))
-
-
-def reader(path: Path) -> str:
-    """What DuckDB selects from to read files like `path`; its one parameter is the list of files."""
-    kind = kind_of(str(path))
-    if kind == "Parquet":
-        return "read_parquet(?, union_by_name = true)"
-    if kind == "JSON lines":
-        return "read_json(?, format = 'newline_delimited', ignore_errors = true, union_by_name = true)"
-    return "read_csv(?, header = true, all_varchar = true)"
 
 
 def paths_of(source: Source) -> list[str]:

@@ -117,7 +117,7 @@ class _Reader:
             select.append(f"{self._given(text)} AS text")
         select += [f"{self._number(c)} AS {quoted(r)}" for r, c in self.numbers.items()]
         if label := self.roles.get("label"):
-            select.append(f"{self._number(label)} AS label")
+            select.append(f"{self._label(label)} AS label")
         if column := self.roles.get("timestamp"):
             select.append(f"{microseconds(self._given(column), self.source.timestamp_format)} AS timestamp")
         tests = self._tests()
@@ -139,6 +139,12 @@ class _Reader:
 
     def _number(self, column: str) -> str:
         return number_of(self._given(column), self.source.decimal)
+
+    def _label(self, column: str) -> str:
+        if not isinstance(self.source.positive, list):
+            return self._number(column)
+        text, words = self._given(column), ", ".join(f"lower({literal(w.strip())})" for w in self.source.positive)
+        return f"CASE WHEN {text} IS NOT NULL THEN CAST(lower({text}) IN ({words}) AS DOUBLE) END"
 
     def _no_number(self, role: str, column: str) -> str:
         """SQL: whether there is a value that is no number; NaN is none, as an empty one is."""
@@ -187,7 +193,7 @@ class _Reader:
         self._check_share()
         if self.source.keep is not None:
             self.db.execute("DELETE FROM typed WHERE __reason IS NULL AND label < ?", [self.source.keep])
-        if self.source.positive is not None:
+        if isinstance(self.source.positive, float):
             self.db.execute("UPDATE typed SET label = CAST(label >= ? AS DOUBLE)", [self.source.positive])
         # Copies without an id share their content's hash: number them.
         self.db.execute(
