@@ -16,7 +16,8 @@ from augment.recipe import Source
 from augment.rows import field_column, published
 
 NAMES = (
-    "a [2024].csv", "a*b?.csv", "100% #1.csv", "it's \"it\".csv", "评论 ñ.csv", "~a.csv", "{a,b}.csv", "a\\b.csv", "-a.csv",
+    "a [2024].csv", "a*b?.csv", "100% #1.csv", "it's \"it\".csv",
+    "评论 ñ.csv", "~a.csv", "{a,b}.csv", "a\\b.csv", "-a.csv",
     "a\nb.csv", "$HOME.csv",
 )  # fmt: skip
 
