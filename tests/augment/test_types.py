@@ -1,20 +1,16 @@
 """What is read: physical type × role × format, each cell by a run and by a night."""
 
 import json
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from decimal import Decimal
 
-import duckdb
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import pytest
+from logs import read_twice
 
-from augment import sources
-from augment.errors import BadInput
-from augment.ledger import Ledger
 from augment.recipe import Source
 
 MOMENT = datetime(2024, 1, 5, 10, 20, 30, tzinfo=timezone.utc)
@@ -134,28 +130,13 @@ def ingest(uri, driver, rows):
         db.commit()
 
 
-def read(source, folder):
-    """Both rows as a run types them, from the source and from a night's window of it."""
-    found = []
-    ledger = Ledger(folder / "ledger", "x", source)
-    ledger.take_in(date(2024, 1, 6), 2, False)
-    for name, each in (("run", source), ("night", ledger.source(date.min, date.max))):
-        with suppress(BadInput):  # with two rows, a split is left empty
-            sources.prepare("x", each, "text", folder / name, 1)
-        with duckdb.connect(str(folder / name / "source.duckdb")) as db:
-            columns = 'id, user_id, item_id, segment, h, "field:label", text, label, j, timestamp'
-            found.append(db.execute(f"SELECT {columns} FROM typed ORDER BY id NULLS LAST").fetchall())
-    return found
-
-
 def check(cell, source, folder, form):
     name = cell.written.get(form, cell.name)
     text = cell.written.get(f"{form} text", cell.text or name)
     time = cell.written.get(f"{form} time", cell.time)
     expected = [(*[name] * 6, text, cell.number, cell.number, time), (None,) * 10]
-    run, night = read(source, folder)
-    assert run == expected
-    assert night == expected
+    columns = 'id, user_id, item_id, segment, h, "field:label", text, label, j, timestamp'
+    assert read_twice(source, folder, columns) == (expected, [])
 
 
 @pytest.mark.parametrize("form", WRITERS)
