@@ -170,6 +170,23 @@ def test_a_versions_space_is_found_again_and_goes_with_the_version(shop, tmp_pat
         pipeline.train(made, "reviews", tmp_path / "again", device="cpu")
 
 
+def test_every_kind_of_strategy_for_reviews_works_in_the_joined_space(shop, tmp_path):
+    made, write = shop
+    write(0, 400)
+    groups = tmp_path / "synonyms.tsv"
+    groups.write_text("dress\tgown\nlove\tadore\ngreat\tgrand\nsize\tfit\nfabric\tcloth\ncolor\tshade\n")
+    strategies = {"gan": 1.0, "typos": 1.0, "self-training": 1.0, "synonym": 1.0}
+    task = made.tasks["reviews"].model_copy(update={
+        "strategies": strategies, "samples": 80, "strategy_options": {"synonym": {"source": str(groups)}},
+        "gates": recipe.Gates(band=(-4.0, 4.0)),
+    })  # fmt: skip
+    source = made.sources["rows"].model_copy(update={"labelled": 100})
+    made = made.model_copy(update={"tasks": {"reviews": task}, "sources": {"rows": source}})
+    found = pipeline.run(made, device="cpu")["tasks"]["reviews"]
+    assert {name: about["kept"] > 0 for name, about in found["strategies"].items()} == dict.fromkeys(strategies, True)
+    assert found["rows"] > 40
+
+
 @pytest.mark.usefixtures("accepted")
 def test_samples_of_another_encoder_are_not_trained_on(shop, tmp_path, monkeypatch):
     made, write = shop
