@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import HashingVectorizer
 
-from augment import encoders, nightly, pipeline, recipe, search
+from augment import encoders, nightly, pipeline, recipe, search, single
 from augment.encoders import TextEncoder
 from augment.errors import BadInput, SparringError
 from augment.strategies import STRATEGIES
@@ -139,7 +139,7 @@ def do(how, wanted, folder):
         if how == "run":
             done = pipeline.run(wanted, device="cpu")
         elif how == "generate":
-            done = pipeline.generate_only(wanted, "it", folder / "made", device="cpu")
+            done = single.generate_only(wanted, "it", folder / "made", device="cpu")
         elif how == "search":
             done = {"found": search.search(wanted, trials=1, seeds=1, device="cpu")}
         else:
@@ -172,7 +172,7 @@ def test_too_little_is_bad_input_that_says_how_much_is_needed(tmp_path, how, con
     def made(wanted):
         if how == "run":
             pipeline.run(wanted, device="cpu")
-        pipeline.generate_only(wanted, "it", tmp_path / "made", device="cpu")
+        single.generate_only(wanted, "it", tmp_path / "made", device="cpu")
 
     with pytest.raises(BadInput, match=said):
         made(recipe_of(tmp_path, consumer, shape.table()))
@@ -207,7 +207,7 @@ def test_few_labels_among_many_rows_are_anchors(tmp_path):
     task = wanted.tasks["it"]
     few = task.model_copy(update={"generator": task.generator.model_copy(update={"anchors": 10})})
     wanted = wanted.model_copy(update={"tasks": {"it": few}})
-    assert pipeline.generate_only(wanted, "it", tmp_path / "made", device="cpu")["rows"] > 0
+    assert single.generate_only(wanted, "it", tmp_path / "made", device="cpu")["rows"] > 0
 
 
 def test_fields_without_nulls_are_renamed_beside_others():
