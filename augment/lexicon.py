@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augment.errors import BadInput, UsageError, suggest
-from augment.typos import unspaced
+from augment.typos import mostly_unspaced, unspaced
 
 WORDNET = "/usr/share/wordnet"  # where Debian's wordnet-base puts it; SPARRING_WORDNET names another folder
 SENSES = 2  # WordNet lists the senses of a word by frequency; later ones are rarely meant
@@ -73,7 +73,7 @@ def available(name: str) -> str:
 
 def suited(text: str) -> str:
     """The lexicon for the script of a text."""
-    return "cilin" if unspaced(text) else "wordnet"
+    return "cilin" if mostly_unspaced(text) else "wordnet"
 
 
 def replace_words(text: str, lexicon: Lexicon, rate: float, rng: np.random.Generator) -> str:

@@ -112,7 +112,7 @@ class Ngrams:
         except (SafetensorError, ValueError, KeyError) as error:
             raise BadInput(f"{where}: not the n-grams of an encoder ({error}); fit them anew") from None
         self.content = content
-        self.name = f"ngrams@{sha256(content)[:12]}"
+        self.name = name_of(content)
 
     @classmethod
     def fit(cls, texts: Sequence[str], seed: int) -> Ngrams:
@@ -132,6 +132,10 @@ class Ngrams:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         vectors = (self._counts.transform(texts) @ self._components.T).astype(np.float32)
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def name_of(content: bytes) -> str:
+    return f"ngrams@{sha256(content)[:12]}"
 
 
 def _components(matrix: csr_matrix, seed: int) -> np.ndarray:

@@ -24,7 +24,10 @@ from augment.rows import Source
 
 MEMORY = "2GB"  # beyond it DuckDB spills to the disk
 LONGEST = 300  # characters of what an error quotes
-_OPEN_QUOTES = "('UNQUOTED VALUE', 'LINE SIZE OVER MAXIMUM', 'INVALID STATE')"  # after these, DuckDB loses lines
+# Errors after which DuckDB loses lines, or has lost some to a quote that was never closed.
+_OPEN_QUOTES = (
+    "WHERE error_type IN ('UNQUOTED VALUE', 'LINE SIZE OVER MAXIMUM', 'INVALID STATE') OR contains(csv_line, chr(10))"
+)
 
 
 @contextmanager
@@ -59,6 +62,7 @@ def load(
     _check_format(db, name, source)
     if source.path is None:
         column = str(source.columns.timestamp)
+        since = None if source.timestamp_format else since  # which the database cannot compare
         with database.rows_since(str(source.connection), str(source.query), column, since) as incoming:
             db.register("incoming", incoming)
             _insert(db, described(db, "incoming", list(incoming.schema.names)), wanted, f"sources.{name}: the query")
@@ -96,7 +100,7 @@ def _load_file(db: duckdb.DuckDBPyConnection, where: str, source: Source, path: 
         _check_keys(db, rows, wanted, where, before)
     if rows.dialect is None:
         return
-    if rows.dialect.quote and _rejected(db, f"WHERE error_type IN {_OPEN_QUOTES}"):
+    if rows.dialect.quote and _rejected(db, _OPEN_QUOTES):
         db.execute(f"DELETE FROM raw WHERE __row > {before}")
         _forget_rejected(db)
         copy, apart = without_open_quotes(str(rows.path), rows.dialect, scratch)

@@ -35,16 +35,15 @@ def paths(encoders: Iterable[str]) -> list[str]:
 
 def load(encoders: Iterable[str], read: Callable[[str], bytes | None], where: object) -> Ngrams | None:
     """The n-grams of a version's encoder, None where it has none. Raises BadInput when they are gone or changed."""
-    from augment.ngrams import Ngrams
+    from augment.ngrams import Ngrams, name_of
 
     for path in paths(encoders):
         content = read(path)
         if content is None:
             raise BadInput(f"{where}/{path}: missing; the version's vectors cannot be made again without it")
-        found = Ngrams(content, f"{where}/{path}")
-        if paths([found.name]) != [path]:
+        if paths([name_of(content)]) != [path]:
             raise BadInput(f"{where}/{path}: not what was published")
-        return found
+        return Ngrams(content, f"{where}/{path}")
     return None
 
 

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
+from itertools import islice
 
 import numpy as np
 import regex
 
+from augment.progress import say
+
 RATE = 0.3  # share of words that are touched
 WORD = 1.7  # characters of a word in Chinese or Japanese (jieba cuts shopping reviews into 1.66 on average)
 COMPLEX_WORD = 3.0  # clusters of a word in Thai, Lao, Khmer or Burmese (2.8 to 3 in reviews cut by hand)
+LOOKED_AT = 200  # pairs of texts and copies by which the share is known well enough
 Edit = Callable[[list[str], int, np.random.Generator], list[str]]  # of clusters, at a place that has a next one
 # Scripts without spaces between words. Those of South-East Asia are what Unicode's rules for line breaks call complex
 # (class SA, UAX #14).
@@ -113,6 +117,19 @@ def touched(pairs: Iterable[tuple[str, str]]) -> float:
             edits = [code[1:] for code in matcher.get_opcodes() if code[0] != "equal"]
             changed += min(words, sum(max(b - a, min(1, d - c)) for a, b, c, d in edits))
     return changed / total if total else float("nan")
+
+
+def say_touched(copies: Mapping[str, Iterable[tuple[str, str]]], asked: float = RATE) -> dict[str, float]:
+    """Say which share of words each family of edits really touched, and where that is less than half of `asked`.
+
+    copies: family → texts and their copies, of which the first few hundred are looked at.
+    """
+    shares = {family: touched(islice(pairs, LOOKED_AT)) for family, pairs in copies.items()}
+    shares = {family: share for family, share in shares.items() if np.isfinite(share)}
+    for family, share in shares.items():
+        little = f", {asked:.0%} were asked" if share < asked / 2 else ""
+        say(f"{family} touched {share:.0%} of words{little}")
+    return shares
 
 
 def _units(stretch: str, bare: bool) -> list[tuple[str, float]]:

@@ -139,6 +139,8 @@ class RankingValidity:
             if not len(hidden):
                 continue
             others = np.delete(score, target)
+            if not len(others):  # the user has every item
+                continue
             below = np.searchsorted(np.sort(others), score[hidden])
             out[i] = below.mean() / len(others)
         return out

@@ -16,14 +16,18 @@ from torch import Tensor
 from augment.errors import UsageError, suggest
 from augment.measures import Auc, Measure
 from consumers import classification as shared
-from consumers import click_attacks, storage, training
+from consumers import click_attacks, ctr_trees, storage, target_statistics, training
 from consumers.adversarial import Adversary, Settings
+from consumers.boosted_trees import DEPTH, Growth
 from consumers.columns import whole
 from consumers.ctr_nets import HEADS, OnFields
+from consumers.ctr_trees import Clicks, OnStatistics
 from gan.victim import Victim
 
 RESERVED = {"row_id", "timestamp", "label", "text", "segment", "embedding", "weight"}
+MODELS = (*HEADS, "trees")
 GRID = (1e-3, 3e-2, 3e-1)  # weight decay
+QUIET = np.float32(0.1)  # times a statistic's deviation, beside numbers that start at half of that
 RARE = 0.2  # share of rows that count as rare
 RADIUS = 0.1  # of gradient attacks, in lengths of the row's embedding
 BATCH = 1024
@@ -33,10 +37,13 @@ PREDICT_BATCH = 65_536
 class ClickModel:
     """Tables have one string column per field, and `label`; see `Consumer`.
 
-    model: "logistic", "deepfm" or "dcnv2". dim: numbers per field value. weight_decay: 0 tunes it on
-    validation log loss. min_count: rarer values, and null, are the unknown value, which is therefore trained.
-    loss: "cross-entropy", "l2" or "hinge". adversarial and what follows: see `adversarial.Settings`. mutable: fields
-    that attacks may swap; see `click_attacks`.
+    model: "logistic", "deepfm", "dcnv2", or "trees": boosted trees on target statistics. min_count: rarer values, and
+    null, are the unknown value. mutable: fields that attacks may swap; see `click_attacks`.
+
+    Of the networks alone: target_statistics puts each value's click rate and count (see `target_statistics`) beside
+    what is learnt of it. dim: learnt numbers per field value. weight_decay: 0 tunes it on validation log loss. loss:
+    "cross-entropy", "l2" or "hinge". adversarial and what follows: see `adversarial.Settings`.
+    Of the trees alone: leaves per tree; 0 tunes them on validation log loss.
     """
 
     modality: ClassVar[str] = "fields"
@@ -67,10 +74,12 @@ class ClickModel:
         self,
         *,
         model: str = "dcnv2",
+        target_statistics: bool = False,
         dim: int = 8,
         lr: float = 2e-3,
         weight_decay: float = 0.0,
         epochs: int = 12,
+        leaves: int = 0,
         min_count: int = 2,
         loss: str = "cross-entropy",
         adversarial: str = "",
@@ -83,9 +92,16 @@ class ClickModel:
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
-        if model not in HEADS:
-            raise UsageError(f"ctr: unknown model '{model}'{suggest(model, HEADS)}")
+        if model not in MODELS:
+            raise UsageError(f"ctr: unknown model '{model}'{suggest(model, MODELS)}")
+        if model == "trees" and (adversarial or loss != "cross-entropy"):
+            raise UsageError(
+                "ctr: model 'trees' has no `adversarial` and no other `loss`: leave them out, or take 'dcnv2'"
+            )
+        if not 0 <= leaves <= 1 << DEPTH or leaves == 1:
+            raise UsageError(f"ctr: leaves = {leaves} must be from 2 to {1 << DEPTH}, or 0 to tune them")
         self.model, self.dim, self.lr, self.weight_decay, self.epochs = model, dim, lr, weight_decay, epochs
+        self.target_statistics, self.leaves = target_statistics, leaves
         self.min_count, self.attacked_rows, self.seed, self.device = min_count, attacked_rows, seed, device
         self.mutable = None if mutable is None else tuple(mutable)
         self.loss = training.known_loss(loss)
@@ -101,36 +117,60 @@ class ClickModel:
         self.prior_ = shared.log_odds(label)
         self._remember_rare(train, codes)
         self.older_ = click_attacks.older_ids(train, valid)
-        weight = np.ones(len(label), np.float32)
+        rows = Clicks(codes, label, np.ones(len(label), np.float32), np.arange(len(label)))
         if mix is not None:
-            decoded = pa.table(dict(zip(self.values_, mix["decoded"].combine_chunks().flatten(), strict=True)))
-            codes = np.concatenate([codes, self._codes(decoded)])
-            label = np.concatenate([label, shared.labels(mix)])
-            weight = np.concatenate([weight, mix["weight"].to_numpy()])
-        tensors = [torch.from_numpy(x).to(self.device) for x in (codes, label, weight)]
-        valid_codes, valid_label = torch.from_numpy(self._codes(valid)).to(self.device), shared.labels(valid)
+            rows = rows.with_copies(self._copies(mix, train))
+        on_valid = self._codes(valid), shared.labels(valid)
+        if self.model == "trees":
+            grid = (Growth(self.leaves),) if self.leaves else ctr_trees.GRID
+            self.net_ = ctr_trees.fit(rows, len(train), on_valid, self._sizes, grid, self.seed).to(self.device)
+        else:
+            self.net_ = self._fit_net(rows, len(train), *on_valid)
+        return self
+
+    def _copies(self, mix: pa.Table, train: pa.Table) -> Clicks:
+        decoded = pa.table(dict(zip(self.values_, mix["decoded"].combine_chunks().flatten(), strict=True)))
+        anchor = pc.fill_null(pc.index_in(whole(mix["anchor_id"]), whole(train["row_id"])), -1)
+        weight = mix["weight"].to_numpy()
+        return Clicks(self._codes(decoded), shared.labels(mix), weight, anchor.to_numpy(zero_copy_only=False))
+
+    def _fit_net(self, rows: Clicks, real: int, valid_codes: np.ndarray, valid_label: np.ndarray) -> OnFields:
+        """The network of the weight decay that is best on validation rows."""
+        codes, statistics = rows.codes, None
+        if self.target_statistics:
+            fold = target_statistics.assigned(real, self.seed)
+            statistics = QUIET * target_statistics.fit(codes[:real], self._sizes, rows.label[:real], fold)
+            codes = codes + sum(self._sizes) * target_statistics.of_copies(fold, rows.anchor)[:, None]
+        tensors = [torch.from_numpy(x).to(self.device) for x in (codes, rows.label, rows.weight)]
+        on_valid = torch.from_numpy(valid_codes).to(self.device)
 
         def valid_loss(net: torch.nn.Module) -> float:
-            return training.mean_loss(self.loss, _logits(net, valid_codes), valid_label)
+            return training.mean_loss(self.loss, _logits(net, on_valid), valid_label)
 
         tried = []
         for decay in (self.weight_decay,) if self.weight_decay else GRID:
-            net = self._net()
-            width = self.dim * len(self.values_)
-            adversary = Adversary.of(self.sparring_, net, width, self.seed, self.device)
+            net = self._net(statistics)
+            adversary = Adversary.of(self.sparring_, net, net.width, self.seed, self.device)
             loss = training.fit(
                 net, tensors, valid_loss,
                 epochs=self.epochs, batch=BATCH, lr=self.lr, weight_decay=decay, seed=self.seed,
                 loss=self.loss, adversary=adversary,
             )  # fmt: skip
             tried.append((loss, net))
-        self.net_ = min(tried, key=lambda pair: pair[0])[1]
-        return self
+        best = min(tried, key=lambda pair: pair[0])[1]
+        best.freeze()
+        return best
 
-    def _net(self) -> OnFields:
+    def _net(self, statistics: np.ndarray | None = None) -> OnFields:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return OnFields([1 + len(v) for v in self.values_.values()], self.dim, HEADS[self.model]).to(self.device)
+            known = None if statistics is None else torch.from_numpy(statistics)
+            return OnFields(self._sizes, self.dim, HEADS[self.model], known).to(self.device)
+
+    @property
+    def _sizes(self) -> list[int]:
+        """Codes of each field: the unknown value and the known ones."""
+        return [1 + len(values) for values in self.values_.values()]
 
     def _codes(self, rows: pa.Table) -> np.ndarray:
         """int64[n, F]: 0 for null and unknown values."""
@@ -151,6 +191,8 @@ class ClickModel:
     def _rarity(self, codes: np.ndarray) -> np.ndarray:
         """Training count of each row's rarest id."""
         return np.min([self.counts_[i][codes[:, i]] for i in self.ids_], axis=0)
+
+    net_: OnFields | OnStatistics
 
     def predict(self, rows: pa.Table) -> np.ndarray:
         return _predict(self.net_, torch.from_numpy(self._codes(rows)).to(self.device))
@@ -176,17 +218,13 @@ class ClickModel:
 
     def as_victim(self) -> Victim:
         self.net_.requires_grad_(False)
-        return shared.LogitVictim(self.net_.head, self.dim * len(self.values_), self.prior_)
+        return shared.LogitVictim(self.net_.head, self.net_.width, self.prior_)
 
     def tables(self) -> dict[str, tuple[list[str], np.ndarray]]:
-        """Field → ("" for unknown and then its values, float32[1 + n, dim])."""
-        table = self.net_.table.weight.detach().cpu().numpy()
-        out, start = {}, 0
-        for name, values in self.values_.items():
-            stop = start + 1 + len(values)
-            out[name] = (["", *values.to_pylist()], table[start:stop])
-            start = stop
-        return out
+        """Field → ("" for unknown and then its values, float32[1 + n, D]): what is learnt, then statistics."""
+        table = self.net_.vectors().cpu().numpy()
+        parts = np.split(table, np.cumsum(self._sizes)[:-1])
+        return {n: (["", *v.to_pylist()], part) for (n, v), part in zip(self.values_.items(), parts, strict=True)}
 
     def save(self, folder: Path) -> None:
         settings = {
@@ -208,10 +246,16 @@ class ClickModel:
         model.prior_, model.rare_, model.ids_ = settings["prior"], settings["rare"], settings["ids"]
         model.older_ = {name: pa.array(values, pa.string()) for name, values in settings["older"].items()}
         model.counts_ = [arrays[f"counts.{i}"] for i in range(len(model.values_))]
-        model.net_ = model._net()
+        model.net_ = model._empty_net(arrays)
         shared.load_arrays(model.net_, arrays)
         model.net_.eval()
         return model
+
+    def _empty_net(self, arrays: Mapping[str, np.ndarray]) -> OnFields | OnStatistics:
+        """A net that the arrays of a saved one fit into."""
+        if self.model == "trees":
+            return OnStatistics(self._sizes, len(arrays["forest.leaf"])).to(self.device)
+        return self._net(arrays["statistics"][None] if self.target_statistics else None)
 
     @classmethod
     def baselines(cls, seed: int, device: str) -> dict[str, ClickModel]:
@@ -219,6 +263,8 @@ class ClickModel:
             "logistic regression": cls(model="logistic", lr=2e-2, seed=seed, device=device),
             "DeepFM": cls(model="deepfm", seed=seed, device=device),
             "DCNv2": cls(model="dcnv2", seed=seed, device=device),
+            "DCNv2 on target statistics": cls(model="dcnv2", target_statistics=True, seed=seed, device=device),
+            "boosted trees": cls(model="trees", seed=seed, device=device),
         }
 
 

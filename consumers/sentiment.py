@@ -6,11 +6,13 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
+from scipy.sparse import csr_matrix, vstack
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from torch import nn
@@ -18,13 +20,16 @@ from torch import nn
 from augment import typos
 from augment.errors import UsageError, suggest
 from augment.measures import Auc, Measure
+from augment.ngrams import Counts
 from consumers import classification as shared
 from consumers import storage, training
 from consumers.adversarial import Adversary, Settings
 from gan.victim import Victim
 
 Family = Callable[[str, np.random.Generator], str]
+Vectors: TypeAlias = "np.ndarray | csr_matrix"  # embeddings float32[n, D], or counts of n-grams
 GRID = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # inverse L2 strength C
+NGRAMS = "ngrams"
 LR = {"logistic": 2e-2, "mlp": 2e-3}  # logistic: only for losses that scikit-learn's solver does not have
 RADIUS = 0.1  # of gradient attacks, in lengths of the embedding
 SYNONYMS = 14 / 24  # variants by synonyms per variant by typos
@@ -32,12 +37,14 @@ LARGE_SEGMENTS = 3  # the tail is what lies outside the largest few
 
 
 class Sentiment:
-    """Tables have `embedding` fixed_size_list<float32>[D], `label` and optionally `segment`; see `Consumer`.
+    """Tables have `text`, `embedding` fixed_size_list<float32>[D], `label`, optionally `segment`; see `Consumer`.
 
-    model: "logistic" or "mlp" (one hidden layer). C: inverse L2 strength; 0 tunes it on validation AUC.
-    balanced: weigh classes equally. loss: "cross-entropy", "l2" or "hinge". adversarial and what follows: see
-    `adversarial.Settings`. variants, held_out, attacked_rows: size of the attack pools (each text costs an encoding);
-    synonyms: the lexicon of their synonyms ("wordnet", "cilin", a file), "" for none.
+    model: "logistic", "mlp" (one hidden layer), or "ngrams": logistic regression that reads no embedding but counts
+    of the text's words and characters, a baseline, against which no samples can be generated. C: inverse L2 strength;
+    0 tunes it on validation AUC. balanced: weigh classes equally. loss: "cross-entropy", "l2" or "hinge".
+    adversarial and what follows: see `adversarial.Settings`. variants, held_out, attacked_rows: size of the attack
+    pools (each text costs an encoding); synonyms: the lexicon of their synonyms ("wordnet", "cilin", a file), "" for
+    none.
     """
 
     modality: ClassVar[str] = "text"
@@ -73,8 +80,10 @@ class Sentiment:
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
-        if model not in LR:
-            raise UsageError(f"sentiment: unknown model '{model}'{suggest(model, LR)}")
+        if model not in (*LR, NGRAMS):
+            raise UsageError(f"sentiment: unknown model '{model}'{suggest(model, (*LR, NGRAMS))}")
+        if model == NGRAMS and (adversarial or loss != "cross-entropy"):
+            raise UsageError("sentiment: model 'ngrams' has neither `adversarial` nor another loss than cross-entropy")
         self.model, self.C, self.balanced, self.hidden, self.epochs = model, C, balanced, hidden, epochs
         self.variants, self.synonyms, self.held_out, self.attacked_rows = variants, synonyms, held_out, attacked_rows
         self.seed, self.device = seed, device
@@ -84,12 +93,14 @@ class Sentiment:
         self.sparring_ = Settings(adversarial, adv_weight, adv_share, radius, trades)
 
     def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> Sentiment:
-        vectors, label = embeddings(train), shared.labels(train)
+        if self.model == NGRAMS:
+            self.counts_ = Counts.fit(train["text"].to_pylist())
+        vectors, label = self._vectors(train), shared.labels(train)
         weight = np.ones(len(label), np.float32)
         if self.balanced:
             weight *= np.where(label > 0.5, 0.5 / label.mean(), 0.5 / (1 - label.mean())).astype(np.float32)
         if mix is not None:
-            vectors = np.concatenate([vectors, embeddings(mix)])
+            vectors = _stacked(vectors, self._vectors(mix))
             label = np.concatenate([label, shared.labels(mix)])
             weight = np.concatenate([weight, mix["weight"].to_numpy()])
         segments = train["segment"].value_counts().to_pylist() if "segment" in train.column_names else []
@@ -97,13 +108,19 @@ class Sentiment:
         self.large_segments_ = [s["values"] for s in ranked[:LARGE_SEGMENTS]]
         self.prior_ = shared.log_odds(label, weight)
         candidates = [self._fit_net(vectors, label, weight, valid, c) for c in ((self.C,) if self.C else GRID)]
-        valid_label, valid_vectors = shared.labels(valid), embeddings(valid)
+        valid_label, valid_vectors = shared.labels(valid), self._vectors(valid)
         self.net_: _Flat = max(candidates, key=lambda net: Auc(valid_label, _predict(net, valid_vectors)).value())
         self.threshold_ = shared.best_threshold(valid_label, _predict(self.net_, valid_vectors))
         return self
 
-    def _fit_net(self, vectors: np.ndarray, label: np.ndarray, weight: np.ndarray, valid: pa.Table, c: float) -> _Flat:
-        if self.model == "logistic" and self.loss == "cross-entropy" and not self.adversarial:
+    def _vectors(self, rows: pa.Table) -> Vectors:
+        if self.model != NGRAMS:
+            return embeddings(rows)
+        texts = rows["text"] if "text" in rows.column_names else pc.struct_field(rows["decoded"], "text")
+        return self.counts_.transform(texts.to_pylist())
+
+    def _fit_net(self, vectors: Vectors, label: np.ndarray, weight: np.ndarray, valid: pa.Table, c: float) -> _Flat:
+        if self.model != "mlp" and self.loss == "cross-entropy" and not self.adversarial:
             return self._fit_logistic(vectors, label, weight, c)
         net = self._net(vectors.shape[1])
         tensors = [torch.from_numpy(x).to(self.device) for x in (vectors, label, weight)]
@@ -116,7 +133,7 @@ class Sentiment:
         )  # fmt: skip
         return net
 
-    def _fit_logistic(self, vectors: np.ndarray, label: np.ndarray, weight: np.ndarray, c: float) -> _Flat:
+    def _fit_logistic(self, vectors: Vectors, label: np.ndarray, weight: np.ndarray, c: float) -> _Flat:
         """A soft label p is two rows: class 1 with weight p, class 0 with weight 1 − p."""
         soft = (label > 0) & (label < 1)
         rows = np.concatenate([np.arange(len(label)), np.flatnonzero(soft)])
@@ -132,13 +149,13 @@ class Sentiment:
     def _net(self, dim: int) -> _Flat:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            if self.model == "logistic":
+            if self.model != "mlp":
                 return _Flat(nn.Linear(dim, 1)).to(self.device)
             body = nn.Sequential(nn.Linear(dim, self.hidden), nn.ReLU(), nn.Linear(self.hidden, 1))
             return _Flat(body).to(self.device)
 
     def predict(self, rows: pa.Table) -> np.ndarray:
-        return _predict(self.net_, embeddings(rows))
+        return _predict(self.net_, self._vectors(rows))
 
     def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
         """Worst-of-pool variants: typos (and synonyms), and two families that generation never uses."""
@@ -157,7 +174,17 @@ class Sentiment:
             "unseen": [typos.unseen] * self.held_out,
             "respelt": [typos.respelt] * self.held_out,
         }
-        return {name: _variants(chosen, families, rng) for name, families in pools.items()}
+        made = {name: _variants(chosen, families, rng) for name, families in pools.items()}
+        first = {"typos": ("pool", 0), "unseen": ("unseen", 0), "respelt": ("respelt", 0)}
+        if self.synonyms:
+            first["synonyms"] = ("pool", self.variants)
+        typos.say_touched({
+            f"attack '{family}'": zip(
+                chosen["text"].to_pylist(), made[pool]["text"].to_pylist()[at :: len(pools[pool])], strict=True
+            )
+            for family, (pool, at) in first.items() if at < len(pools[pool])
+        })  # fmt: skip
+        return made
 
     def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
         label, probability, users = shared.labels(test), self.predict(test), shared.Users(test)
@@ -170,11 +197,24 @@ class Sentiment:
         measures = users.drawn(measures) | slices
         if attacked:
             chosen = shared.attacked_rows(test, self.attacked_rows)
-            x = torch.from_numpy(embeddings(test)[chosen]).to(self.device)
-            measures |= users.drawn(shared.embedding_attacks(self.net_.head, x, label[chosen], RADIUS), chosen)
+            measures |= users.drawn(self._gradient_attacks(test.take(pa.array(chosen))), chosen)
         return measures | shared.attacked_measures(attacked, self.predict, users)
 
+    def _gradient_attacks(self, rows: pa.Table) -> dict[str, Measure]:
+        """Each model is attacked in the vectors that it reads."""
+        label, vectors = shared.labels(rows), self._vectors(rows)
+        if isinstance(vectors, np.ndarray):
+            x = torch.from_numpy(vectors).to(self.device)
+            return shared.embedding_attacks(self.net_.head, x, label, RADIUS)
+        # Of a linear model the worst move is known: against the weights.
+        weight, _ = _linear(self.net_)
+        reach = RADIUS * np.sqrt(vectors.multiply(vectors).sum(axis=1)).A1 * np.linalg.norm(weight)
+        moved = _logits(self.net_, vectors).cpu().numpy() - np.where(label > 0.5, reach, -reach)
+        return {name: Auc(label, expit(moved)) for name in ("auc_pgd", "auc_apgd")}
+
     def as_victim(self) -> Victim:
+        if self.model == NGRAMS:
+            raise UsageError("sentiment: model 'ngrams' has no vectors to move; use an encoder with +ngrams instead")
         net = self.net_.requires_grad_(False)
         return shared.LogitVictim(net, net.dim, self.prior_)
 
@@ -188,12 +228,15 @@ class Sentiment:
             "threshold": self.threshold_,
         }
         settings |= {"prior": self.prior_, "large_segments": self.large_segments_}
-        storage.save(folder, shared.state_arrays(self.net_), settings)
+        counts = self.counts_.arrays() if self.model == NGRAMS else {}
+        storage.save(folder, {**shared.state_arrays(self.net_), **counts}, settings)
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Sentiment:
         arrays, settings = storage.load(folder)
         model = cls(**settings["parameters"], device=device)
+        if model.model == NGRAMS:
+            model.counts_ = Counts.of(arrays)
         net = model._net(settings["dim"])
         shared.load_arrays(net, arrays)
         model.net_, model.threshold_ = net.to(device).eval(), settings["threshold"]
@@ -207,6 +250,7 @@ class Sentiment:
             "logistic, tuned": cls(seed=seed, device=device),
             "logistic, balanced, tuned": cls(balanced=True, seed=seed, device=device),
             "logistic, C = 0.3": cls(C=0.3, seed=seed, device=device),
+            "logistic on n-grams, tuned": cls(model=NGRAMS, seed=seed, device=device),
             "MLP, tuned": cls(model="mlp", seed=seed, device=device),
         }
 
@@ -246,10 +290,25 @@ def embeddings(rows: pa.Table) -> np.ndarray:
     return flat.to_numpy(zero_copy_only=False).reshape(len(rows), -1).copy()  # Arrow memory is read-only
 
 
-def _predict(net: nn.Module, vectors: np.ndarray) -> np.ndarray:
+def _linear(net: nn.Module) -> tuple[np.ndarray, np.ndarray]:
+    """Weights float32[D] and bias float32[1] of a net that is one layer."""
+    weight, bias = (value.detach().cpu().numpy() for value in net.parameters())
+    return weight[0], bias
+
+
+def _stacked(above: Vectors, below: Vectors) -> Vectors:
+    if isinstance(above, np.ndarray):
+        return np.concatenate([above, below])
+    return vstack([above, below], "csr")
+
+
+def _predict(net: nn.Module, vectors: Vectors) -> np.ndarray:
     return expit(_logits(net, vectors).cpu().numpy())
 
 
 @torch.no_grad()
-def _logits(net: nn.Module, vectors: np.ndarray) -> torch.Tensor:
+def _logits(net: nn.Module, vectors: Vectors) -> torch.Tensor:
+    if not isinstance(vectors, np.ndarray):
+        weight, bias = _linear(net)
+        return torch.from_numpy(vectors @ weight + bias)
     return net(torch.tensor(vectors).to(next(net.parameters()).device))

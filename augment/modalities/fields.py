@@ -67,13 +67,13 @@ class Fields:
     def decode(self, embedding: np.ndarray, anchors: pa.Table, bank: Bank) -> tuple[pa.Table, np.ndarray]:
         """Each field takes the value nearest to its part of the vector; entry 0 decodes to null."""
         start = 0
-        for name in self._names:
-            width = self._tables[name].shape[1]
+        for name, table in self._tables.items():
+            width = table.shape[1]
             _, nearest = self._near[name].search(embedding[:, start : start + width], 1)
             column = self._strings(name, nearest[:, 0])
-            # A field that kept its code keeps its own string, which may be a value the tables fold into 0.
-            same = pa.array(nearest[:, 0] == self._codes(anchors, name))
-            column = pc.if_else(same, anchors[name].combine_chunks(), column)
+            # A field that kept its vector keeps its own string: several values may have one, as those folded into 0 do.
+            same = (table[nearest[:, 0]] == table[self._codes(anchors, name)]).all(axis=1)
+            column = pc.if_else(pa.array(same), anchors[name].combine_chunks(), column)
             anchors = anchors.set_column(anchors.column_names.index(name), name, column)
             start += width
         return anchors, self.encode(anchors)

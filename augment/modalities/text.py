@@ -33,6 +33,7 @@ class Text:
         self.model = encoder
         self.encoder = encoder.name
         self.dim = encoder.dim
+        self._said: set[str] = set()  # kinds of perturbations whose share of touched words was said
 
     def attach(self, rows: pa.Table) -> pa.Table:
         """`rows` with an `embedding` column, fixed_size_list<float32>[dim]."""
@@ -54,7 +55,12 @@ class Text:
 
     def perturb(self, rows: pa.Table, rng: np.random.Generator, kind: str = "") -> pa.Table:
         family = self._homophones() if kind == "homophones" else FAMILIES[kind]
-        return _with_text(rows, pa.array([family(text, rng) for text in rows["text"].to_pylist()], pa.string()))
+        texts = rows["text"].to_pylist()
+        made = [family(text, rng) for text in texts]
+        if kind not in self._said:
+            self._said.add(kind)
+            typos.say_touched({kind or "typos": zip(texts, made, strict=True)})
+        return _with_text(rows, pa.array(made, pa.string()))
 
     def _homophones(self) -> Callable[[str, np.random.Generator], str]:
         from augment.lexicon import homophones

@@ -11,6 +11,7 @@ import pyarrow as pa
 from augment.gates import Candidates, cosine
 from augment.lexicon import available, lexicon, replace_words, suited
 from augment.strategies import Workshop
+from augment.typos import say_touched
 
 
 class Synonym:
@@ -23,6 +24,7 @@ class Synonym:
         self._workshop, self._source, self._rate, self._similarity = workshop, source, rate, similarity
         names = {source} if source else {suited(text) for text in workshop.anchors.rows["text"].to_pylist()}
         self._lexicons = {name: lexicon(name) for name in sorted(names)}
+        self._said = False  # how many words were replaced
 
     def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:
         anchor = np.repeat(anchors, self._workshop.modality.draws)
@@ -30,6 +32,9 @@ class Synonym:
         replaced = [
             replace_words(text, self._lexicons[self._source or suited(text)], self._rate, rng) for text in texts
         ]
+        if not self._said:
+            self._said = True
+            say_touched({"synonym": zip(texts, replaced, strict=True)}, self._rate)
         return rewritten(self._workshop, anchor, replaced, self._similarity)
 
 

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import arms
+import false_positives
 
 
 def main() -> None:
@@ -24,6 +25,8 @@ def main() -> None:
 
 def _table(path: Path) -> str:
     content = json.loads(path.read_text("utf-8"))
+    if "cases" in content:
+        return false_positives.table(content)
     results = [arms.Result(**arm) for arm in content["arms"]]
     metrics = content["metrics"]
     tables = arms.table(results, metrics) + arms.rivals_table(results, metrics)

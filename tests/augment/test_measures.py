@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from augment.measures import Auc, CalibrationError, MacroF1, Mean
+from augment.measures import Auc, CalibrationError, Clustered, MacroF1, Mean
 
 
 @pytest.fixture
@@ -39,3 +39,28 @@ def test_calibration_error_is_zero_for_a_perfectly_calibrated_bin_and_counts_gap
 
 def test_weights_count_units():
     assert Mean(np.array([1.0, 3.0])).value(np.array([3.0, 1.0])) == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("kind", [Auc, CalibrationError, MacroF1])
+def test_a_draw_of_clusters_is_a_draw_of_their_rows(scored, kind):
+    label, score, _ = scored
+    user = np.random.default_rng(1).integers(0, 40, len(label))
+    score = (score > 0.5).astype(float) if kind is MacroF1 else score
+    drawn = Clustered(kind(label, score), user)
+    times = np.random.default_rng(2).integers(0, 3, 40)
+    rows = np.repeat(np.arange(len(label)), times[user])
+    assert drawn.size == 40
+    assert drawn.value() == kind(label, score).value()
+    assert drawn.value(times.astype(float)) == pytest.approx(kind(label[rows], score[rows]).value())
+
+
+@pytest.mark.parametrize("kind", [Auc, CalibrationError, MacroF1])
+def test_no_rows_and_an_empty_draw_are_not_a_number(kind):
+    empty = kind(np.empty(0), np.empty(0))
+    assert np.isnan(empty.value())
+    assert np.isnan(Clustered(empty, np.empty(0, np.int64)).value())
+    assert np.isnan(kind(np.array([0.0, 1.0]), np.array([0.0, 1.0])).value(np.zeros(2)))
+
+
+def test_macro_f1_of_one_class_is_not_a_number():
+    assert np.isnan(MacroF1(np.ones(3), np.ones(3)).value())

@@ -33,6 +33,15 @@ def test_fields_decode_what_they_encode(fields):
     np.testing.assert_array_equal(embedding, modality.encode(rows))
 
 
+def test_a_field_that_kept_its_vector_keeps_its_value_among_those_that_share_it():
+    shared = np.array([[0.0], [1.0], [1.0], [2.0]], np.float32)
+    rows = pa.table({"row_id": ["1", "2"], "shop": ["b", "b"]})
+    modality = Fields({"shop": (["", "a", "b", "c"], shared)}, rows)
+    decoded, embedding = modality.decode(np.array([[1.2], [1.9]], np.float32), rows, bank=None)
+    assert decoded["shop"].to_pylist() == ["b", "c"]
+    assert embedding.tolist() == [[1.0], [2.0]]
+
+
 def test_fields_unknown_and_missing_values_share_entry_zero(fields):
     modality, rows = fields
     vectors = modality.encode(rows)

@@ -94,6 +94,17 @@ def test_the_result_keeps_the_contract_for_machines(finished):
     assert task["rows"] == 300
 
 
+@pytest.mark.parametrize("option", ['model = "trees"', "target_statistics = true"])
+def test_every_kind_of_click_model_is_a_victim_and_trains_on_its_mix(small, tmp_path, option):
+    result = pipeline.run(small_recipe(small, tmp_path, **{"epochs = 2": f"{option}, epochs = 2"}), device="cpu")
+    assert result["tasks"]["ctr"]["rows"] == 300
+    made = samples(tmp_path, result)
+    assert set(made["strategy"].to_pylist()) == {"gan", "noise"}
+    hardness = made["hardness"].to_numpy()
+    assert np.isfinite(hardness).all()
+    assert hardness.std() > 0.1
+
+
 def test_a_second_run_finds_nothing_to_do(finished, small):
     output, result = finished
     again = pipeline.run(small_recipe(small, output), device="cpu")

@@ -19,10 +19,11 @@ from published import RUNS, flip_a_byte, manifest, publish, samples, shard
 from pyarrow import fs
 from torch.utils.data import DataLoader
 
-from augment import replica
+from augment import replica, spaces
 from augment.dataset import Dataset
 from augment.errors import BadInput, Unavailable, UsageError
 from augment.files import sha256
+from augment.ngrams import Ngrams
 from augment.replica import Replica, replicate, verify_replica
 from augment.tables import verify
 from consumers import open_mix
@@ -85,6 +86,18 @@ def requests_unchecked(server, many):
 def seen(url):
     """The runs that a plain Delta reader finds in the head."""
     return set(DeltaTable(url).to_pyarrow_table()["run"].to_pylist())
+
+
+def test_the_ngrams_of_a_reviews_encoder_travel_with_the_version(dataset, url):
+    ngrams = Ngrams.fit(["a lovely dress", "a lovely skirt"], 0)
+    spaces.keep(dataset.root, ngrams)
+    with dataset.stage(RUNS[0]) as stage:
+        stage.write(samples(RUNS[0]))
+        dataset.publish(stage, replace(manifest(dataset, stage), encoders=[f"e@1+{ngrams.name}"]))
+    replicate(dataset.root, url)
+    mix = open_mix(url)
+    assert mix._ngrams().name == ngrams.name
+    assert verify_replica(url) == []
 
 
 def objects(bucket):

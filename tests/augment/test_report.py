@@ -3,6 +3,7 @@ from html.parser import HTMLParser
 import pytest
 
 from augment import report
+from augment.terminal import verdict_table
 
 COMPARISON = {
     "real": 0.7, "mix": 0.72, "baseline": 0.71, "baseline_name": "EASE <tuned>",
@@ -66,3 +67,20 @@ def test_lower_is_better_is_drawn_as_worse(tmp_path):
 @pytest.mark.parametrize("status", ["rejected", "unchanged"])
 def test_every_status_renders(tmp_path, status):
     assert f"class={status}" in page(tmp_path, status=status, version=None)
+
+
+def test_what_cannot_be_measured_is_said_and_a_stronger_plain_model_too(tmp_path):
+    text = page(tmp_path, advice="EASE is stronger <here>")
+    assert text.count("not measurable on these test rows") == 1
+    assert "EASE is stronger &lt;here&gt;." in text
+    only = {"none": {**COMPARISON, "real": None, "mix": None, "diff": None, "low": None, "high": None}}
+    assert "not measurable" in page(tmp_path, verdict=only)
+
+
+def test_the_terminal_says_it_in_the_metrics_place():
+    missing = {**COMPARISON, "low": None, "high": None}
+    plain = {**COMPARISON, "baseline": None}
+    lines = verdict_table({"auc": COMPARISON, "none": missing, "no baseline": plain}).splitlines()
+    assert "not measurable on these test rows" in lines[2]
+    assert lines[1].endswith("0.7100 EASE <tuned>")
+    assert lines[3].endswith("–")

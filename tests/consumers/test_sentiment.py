@@ -146,3 +146,76 @@ def test_the_victim_is_differentiable_and_centred_on_the_prior(rows):
     np.testing.assert_allclose(torch.sigmoid(logit).detach(), model.predict(test), atol=1e-4)
     loss.sum().backward()
     assert vectors.grad.abs().sum() > 0
+
+
+# -- logistic regression on n-grams ----------------------------------------------------------------
+
+GOOD, BAD = ("lovely", "soft", "fits", "great", "beautiful"), ("broke", "cheap", "returned", "itchy", "awful")
+
+
+def review(rng, label):
+    """A few plain words, and one that tells: rarely the wrong one."""
+    words = ["the", "dress", "fabric", "colour", "size", "arrived", "on", "time"]
+    tells = (GOOD if label else BAD) if rng.random() < 0.9 else (BAD if label else GOOD)
+    return " ".join([*rng.choice(words, 6), str(rng.choice(tells)), *rng.choice(words, 3)])
+
+
+@pytest.fixture(scope="module")
+def reviews():
+    """Texts tell their labels, embeddings tell nothing."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(2, size=400)
+    table = pa.table(
+        {
+            "row_id": [str(i) for i in range(400)],
+            "text": [review(rng, y) for y in label],
+            "label": pa.array(label, pa.float32()),
+            "embedding": embedded(rng.standard_normal((400, 8))),
+        }
+    )
+    return table.slice(0, 150), table.slice(150, 100), table.slice(250)
+
+
+def test_ngrams_are_read_from_the_text(reviews, tmp_path):
+    train, valid, test = reviews
+    model = Sentiment(model="ngrams", attacked_rows=80).fit(train, valid)
+    attacked = model.attacks(test, 0)
+    measures = model.evaluate(test, attacked)
+    assert measures["auc"].value() > 0.85 > Sentiment().fit(train, valid).evaluate(test, {})["auc"].value()
+    assert measures["auc_pool"].value() < measures["auc"].value()
+    assert measures["auc_pgd"].value() < measures["auc"].value()
+    assert set(measures) == {m for group in Sentiment.metrics.values() for m in group}
+    model.save(tmp_path)
+    loaded = Sentiment.load(tmp_path)
+    np.testing.assert_array_equal(loaded.predict(test), model.predict(test))
+    assert loaded.evaluate(test, attacked)["auc_pool"].value() == measures["auc_pool"].value()
+
+
+def test_ngrams_train_on_the_decoded_texts_of_a_mix(reviews):
+    train, valid, _ = reviews
+    taught = mix_of(np.zeros((40, 8)), np.zeros(40))
+    decoded = pa.StructArray.from_arrays([pa.array(["zebra stripes"] * 40)], ["text"])
+    taught = taught.set_column(taught.column_names.index("decoded"), "decoded", decoded)
+    seen = train.slice(0, 140).select(["row_id", "text", "label", "embedding"])
+    zebra = seen.slice(0, 4).set_column(1, "text", pa.array(["zebra stripes"] * 4))
+    rows = pa.concat_tables([seen, zebra])
+    plain, mixed = (Sentiment(model="ngrams", C=1.0).fit(rows, valid, mix) for mix in (None, taught))
+    assert mixed.predict(zebra)[0] < plain.predict(zebra)[0] - 0.1
+
+
+def test_ngrams_are_no_victim(reviews):
+    with pytest.raises(UsageError, match=r"no vectors to move; use an encoder with \+ngrams"):
+        Sentiment(model="ngrams", C=1.0).fit(reviews[0], reviews[1]).as_victim()
+    with pytest.raises(UsageError, match="model 'ngrams' has neither"):
+        Sentiment(model="ngrams", adversarial="fgm")
+
+
+def test_attacks_say_how_many_words_they_touched(reviews, capsys):
+    test = reviews[2]
+    Sentiment(variants=1, held_out=1).attacks(test, 0)
+    said = capsys.readouterr().err
+    assert "attack 'typos' touched" in said
+    assert "were asked" not in said
+    arabic = pa.array(["القماش ناعم جدا واللون مطابق تماما للصورة"] * len(test))
+    Sentiment(variants=1, held_out=1).attacks(test.set_column(1, "text", arabic), 0)
+    assert "attack 'respelt' touched 0% of words, 30% were asked" in capsys.readouterr().err
