@@ -132,7 +132,7 @@ def _kind(
 ) -> tuple[str, float | list[str] | None]:
     """The task, and the source's `positive`; puts the label among the roles."""
     text = "text" in roles and choices.task in (None, "sentiment")
-    chosen = roles.get("label")
+    chosen, useless = roles.get("label"), ""
     if choices.task != "recommender":
         for label in [chosen] if chosen else _labels(columns, roles, text):
             column = columns[label]
@@ -141,14 +141,17 @@ def _kind(
             if usable := _positive(column, rated=reviews or bool(chosen) or choices.task == "ctr"):
                 roles["label"] = label
                 return "sentiment" if reviews else "ctr", usable[0]
+            useless = useless or (
+                f"{path}: nothing to learn from label '{label}', whose values are "
+                f"{one_line(', '.join(column.values[:8])) or 'none'}: needed are 0 and 1, numbers of which the higher "
+                "are better, or words such as positive and negative"
+            )
             if chosen or (clicks and column.distinct < 2):
-                shown = ", ".join(column.values[:8]) or "none"
-                raise BadInput(
-                    f"{path}: nothing to learn from label '{label}', whose values are {one_line(shown)}: needed are 0 "
-                    "and 1, numbers of which the higher are better, or words such as positive and negative"
-                )
+                raise BadInput(useless)
     if choices.task in (None, "recommender") and {"user", "item"} <= roles.keys():
         return "recommender", None
+    if useless and not any(column.binary for column in columns.values()):
+        raise BadInput(useless)
     raise UsageError(_no_task(path, columns, choices, headless))
 
 
@@ -191,7 +194,7 @@ def _no_task(path: Path, columns: dict[str, Column], choices: Choices, headless:
     names = one_line(", ".join(map(shown, columns.values())))
     binary = [column.name for column in columns.values() if column.binary]
     first = f"{path}: no header; columns {names}" if headless else f"{path}: columns {names}"
-    if binary:
+    if binary and choices.task in (None, "ctr"):
         which = one_line(", ".join(binary))
         how = f"say which is the label, as in --label {binary[0]}"
         return f"{first} fit no task by their names; of 0 and 1 are {which}: {how}"

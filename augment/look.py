@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
 
+from augment.dialects import as_utf8, dialect_of
 from augment.encodings import fitting
 from augment.errors import BadInput
 from augment.formats import kind_of, sample
@@ -82,9 +84,12 @@ def look(db: duckdb.DuckDBPyConnection, path: Path) -> Look:
             options["delimiter"] = delimiter
             names = seen()
         if sum(_is_value(name) for name in names) * 2 > len(names):  # the first line is a row
-            options |= {"header": False, "names": [f"column{place + 1}" for place in range(len(names))]}
+            options |= {"header": False, "names": [f"column{place + 1}" for place in range(_width(path, options))]}
             names = seen()
-    if not db.execute("SELECT count(*) FROM seen").fetchall()[0][0]:
+    if not _rows(db) and kind_of(str(path)) == "delimited text":  # quotes that no line closes
+        options["quote"] = ""
+        names = seen()
+    if not _rows(db):
         raise BadInput(f"{path} has no rows")
     kinds = [str(row[1]) for row in db.execute("DESCRIBE seen").fetchall()]
     columns = [_column(db, name, kind) for name, kind in zip(names, kinds, strict=True) if name.strip()]
@@ -94,6 +99,17 @@ def look(db: duckdb.DuckDBPyConnection, path: Path) -> Look:
         for column in commas:
             column.number = column.fraction = True
     return Look(path, options, {column.name: column for column in columns if column})
+
+
+def _rows(db: duckdb.DuckDBPyConnection) -> int:
+    return int(db.execute("SELECT count(*) FROM seen").fetchall()[0][0])
+
+
+def _width(path: Path, options: dict[str, Any]) -> int:
+    """How many values the first line has; some may be the same."""
+    source = Source(path=str(path), columns=Columns(), **options)
+    with TemporaryDirectory() as folder:
+        return len(dialect_of(as_utf8(str(path), source, Path(folder)), source, []).names)
 
 
 def _is_value(name: str) -> bool:
