@@ -22,7 +22,7 @@ class Coverage:
 
     def value(self, weights: np.ndarray | None = None) -> float:
         drawn = self.lists if weights is None else self.lists[weights > 0]
-        return len(np.unique(drawn)) / self.items
+        return len(np.unique(drawn)) / self.items if len(drawn) else float("nan")
 
 
 def top(scores: np.ndarray, seen: csr_matrix, k: int) -> np.ndarray:
@@ -37,8 +37,7 @@ def top(scores: np.ndarray, seen: csr_matrix, k: int) -> np.ndarray:
 
 def hits(lists: np.ndarray, relevant: csr_matrix) -> np.ndarray:
     """bool[users, k]: whether each recommended item is relevant to its user."""
-    users = np.repeat(np.arange(len(lists)), lists.shape[1])
-    return np.asarray(relevant[users, lists.ravel()]).reshape(lists.shape) > 0
+    return np.take_along_axis(relevant.toarray(), lists, axis=1) > 0
 
 
 def ndcg(hit: np.ndarray, relevant: np.ndarray) -> np.ndarray:
