@@ -79,9 +79,21 @@ def cli() -> None:
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--explain", is_flag=True, help="Print what every field of a recipe means, and its default.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the recipe here instead of to the terminal.")
+@click.option("--task", type=click.Choice(["recommender", "ctr", "sentiment"]), help="What the files are for.")
+@click.option("--label", help="Column of clicks (0 and 1), ratings, or words such as positive and negative.")
+@click.option("--user", help="Column that says who acted.")
+@click.option("--item", help="Column that says what they acted on.")
+@click.option("--time", help="Column that says when.")
+@click.option("--text", help="Column of the reviews.")
 @json_option
-def init(files: tuple[Path, ...], explain: bool, out: Path | None, as_json: bool) -> None:
-    """Write a commented recipe for FILES by looking at their columns."""
+def init(
+    files: tuple[Path, ...], explain: bool, out: Path | None, task: str | None, label: str | None, user: str | None,
+    item: str | None, time: str | None, text: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Write a commented recipe for FILES by looking at their rows: what it says has been tried on them.
+
+    Columns are told by their names, unless an option names them.
+    """
     if explain:
         from augment.recipe import explain as explained
 
@@ -89,13 +101,14 @@ def init(files: tuple[Path, ...], explain: bool, out: Path | None, as_json: bool
         return
     if not files:
         raise UsageError("give the files to write a recipe for, or --explain")
+    from augment.guess import Choices
     from augment.init import write_recipe
 
-    text = write_recipe(list(files))
+    made = write_recipe(list(files), Choices(task, label, user, item, time, text))
     if out is None:
-        click.echo(json.dumps({"recipe": text}) if as_json else text)
+        click.echo(json.dumps({"recipe": made}) if as_json else made)
     else:
-        write_whole(_new_file(out), text.encode())
+        write_whole(_new_file(out), made.encode())
         said = f"wrote {out}; read it, then `sparring run {out}`"
         click.echo(json.dumps({"path": str(out)}) if as_json else said)
 

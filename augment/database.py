@@ -19,6 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from augment.errors import BadInput, Unavailable, UsageError
+from augment.values import COMPACT
 
 AWAY = re.compile(r"refused|timeout expired|timed out|could not translate host|unreachable|no route|starting up|"
                   r"shutting down|in recovery|too many c|remaining connection slots|terminating connection|"
@@ -59,6 +60,8 @@ def _as_stored(example: pa.Scalar, since: date) -> Any:
     if pa.types.is_date(kind):
         return since
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        if form := next((form for size, form in COMPACT.items() if len(str(int(value))) == size), None):
+            return int(start.strftime(form))
         scale = next((s for limit, s in ((1e11, 1), (1e14, 1e3), (1e17, 1e6)) if abs(value) < limit), 1e9)
         return int(start.timestamp() * scale)
     if pa.types.is_string(kind) and re.match(r"\d{4}-\d\d-\d\d", value):

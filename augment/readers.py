@@ -21,11 +21,13 @@ from augment.dialects import LONGEST_LINE, without_open_quotes
 from augment.errors import BadInput, UsageError, suggest
 from augment.formats import Rows, delimited, described, keys_of, kind_of, own, rows_of, with_partitions
 from augment.rows import Source
-from augment.values import quoted as quoted  # for `augment.init`
 
 MEMORY = "2GB"  # beyond it DuckDB spills to the disk
 LONGEST = 300  # characters of what an error quotes
-_OPEN_QUOTES = "('UNQUOTED VALUE', 'LINE SIZE OVER MAXIMUM', 'INVALID STATE')"  # after these, DuckDB loses lines
+# Errors after which DuckDB loses lines, or has lost some to a quote that was never closed.
+_OPEN_QUOTES = (
+    "WHERE error_type IN ('UNQUOTED VALUE', 'LINE SIZE OVER MAXIMUM', 'INVALID STATE') OR contains(csv_line, chr(10))"
+)
 
 
 @contextmanager
@@ -60,6 +62,7 @@ def load(
     _check_format(db, name, source)
     if source.path is None:
         column = str(source.columns.timestamp)
+        since = None if source.timestamp_format else since  # which the database cannot compare
         with database.rows_since(str(source.connection), str(source.query), column, since) as incoming:
             db.register("incoming", incoming)
             _insert(db, described(db, "incoming", list(incoming.schema.names)), wanted, f"sources.{name}: the query")
@@ -97,7 +100,7 @@ def _load_file(db: duckdb.DuckDBPyConnection, where: str, source: Source, path: 
         _check_keys(db, rows, wanted, where, before)
     if rows.dialect is None:
         return
-    if rows.dialect.quote and _rejected(db, f"WHERE error_type IN {_OPEN_QUOTES}"):
+    if rows.dialect.quote and _rejected(db, _OPEN_QUOTES):
         db.execute(f"DELETE FROM raw WHERE __row > {before}")
         _forget_rejected(db)
         copy, apart = without_open_quotes(str(rows.path), rows.dialect, scratch)
@@ -176,16 +179,6 @@ def columns_of(source: Source) -> list[str]:
     c = source.columns
     roles = [role for role in (c.id, c.user, c.item, c.timestamp, c.label, c.text, c.segment) if role]
     return list(dict.fromkeys([*roles, *c.fields, *c.numbers]))
-
-
-def reader(path: Path) -> str:
-    """What DuckDB selects from to read files like `path`; its one parameter is the list of files."""
-    kind = kind_of(str(path))
-    if kind == "Parquet":
-        return "read_parquet(?, union_by_name = true)"
-    if kind == "JSON lines":
-        return "read_json(?, format = 'newline_delimited', ignore_errors = true, union_by_name = true)"
-    return "read_csv(?, header = true, all_varchar = true)"
 
 
 def paths_of(source: Source) -> list[str]:

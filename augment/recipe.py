@@ -93,7 +93,11 @@ class VerdictSettings(Section):
 
     seeds: int = Field(3, ge=1, description="Trainings of each arm.")
     clean: list[str] = Field(min_length=1, description="Metrics that must not get worse.")
-    improve: list[str] = Field(min_length=1, description="Metrics of which one must get better, and none worse.")
+    improve: list[str] = Field(
+        min_length=1,
+        description="Metrics of which one must get better, and none worse; a gain on attacks that samples are made of "
+        "(masking, say) is not enough.",
+    )
     tolerance: float | None = Field(
         None,
         ge=0,

@@ -138,7 +138,11 @@ class Source(Section):
     )
     query: str | None = Field(None, description="SQL that selects the rows, with `connection`.")
     columns: Columns = Field(description="Column roles.")
-    positive: float | None = Field(None, description="Labels at or above this are 1, those below 0.")
+    positive: float | list[str] | None = Field(
+        None,
+        description="Labels at or above this number are 1, those below 0; or, for labels in words, a list of those "
+        "that are 1, in any case: all others are 0.",
+    )
     keep: float | None = Field(None, description="Drop rows whose label is below this (ratings that are no interest).")
     split: Split = Field(Split(), description="Train, validation and test.")
     labelled: int | None = Field(None, ge=1, description="Keep the labels of this many training rows.")
@@ -181,6 +185,8 @@ class Source(Section):
             codec_of(self.encoding)
         except (LookupError, ValueError):
             raise ValueError(f"no encoding '{self.encoding}'; such as utf-8, gb18030, big5, latin-1, utf-16") from None
+        if isinstance(self.positive, list) and (not self.positive or self.keep is not None):
+            raise ValueError("`positive` lists words, at least one; `keep` is for numbers")
         if self.connection and (odd := given(self, OF_TEXT)):
             raise ValueError(f"`{odd[0]}` is for files, not for a query")
         return self

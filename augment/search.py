@@ -181,7 +181,8 @@ def _search_task(job: Job, recipe: Recipe, trials: int, minutes: float | None, s
         fit = _Fit(job, arena, seeds)
         store = Path(recipe.output) / "_search" / f"{job.name}-{digest([job.digest, seeds])}.log"
         store.parent.mkdir(parents=True, exist_ok=True)
-        space = dict(getattr(job.consumer, "space", {}))
+        own = job.make(job.recipe.seed)  # what there is to try may hang on the recipe's options
+        space = dict(getattr(own, "space", {}))
         plain = _study(
             store, "plain", trials, minutes, job.recipe.seed,
             lambda trial: Choice(options=_options(trial, space)),
@@ -192,7 +193,7 @@ def _search_task(job: Job, recipe: Recipe, trials: int, minutes: float | None, s
         # A run of the winning recipe aims at this victim; against another, other trials count.
         victim = job.make_with(best_plain.choice.options, job.seeds[0]).fit(arena.train, arena.valid)
         pools = Pools(job, Studio(job, material, victim, work))
-        space |= dict(getattr(job.consumer, "mix_space", {}))
+        space |= dict(getattr(own, "mix_space", {}))
         portfolio = _study(
             store, f"portfolio {digest(best_plain.choice.options)[:6]}", trials, minutes, job.recipe.seed,
             lambda trial: _portfolio(trial, task, pools.strong, space, job.consumer.modality),

@@ -16,13 +16,14 @@ from augment import database
 from augment.errors import BadInput
 from augment.files import file_sha256
 from augment.formats import own
-from augment.readers import columns_of, files_of, load, place_of, workspace
+from augment.readers import columns_of, files_of, load, one_line, place_of, workspace
 from augment.rows import Source, field_column
-from augment.values import given, literal, microseconds, name_of, number_of, quoted
+from augment.values import AMBIGUOUS, given, literal, microseconds, name_of, number_of, quoted
 
 LARGEST = "3.4e38"  # label that a 32-bit float holds; in SQL, infinity and NaN are larger
 BINS = 16  # of a numeric field, by quantiles of training rows
 EARLIEST = 631_152_000_000_000  # 1990 in microseconds: earlier timestamps are no shop's
+EXAMPLES = 1000  # different times that a format is tried on
 HARMLESS = "duplicate"  # quarantined, but no sign of a broken source
 
 
@@ -116,7 +117,7 @@ class _Reader:
             select.append(f"{self._given(text)} AS text")
         select += [f"{self._number(c)} AS {quoted(r)}" for r, c in self.numbers.items()]
         if label := self.roles.get("label"):
-            select.append(f"{self._number(label)} AS label")
+            select.append(f"{self._label(label)} AS label")
         if column := self.roles.get("timestamp"):
             select.append(f"{microseconds(self._given(column), self.source.timestamp_format)} AS timestamp")
         tests = self._tests()
@@ -138,6 +139,12 @@ class _Reader:
 
     def _number(self, column: str) -> str:
         return number_of(self._given(column), self.source.decimal)
+
+    def _label(self, column: str) -> str:
+        if not isinstance(self.source.positive, list):
+            return self._number(column)
+        text, words = self._given(column), ", ".join(f"lower({literal(w.strip())})" for w in self.source.positive)
+        return f"CASE WHEN {text} IS NOT NULL THEN CAST(lower({text}) IN ({words}) AS DOUBLE) END"
 
     def _no_number(self, role: str, column: str) -> str:
         """SQL: whether there is a value that is no number; NaN is none, as an empty one is."""
@@ -186,7 +193,7 @@ class _Reader:
         self._check_share()
         if self.source.keep is not None:
             self.db.execute("DELETE FROM typed WHERE __reason IS NULL AND label < ?", [self.source.keep])
-        if self.source.positive is not None:
+        if isinstance(self.source.positive, float):
             self.db.execute("UPDATE typed SET label = CAST(label >= ? AS DOUBLE)", [self.source.positive])
         # Copies without an id share their content's hash: number them.
         self.db.execute(
@@ -218,9 +225,28 @@ class _Reader:
             )
             raise TooManyBad(
                 f"sources.{self.name}: {bad:,} of {total:,} rows are bad, over max_bad_share = "
-                f"{self.source.max_bad_share:g}: {worst}; mend the source or raise the limit",
+                f"{self.source.max_bad_share:g}: {worst}; {self._remedy(reasons)}",
                 self._quarantine(),
             )
+
+    def _remedy(self, reasons: dict[str, int]) -> str:
+        """What to do about bad rows: of times that are written in an order of their own, the format that reads them."""
+        remedy = "mend the source or raise the limit"
+        if "timestamp unreadable" not in reasons:
+            return remedy
+        seen = f"SELECT DISTINCT {self._given(self.roles['timestamp'])} AS time FROM raw JOIN typed USING (__row)"
+        self.db.execute(
+            "CREATE OR REPLACE TEMP TABLE unread AS SELECT time FROM "
+            f"({seen} WHERE __reason = 'timestamp unreadable') WHERE time IS NOT NULL LIMIT {EXAMPLES}"
+        )
+        every = self._count("SELECT count(*) FROM unread")
+        read = {form: self._count(f"SELECT count(try_strptime(time, '{form}')) FROM unread") for form in AMBIGUOUS}
+        fitting = [form for form, count in read.items() if count and count >= 0.9 * every]
+        if not fitting:
+            return remedy
+        example = self.db.execute("SELECT min(time) FROM unread").fetchall()[0][0]
+        formats = " or ".join(f'timestamp_format = "{form}"' for form in fitting)
+        return f"times such as {one_line(example)} are read with {formats}"
 
     def _reasons(self) -> dict[str, int]:
         every = "SELECT __reason FROM typed UNION ALL SELECT 'malformed line' FROM malformed"
@@ -301,7 +327,8 @@ class _Reader:
                 self.db.execute(f"COPY ({query}) TO {literal(str(paths[split]))} (FORMAT parquet)")
             elif split != "unlabelled":
                 raise BadInput(
-                    f"sources.{self.name}: no rows left for the {split} split; widen `split` or give more data"
+                    f"sources.{self.name}: no rows left for the {split} split, of {sum(counts.values()):,} good; at "
+                    "least 1 is needed: widen `split` or give more data"
                 )
         self._check_classes()
         return Splits(
@@ -333,7 +360,7 @@ class _Reader:
         if not all(self.db.execute(query).fetchall()[0]):
             raise BadInput(
                 f"sources.{self.name}: the labels of all training rows are on one side of 0.5: there is nothing to "
-                "learn; check the label's column and `positive`"
+                "learn, rows on both are needed; check the label's column and `positive`"
             )
 
     def _bin(self, number: str) -> str:

@@ -15,7 +15,7 @@ _FORMATS = (
     "%Y.%m.%d %H:%M:%S", "%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S GMT", "%d/%b/%Y:%H:%M:%S %z", "%d %b %Y",
     "%d %b %Y %H:%M:%S", "%d-%b-%Y", "%d-%b-%Y %H:%M:%S", "%a %b %d %H:%M:%S %Y", "%b %d, %Y",
 )  # fmt: skip
-_COMPACT = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}  # digits → format; no epoch after 1990 has as many
+COMPACT = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}  # digits → format; no epoch after 1990 has as many
 _DATES = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y")
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", ", %H:%M:%S", "T%H:%M:%S")
 AMBIGUOUS = tuple(day + time for day in _DATES for time in _TIMES)  # what `timestamp_format` is for
@@ -82,7 +82,7 @@ def microseconds(text: str, form: str | None = None) -> str:
     compact = " ".join(
         f"WHEN length({text}) = {size} AND regexp_full_match({text}, '(19|20)\\d+') "
         f"THEN coalesce(epoch_us(try_strptime({text}, '{one}')), {epoch})"
-        for size, one in _COMPACT.items()
+        for size, one in COMPACT.items()
     )
     # 10:00:00,5 and 10:00 +02:00 and 10:00:00 +0000 UTC, which are ISO 8601 but for a character
     mended = f"regexp_replace(upper({text}), ',(\\d+)', '.\\1')"

@@ -14,6 +14,7 @@ from consumers.classification import log_odds
 from consumers.losses import cross_entropy
 
 DEPTH = 5  # of every tree
+BINS = 63  # of a feature: half the time of 255, and as good
 AT_ONCE = 1 << 16  # rows × trees evaluated together: what the processor's cache holds
 
 
@@ -103,7 +104,7 @@ def grow(
     fitted = HistGradientBoostingClassifier(
         max_leaf_nodes=growth.leaves, learning_rate=growth.rate, max_iter=growth.trees,
         min_samples_leaf=growth.least, l2_regularization=growth.l2,
-        max_depth=DEPTH, early_stopping=False, random_state=seed,
+        max_depth=DEPTH, max_bins=BINS, early_stopping=False, random_state=seed,
     ).fit(x[rows], click, sample_weight=weight)  # fmt: skip
     whole = _as_arrays(fitted)
     losses = _losses_by_size(whole, *valid)

@@ -51,7 +51,7 @@ def mutable_fields(names: Sequence[str], mutable: Sequence[str] | None) -> list[
     """Of the fields, those that a swap may change: as the recipe names them, else all but user, item and other ids."""
     if mutable is not None:
         return [name for name in names if name in mutable and name not in IDS]
-    return [name for name in names if not re.search(r"(^|_)id$", name.lower())]
+    return [name for name in names if not re.search(r"(^|[_:])id$", name.lower())]
 
 
 def masked(rows: pa.Table, names: Sequence[str], rng: np.random.Generator) -> pa.Table:
@@ -110,6 +110,7 @@ def stale(test: pa.Table, chosen: np.ndarray, names: Sequence[str], rng: np.rand
 def renamed(rows: pa.Table, names: Sequence[str], rng: np.random.Generator) -> pa.Table:
     """A variant per field: its most common value has a name that no model knows, in all rows that hold it."""
     variants = []
+    rows = rows.cast(pa.schema([field.with_nullable(True) for field in rows.schema]))  # as what is renamed will be
     for name in rng.permutation(np.array(names, object))[:RENAMED]:
         column = whole(rows[name])
         counts = pc.value_counts(column.drop_null())

@@ -27,7 +27,7 @@ from gan.victim import Victim
 RESERVED = {"row_id", "timestamp", "label", "text", "segment", "embedding", "weight"}
 MODELS = (*HEADS, "trees")
 GRID = (1e-3, 3e-2, 3e-1)  # weight decay
-QUIET = np.float32(0.1)  # times a statistic's deviation, beside numbers that start at half of that
+QUIET = np.float32(0.2)  # times a statistic's deviation: louder ones predict no better and break sooner
 RARE = 0.2  # share of rows that count as rare
 RADIUS = 0.1  # of gradient attacks, in lengths of the row's embedding
 BATCH = 1024
@@ -59,12 +59,12 @@ class ClickModel:
     rehearsed: ClassVar[tuple[str, ...]] = ("auc_masked", "auc_masked_ids", "auc_swapped", "auc_pgd", "auc_apgd")
     tolerance: ClassVar[float] = 0.002
 
-    space: ClassVar[Mapping[str, tuple]] = {
+    space: Mapping[str, tuple] = {
         "weight_decay": GRID,
         "lr": (1e-3, 2e-3, 4e-3),
         "dim": (4, 8, 16),
     }
-    mix_space: ClassVar[Mapping[str, tuple]] = {
+    mix_space: Mapping[str, tuple] = {
         "adversarial": ("", "masking+swaps+live", "masking+swaps+fgm"),
         "adv_share": (0.5, 1.0),
         "radius": (0.1, 0.3),
@@ -98,6 +98,8 @@ class ClickModel:
             raise UsageError(
                 "ctr: model 'trees' has no `adversarial` and no other `loss`: leave them out, or take 'dcnv2'"
             )
+        if model == "trees":
+            self.space, self.mix_space = {"leaves": (4, 8, 16, 32), "min_count": (1, 2, 5)}, {}
         if not 0 <= leaves <= 1 << DEPTH or leaves == 1:
             raise UsageError(f"ctr: leaves = {leaves} must be from 2 to {1 << DEPTH}, or 0 to tune them")
         self.model, self.dim, self.lr, self.weight_decay, self.epochs = model, dim, lr, weight_decay, epochs

@@ -11,12 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import HashingVectorizer
 
-from augment import nightly, pipeline, recipe, search
+from augment import encoders, nightly, pipeline, recipe, search, single
 from augment.encoders import TextEncoder
 from augment.errors import BadInput, SparringError
-from augment.job import Job
 from augment.strategies import STRATEGIES
+from consumers.click_attacks import renamed
 from consumers.ctr import ClickModel
+from consumers.rankers import RANKERS
 from consumers.recommender import Recommender
 from consumers.sentiment import Sentiment
 
@@ -31,6 +32,7 @@ split = {{ by = "{by}", valid = {valid}, test = {test} }}
 [tasks.it]
 consumer = "{consumer}"
 source = "rows"
+encoder = "{encoder}"
 options = {{ {options} }}
 samples = 6
 strategies = {{ {strategies} }}
@@ -97,7 +99,18 @@ MODALITY = {"ctr": "fields", "sentiment": "text", "recommender": "behaviour"}
 NOT_HERE = {"back-translation", "synonym", "homophones"}  # they need data that is fetched
 WAYS = {name: [s for s, entry in STRATEGIES.items() if modality in entry.modalities and s not in NOT_HERE]
         for name, modality in MODALITY.items()}  # fmt: skip
-MODELS = [f'model = "{model}", epochs = 1, l2 = 1.0' for model in ("mf", "lightgcn")] + ['model = "popular"']
+OPTIONS = {  # beside those of TASKS
+    "ctr": [
+        'model = "dcnv2", epochs = 1, weight_decay = 0.1, attacked_rows = 20',
+        'model = "deepfm", epochs = 1, weight_decay = 0.1, attacked_rows = 20, target_statistics = true',
+        'model = "trees", attacked_rows = 20',
+    ],
+    "sentiment": ['model = "mlp", C = 1.0, epochs = 1, variants = 2, held_out = 1, attacked_rows = 20'],
+    "recommender": [
+        *(f'model = "{model}", epochs = 1, l2 = 1.0' for model in ("mf", "lightgcn")),
+        *(f'model = "{model}"' for model in RANKERS if model not in ("mf", "lightgcn")),
+    ],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +118,7 @@ def _fast(monkeypatch):
     """Texts are encoded by hashed words; one plain baseline for each task."""
     hashing = HashingVectorizer(n_features=24, norm="l2")
     hashed = TextEncoder("hashed", 24, lambda texts: hashing.transform(texts).toarray(), None)
-    monkeypatch.setattr(Job, "encoder", lambda self: hashed)
+    monkeypatch.setattr(encoders, "_sentence_transformer", lambda *_: hashed)
     for consumer, plain in ((ClickModel, {"model": "logistic", "epochs": 1, "weight_decay": 0.1}),
                             (Sentiment, {"C": 1.0}), (Recommender, {"model": "popular"})):  # fmt: skip
         made = lambda cls, seed, device, plain=plain: {"plain": cls(**plain, seed=seed, device=device)}  # noqa: E731
@@ -115,7 +128,7 @@ def _fast(monkeypatch):
 def recipe_of(folder, consumer, rows, strategies="noise = 0.5, gan = 0.5", by="random", source="", **changes):
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(rows, folder / "rows.parquet")
-    values = {"valid": 0.2, "test": 0.3, **TASKS[consumer], **changes}
+    values = {"valid": 0.2, "test": 0.3, "encoder": "minilm", **TASKS[consumer], **changes}
     text = RECIPE.format(folder=folder, consumer=consumer, strategies=strategies, by=by, source=source, **values)
     return recipe.parse(text, "tiny.toml")
 
@@ -126,7 +139,7 @@ def do(how, wanted, folder):
         if how == "run":
             done = pipeline.run(wanted, device="cpu")
         elif how == "generate":
-            done = pipeline.generate_only(wanted, "it", folder / "made", device="cpu")
+            done = single.generate_only(wanted, "it", folder / "made", device="cpu")
         elif how == "search":
             done = {"found": search.search(wanted, trials=1, seeds=1, device="cpu")}
         else:
@@ -156,10 +169,13 @@ def do(how, wanted, folder):
     ],
 )
 def test_too_little_is_bad_input_that_says_how_much_is_needed(tmp_path, how, consumer, shape, said):
-    made = {"run": lambda wanted: pipeline.run(wanted, device="cpu"),
-            "generate": lambda wanted: pipeline.generate_only(wanted, "it", tmp_path / "made", device="cpu")}  # fmt: skip
+    def made(wanted):
+        if how == "run":
+            pipeline.run(wanted, device="cpu")
+        single.generate_only(wanted, "it", tmp_path / "made", device="cpu")
+
     with pytest.raises(BadInput, match=said):
-        made[how](recipe_of(tmp_path, consumer, shape.table()))
+        made(recipe_of(tmp_path, consumer, shape.table()))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +187,7 @@ def test_too_little_is_bad_input_that_says_how_much_is_needed(tmp_path, how, con
         ("ctr", Shape(50, labels="sorted"), "random"),
         ("sentiment", Shape(50, words=0), "random"),  # texts of one word, all different
         ("sentiment", Shape(50, colours=1), "time"),  # one segment
-        ("recommender", Shape(50, users=2, items=11), "user_time"),  # two anchors
+        ("recommender", Shape(50, users=2, items=23), "user_time"),  # two anchors
         ("recommender", Shape(50, users=3, items=5), "random"),
     ],
 )
@@ -183,6 +199,21 @@ def test_what_is_enough_comes_to_a_verdict(tmp_path, consumer, shape, by):
 def test_one_field_is_enough(tmp_path, fields):
     wanted = recipe_of(tmp_path, "ctr", Shape(50).table(), columns=f'{{ label = "label", {fields} }}')
     assert do("run", wanted, tmp_path) in (0, 3)
+
+
+def test_few_labels_among_many_rows_are_anchors(tmp_path):
+    """At most ten anchors of which any might be unlabelled: enough of each class are among them."""
+    wanted = recipe_of(tmp_path, "ctr", Shape(400).table(), source="labelled = 30")
+    task = wanted.tasks["it"]
+    few = task.model_copy(update={"generator": task.generator.model_copy(update={"anchors": 10})})
+    wanted = wanted.model_copy(update={"tasks": {"it": few}})
+    assert single.generate_only(wanted, "it", tmp_path / "made", device="cpu")["rows"] > 0
+
+
+def test_fields_without_nulls_are_renamed_beside_others():
+    schema = pa.schema([pa.field(name, pa.string(), nullable=name == "page") for name in ("row_id", "colour", "page")])
+    rows = pa.table([["1", "2"], ["red", "red"], ["p", None]], schema=schema)
+    assert len(renamed(rows, ["colour", "page"], np.random.default_rng(0))) == 4
 
 
 # -- any size --------------------------------------------------------------------------------------
@@ -204,9 +235,9 @@ def situations(draw, consumer):
     valid, test = draw(st.sampled_from([(0.2, 0.3), (0.05, 0.05), (0.4, 0.4)]))
     changes = {"strategies": f"{first} = 0.5, {second} = 0.5", "valid": valid, "test": test,
                "by": draw(st.sampled_from(["random", "time"] + ["user_time"] * (consumer != "sentiment")))}  # fmt: skip
-    if consumer == "recommender":
-        changes["options"] = draw(st.sampled_from(["l2 = 100.0", "l2 = 100.0", *MODELS]))
-    elif draw(st.integers(0, 3)) == 0:
+    changes["options"] = draw(st.sampled_from([TASKS[consumer]["options"], *OPTIONS[consumer]]))
+    changes["encoder"] = draw(st.sampled_from(["minilm", "minilm+ngrams"]))
+    if consumer != "recommender" and draw(st.integers(0, 3)) == 0:
         changes["source"] = f"labelled = {draw(st.integers(1, 14))}"
     return draw(shapes), changes
 

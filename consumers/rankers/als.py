@@ -7,15 +7,16 @@ grows with how much it explains (Rendle et al., 2022). Users are folded in from 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from scipy.linalg.lapack import sposv
 from scipy.sparse import csr_matrix, diags
 
 from consumers.rankers.base import Arrays, Ranker, Rows
 
 SWEEPS = 8
-BATCH = 512  # rows solved at a time
 
 
 def _fit(rows: Rows, l2s: Sequence[float], options: Mapping[str, Any]) -> Iterator[Arrays]:
@@ -43,21 +44,17 @@ def _solved(counted: csr_matrix, others: np.ndarray, weights: np.ndarray, l2: fl
 
     others: float32[m, D], the factors of the other side; weights: float32[m], how much each of them counts unobserved.
     """
-    dim = others.shape[1]
     every = unobserved * (others.T * weights) @ others
     ridge = l2 * (np.asarray(counted.sum(axis=1)).ravel() + unobserved * weights.sum())
+    diagonal = slice(None, None, others.shape[1] + 1)
     right = np.asarray(counted @ others, np.float32)
-    out = np.empty((counted.shape[0], dim), np.float32)
-    for start in range(0, len(out), BATCH):
-        stop = min(start + BATCH, len(out))
-        left = np.empty((stop - start, dim, dim), np.float32)
-        for row in range(start, stop):
-            span = slice(counted.indptr[row], counted.indptr[row + 1])
-            own = others[counted.indices[span]]
-            left[row - start] = every + (own.T * counted.data[span]) @ own
-        left[:, np.arange(dim), np.arange(dim)] += np.maximum(ridge[start:stop, None], 1e-6)
-        out[start:stop] = np.linalg.solve(left, right[start:stop, :, None])[:, :, 0]
-    return out
+    for row, (start, stop) in enumerate(pairwise(counted.indptr)):
+        own = others[counted.indices[start:stop]]
+        left = (own.T * counted.data[start:stop]) @ own
+        left += every
+        left.ravel()[diagonal] += max(ridge[row], 1e-6)
+        right[row] = sposv(left.T, right[row], overwrite_a=1)[1]
+    return right
 
 
 ALS = Ranker(_fit, _scores, (0.001, 0.003, 0.01, 0.03, 0.1), ("dim", "unobserved"), chance=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,21 +21,34 @@ from augment.study import Arena
 from augment.verdict import compare
 
 Config = Mapping[str, Any]
-TIMED = 5  # times a cost is measured
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Settings to choose from, and the arm that it is compared with.
+
+    Unless it is a consumer of its own, that arm's settings go before, so that each spends its budget on what is its
+    own, and set how clean is clean enough.
+    """
+
+    configs: Sequence[Config]
+    against: str
+    own: bool = False
 
 
 @dataclass
 class Result:
-    """One arm on the test rows: metric → mean over seeds, and the paired difference to the reference arm."""
+    """One arm on the test rows: metric → mean over seeds, and the paired difference to the arm `against`."""
 
     name: str
     chosen: dict[str, Any]
     values: dict[str, float]
     differences: dict[str, dict[str, float]] = field(default_factory=dict)
-    seconds: float = 0.0  # of one training
+    seconds: float = 0.0  # of one training; the processor's, where it is known
     cost: float | None = None  # training time over the reference arm's, measured in the same run
     rivals: dict[str, dict[str, Any]] = field(default_factory=dict)  # metric → the best single family, and the
     # paired difference to it
+    against: str = ""
 
 
 def draw(space: Mapping[str, Sequence[Any]], budget: int, seed: int) -> list[dict[str, Any]]:
@@ -54,49 +68,82 @@ def choose(tried: Sequence[tuple[Config, dict[str, float]]], clean: float, slack
     return max(able, key=lambda t: t[1]["robust"])[0] if able else max(tried, key=lambda t: t[1]["clean"])[0]
 
 
-def run(
-    arms: Mapping[str, Sequence[Config]],
-    fit: Callable[[Config, int], Any],
-    on_valid: Callable[[Any], dict[str, float]],
-    on_test: Callable[[Any], dict[str, Measure]],
-    *,
-    seconds: Callable[[Config], float],
-    reference: str,
-    seeds: int,
-    slack: float,
-    singles: Mapping[str, Sequence[str]],
-    draws: int = 1000,
-) -> list[Result]:
-    """Tune each arm with the first seed, train its choice with every seed, and read the test once.
+class Bench(Protocol):
+    """What is trained and measured. Models can be kept in a folder, so that a stopped run goes on."""
 
-    seconds: of a short training with some settings; an arm's cost is its ratio to the reference arm's, in turns.
-    singles: metric → arms of one family each, with whose best on the test rows every mix of families is compared.
-    reference: the arm that the others are compared with. It sets how clean is clean enough, and the others inherit
-    the settings it chose, so that each spends its budget on what is its own.
+    def fit(self, config: Config, seed: int) -> Any: ...
+
+    def save(self, model: Any, folder: Path) -> None: ...
+
+    def load(self, folder: Path) -> Any: ...
+
+    def on_valid(self, model: Any) -> dict[str, float]:
+        """Metrics `clean` and `robust`."""
+        ...
+
+    def on_test(self, model: Any) -> dict[str, Measure]: ...
+
+
+def run(
+    arms: Mapping[str, Arm], bench: Bench, work: Path, *, seeds: int, slack: float,
+    singles: Mapping[str, Sequence[str]], draws: int = 400,
+) -> list[Result]:  # fmt: skip
+    """Tune each arm with the first seed, train its choice with every seed, and read the test once all are trained.
+
+    work: keeps each arm's models. singles: metric → arms of one family each, with whose best on the test rows every mix
+    of families is compared. The first arm is the reference of costs.
     """
-    order = [reference, *(name for name in arms if name != reference)]
+    kept: dict[str, dict[str, Any]] = {}
+    for name, arm in arms.items():
+        base = {} if arm.own else kept[arm.against]
+        kept[name] = _trained(arm, base, bench, work / re.sub(r"\W+", "-", name), seeds, slack)
+        say(f"{name}: {kept[name]['seconds']:.1f} s a training, clean {kept[name]['clean']:.4f} on validation rows")
     measured: dict[str, list[dict[str, Measure]]] = {}
     results: list[Result] = []
-    clean, inherited = -np.inf, dict[str, Any]()
-    for name in order:
-        started = time.monotonic()
-        configs = [{**inherited, **config} for config in arms[name]]
-        tried = [(config, on_valid(fit(config, 0))) for config in configs]
-        clean = max(t[1]["clean"] for t in tried) if name == reference else clean
-        chosen = choose(tried, clean, slack)
-        inherited = dict(chosen) if name == reference else inherited
-        measured[name] = [on_test(fit(chosen, seed)) for seed in range(seeds)]
+    for name, arm in arms.items():
+        found = kept[name]
+        measured[name] = [bench.on_test(bench.load(Path(found["folder"]) / str(seed))) for seed in range(seeds)]
         values = {m: float(np.mean([one[m].value() for one in measured[name]])) for m in measured[name][0]}
-        ratios = [seconds(chosen) / seconds(inherited) for _ in range(TIMED)]
-        result = Result(name, {k: v for k, v in chosen.items() if k != "mix"}, values, cost=float(np.median(ratios)))
-        if results:
-            found = compare(measured[reference], measured[name], measured[reference], reference,
-                            draws=draws, confidence=0.95, seed=0)  # fmt: skip
-            result.differences = {m: {"diff": c.diff, "low": c.low, "high": c.high} for m, c in found.items()}
+        result = Result(name, found["chosen"], values, seconds=found["seconds"], against=arm.against)
+        result.cost = found["seconds"] / kept[next(iter(arms))]["seconds"]
+        if arm.against != name:
+            base = measured[arm.against]
+            different = compare(base, measured[name], base, arm.against, draws=draws, confidence=0.95, seed=0)
+            result.differences = {m: {"diff": c.diff, "low": c.low, "high": c.high} for m, c in different.items()}
         results.append(result)
-        say(f"{name}: {time.monotonic() - started:.0f} s, " + ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
+        say(f"{name}: " + ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
     _against_best(results, measured, singles, draws)
     return results
+
+
+def _trained(arm: Arm, base: Mapping[str, Any], bench: Bench, folder: Path, seeds: int, slack: float) -> dict[str, Any]:
+    """What was chosen, how clean it is on validation rows, and the folder with a model for each seed; trained once."""
+    done = folder / "chosen.json"
+    if not done.exists():
+        configs = [{**base.get("chosen", {}), **config} for config in arm.configs]
+        seconds: list[float] = []
+        models = [_timed(bench, config, 0, seconds) for config in configs]
+        tried = [({"number": i}, bench.on_valid(model)) for i, model in enumerate(models)]
+        clean = base.get("clean", max(t[1]["clean"] for t in tried))
+        best = choose(tried, clean, slack)["number"]
+        bench.save(models[best], folder / "0")
+        own = [seconds[best]]
+        for seed in range(1, seeds):
+            bench.save(_timed(bench, configs[best], seed, own), folder / str(seed))
+        found = {
+            "chosen": {name: value for name, value in configs[best].items() if name != "mix"},
+            "seconds": float(np.median(own)),
+            "clean": max(t[1]["clean"] for t in tried),
+        }
+        done.write_text(json.dumps(found), "utf-8")
+    return {**json.loads(done.read_text("utf-8")), "folder": str(folder)}
+
+
+def _timed(bench: Bench, config: Config, seed: int, seconds: list[float]) -> Any:
+    started = time.process_time()
+    model = bench.fit(config, seed)
+    seconds.append(time.process_time() - started)
+    return model
 
 
 def _against_best(
@@ -138,15 +185,15 @@ def _change(difference: Mapping[str, float]) -> str:
 
 
 def table(results: Sequence[Result], metrics: Mapping[str, str]) -> str:
-    """Markdown: one row per arm; bold where the interval of the difference to the first arm excludes zero."""
+    """Markdown: one row per arm; bold where the interval of a difference excludes zero, "–" what cannot be measured."""
     timed = any(result.cost is not None for result in results)
     heads = [*metrics.values(), *(["training time"] if timed else [])]
     lines = ["| arm | " + " | ".join(heads) + " |", "| --- " * (len(heads) + 1) + "|"]
     for result in results:
         cells = []
         for metric in metrics:
-            d = result.differences.get(metric)
-            cells.append(f"{result.values[metric]:.4f}" + (f" ({_change(d)})" if d else ""))
+            value, d = result.values.get(metric, np.nan), result.differences.get(metric)
+            cells.append(f"{value:.4f}" + (f" ({_change(d)})" if d else "") if np.isfinite(value) else "–")
         if timed:
             cells.append(f"{result.cost:.1f}×")
         lines.append(f"| {result.name} | " + " | ".join(cells) + " |")

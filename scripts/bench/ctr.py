@@ -1,24 +1,23 @@
-"""Click models: the portfolio against each single family, every arm with the same tuning budget.
+"""Click models, plain, trained adversarially and on published samples, every arm with the same tuning budget.
 
-python scripts/bench/ctr.py --data FOLDER --set movielens --out ctr-movielens.json
+python scripts/bench/ctr.py --data FOLDER --set movielens --budget 4 --work WORK --out ctr-movielens.json
 """
 
 from __future__ import annotations
 
-import tempfile
-import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import arms
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from augment import demo_data, recipe
 from augment.generate import Tally
 from augment.job import Job, Material, read
+from augment.measures import Measure
 from augment.search import weighed
 from augment.studio import Studio
 from consumers import ClickModel
@@ -27,7 +26,8 @@ SETS = {
     "movielens": """
 path = "impressions.parquet"
 columns = { user = "user_id", item = "item_id", timestamp = "timestamp", label = "label", fields = [
-    "gender", "occupation", "zip3", "genre", "hour", "weekday"], numbers = ["age", "year"] }
+    "gender", "occupation", "zip3", "genre", "hour", "weekday"], numbers = ["age", "year"],
+    mutable = ["hour", "weekday"] }
 split = { by = "time", valid = 0.1, test = 0.2 }
 """,
     "kddcup": """
@@ -59,95 +59,114 @@ gates = {{ band = [-4.0, 4.0] }}
 generator = {{ draws = 4 }}
 verdict = {{ clean = ["auc"], improve = ["auc_masked"] }}
 """
-METRICS = {"auc": "AUC", "auc_swapped": "worst of 16 swaps", "auc_masked_ids": "user, item masked",
-           "auc_rare": "rare ids", "auc_pgd": "PGD", "auc_apgd": "Auto-PGD", "auc_masked": "30% missing",
-           "logloss": "log loss"}  # fmt: skip
+METRICS = {"auc": "AUC", "logloss": "log loss", "auc_rare": "rare ids", "auc_masked": "30% missing",
+           "auc_masked_ids": "user, item masked", "auc_swapped": "worst of 16 swaps", "auc_pgd": "PGD",
+           "auc_off_bin": "a bin off", "auc_stale": "stale profile", "auc_renamed": "category renamed",
+           "auc_newest": "newest users, items"}  # fmt: skip
 ROBUST = ("auc_swapped", "auc_masked_ids", "auc_rare", "auc_pgd")  # what every arm is tuned for, and judged on
 PLAIN = {"weight_decay": (0.001, 0.03, 0.3), "lr": (1e-3, 2e-3, 4e-3), "dim": (4, 8, 16)}
+TREES = {"leaves": (4, 8, 16, 32), "min_count": (1, 2, 5)}
 EXTRA = {"adv_share": (0.5, 1.0), "adv_weight": (0.25, 0.5, 1.0, 2.0)}
 RADII = {"radius": (0.05, 0.1, 0.2, 0.3)}
-SINGLES = {"masking": {}, "swaps": {}, "mixup": {}, "FGM": RADII, "PGD": RADII, "VAT": RADII}
-MIXES = {"masking+swaps+FGM": RADII, "masking+swaps+live": RADII, "masking+swaps+FGM+live": RADII}
+SINGLES = {"masking": {}, "FGM": RADII}
+MIXES = {"masking+swaps+FGM": RADII}
+STRONGER = {"DCNv2 on target statistics": {"target_statistics": True}, "boosted trees": {"model": "trees"}}
+SAMPLES = ("gan", "masking", "swaps")  # strategies, in equal shares
 SLACK = 0.001  # of clean validation AUC
 
 
 def main() -> None:
     parser = arms.arguments(__doc__, list(SETS))
-    parser.add_argument("--arms", nargs="*", help="only these, and `none`")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder that keeps finished arms: a stopped run goes on"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as work:
-        if options.name == "movielens":
-            demo_data.fetch(Path(work), ["impressions"])
-        job, material = _open(options, Path(work))
-        arena = material.arena
-        tried = {"none": arms.draw(PLAIN, options.budget, 0)}
-        for i, (families, radii) in enumerate((SINGLES | MIXES).items()):
-            configs = arms.draw(EXTRA | radii, options.budget, i + 1)
-            tried[families] = [{**config, "adversarial": families.lower()} for config in configs]
-        published = list(_published(job, material, Path(work), options.budget))
-        tried["published: gan+masking+swaps"] = published
-        for families in ("FGM", *MIXES):
-            more = arms.draw(EXTRA | RADII, options.budget, 99)
-            tried[f"published, and {families}"] = [
-                {**config, **own, "adversarial": families.lower()} for config, own in zip(published, more, strict=True)
-            ]
-        if options.arms:
-            tried = {name: configs for name, configs in tried.items() if name in ("none", *options.arms)}
-        attacked = {"valid": arena.attacked_valid, "test": arena.attacked}
-        results = arms.run(
-            tried,
-            lambda config, seed: _fit(config, seed, material, options.device),
-            lambda model: _on_valid(model, arena.valid, attacked["valid"]),
-            lambda model: model.evaluate(arena.test, attacked["test"]),
-            seconds=lambda config: _seconds(config, material, options.device),
-            singles=dict.fromkeys(ROBUST, tuple(SINGLES)),
-            reference="none", seeds=options.seeds, slack=SLACK,
-        )  # fmt: skip
+    options.work.mkdir(parents=True, exist_ok=True)
+    if options.name == "movielens":
+        demo_data.fetch(options.work, ["impressions"])
+    bench = Clicks(options)
+    results = arms.run(
+        _arms(bench, options.budget), bench, options.work,
+        singles=dict.fromkeys(ROBUST, tuple(SINGLES)), seeds=options.seeds, slack=SLACK,
+    )  # fmt: skip
+    arena = bench.material.arena
     title = f"CTR, {options.name}: {len(arena.train):,} training and {len(arena.test):,} test rows"
     arms.finish(results, METRICS, options, f"{title}, {options.seeds} seeds, {options.budget} settings tried per arm")
+
+
+def _arms(bench: Clicks, budget: int) -> dict[str, arms.Arm]:
+    """Each consumer plain and on samples made for it; DCNv2, the reference, trained adversarially too."""
+    out = {"none": arms.Arm(arms.draw(PLAIN, budget, 0), "none", own=True)}
+    for i, (families, radii) in enumerate((SINGLES | MIXES).items()):
+        configs = arms.draw(EXTRA | radii, budget, i + 1)
+        out[families] = arms.Arm([{**config, "adversarial": families.lower()} for config in configs], "none")
+    out["published"] = arms.Arm(bench.mixes({}, budget), "none")
+    for i, (name, given) in enumerate(STRONGER.items()):
+        space = TREES if "model" in given else PLAIN
+        out[name] = arms.Arm([{**given, **config} for config in arms.draw(space, budget, 10 + i)], "none", own=True)
+        out[f"{name}, published"] = arms.Arm(bench.mixes(given, budget), name)
+    return out
+
+
+class Clicks:
+    """Click models on one set. See `arms.Bench`."""
+
+    def __init__(self, options: Any) -> None:
+        self._work = options.work
+        self._job, self.material = _open(options, options.work)
+        self._device = options.device
+
+    def mixes(self, given: arms.Config, budget: int) -> list[dict[str, Any]]:
+        """Settings of a mix as the service publishes it: decoded rows, made for the consumer with `given` options."""
+        pools = [self._pool(name, given) for name in SAMPLES]
+        wanted, out = self._job.task.samples // len(SAMPLES), []
+        for config in arms.draw({"size": (0.1, 0.3, 1.0), "weight": (0.1, 0.25, 0.5, 1.0)}, budget, 98):
+            mix = pa.concat_tables([pool.slice(0, int(config["size"] * wanted)) for pool in pools])
+            out.append({"mix": weighed(mix, config["weight"]), "mix_settings": config})
+        return out
+
+    def _pool(self, name: str, given: arms.Config) -> pa.Table:
+        kept = self._work / f"{name}-{'-'.join(given) or 'none'}.parquet"
+        if not kept.exists():
+            arena = self.material.arena
+            victim = ClickModel(**given, seed=0, device=self._device).fit(arena.train, arena.valid)
+            checkpoints = kept.with_suffix("")
+            checkpoints.mkdir(exist_ok=True)
+            studio = Studio(self._job, self.material, victim, checkpoints)
+            for i, strategy in enumerate(SAMPLES):
+                made = studio.samples(strategy, self._job.task.samples // len(SAMPLES), Tally(), i)
+                path = self._work / f"{strategy}-{'-'.join(given) or 'none'}.parquet"
+                pq.write_table(pa.concat_tables(made), path)
+        return pq.read_table(kept)
+
+    def fit(self, config: arms.Config, seed: int) -> ClickModel:
+        settings = {name: value for name, value in config.items() if not name.startswith("mix")}
+        arena = self.material.arena
+        return ClickModel(**settings, seed=seed, device=self._device).fit(arena.train, arena.valid, config.get("mix"))
+
+    def save(self, model: ClickModel, folder: Path) -> None:
+        model.save(folder)
+
+    def load(self, folder: Path) -> ClickModel:
+        return ClickModel.load(folder, self._device)
+
+    def on_valid(self, model: ClickModel) -> dict[str, float]:
+        measures = model.evaluate(self.material.arena.valid, self.material.arena.attacked_valid)
+        return {"clean": measures["auc"].value(), "robust": sum(measures[m].value() for m in ROBUST) / len(ROBUST)}
+
+    def on_test(self, model: ClickModel) -> dict[str, Measure]:
+        return model.evaluate(self.material.arena.test, self.material.arena.attacked)
 
 
 def _open(options: Any, work: Path) -> tuple[Job, Material]:
     folder = work if options.name == "movielens" else options.data
     source = SETS[options.name].replace('path = "', f'path = "{folder}/')
-    samples = {"movielens": 30_000, "kddcup": 12_000, "criteo": 4_000}[options.name]
+    samples = {"movielens": 12_000, "kddcup": 12_000, "criteo": 4_000}[options.name]
     text = RECIPE.format(output=work / "out", source=source, samples=samples)
     job = Job(recipe.parse(text, "bench"), "ctr", options.device)
     material = read(job, work)
     return job, replace(material, arena=arms.development(material.arena)) if options.dev else material
-
-
-def _published(job: Job, material: Material, work: Path, budget: int) -> Iterator[dict[str, Any]]:
-    """Settings that train on a mix as the service publishes it: decoded rows, in equal shares."""
-    victim = ClickModel(seed=0, device=job.device).fit(material.arena.train, material.arena.valid)
-    studio = Studio(job, material, victim, work)
-    wanted = job.task.samples // 3
-    pools = [
-        pa.concat_tables(studio.samples(name, wanted, Tally(), i)) for i, name in enumerate(("gan", "masking", "swaps"))
-    ]
-    for config in arms.draw({"size": (0.1, 0.3, 1.0), "weight": (0.1, 0.25, 0.5, 1.0)}, budget, 98):
-        weight, size = config.pop("weight"), config.pop("size")
-        mix = pa.concat_tables([pool.slice(0, int(size * wanted)) for pool in pools])
-        yield {**config, "mix": weighed(mix, weight)}
-
-
-def _fit(config: arms.Config, seed: int, material: Material, device: str, **more: Any) -> ClickModel:
-    settings = {k: v for k, v in config.items() if k != "mix"}
-    model = ClickModel(**settings, **more, seed=seed, device=device)
-    return model.fit(material.arena.train, material.arena.valid, config.get("mix"))
-
-
-def _seconds(config: arms.Config, material: Material, device: str) -> float:
-    """Of two epochs: a whole training also depends on when it stops."""
-    started = time.monotonic()
-    _fit(config, 0, material, device, epochs=2)
-    return time.monotonic() - started
-
-
-def _on_valid(model: ClickModel, valid: pa.Table, attacked: Any) -> dict[str, float]:
-    measures = model.evaluate(valid, attacked)
-    return {"clean": measures["auc"].value(), "robust": sum(measures[m].value() for m in ROBUST) / len(ROBUST)}
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
 """Recommenders: strong plain baselines, losses and samplers, and the published samples mixed into the best of them.
 
-    python scripts/bench/recommender.py --data FOLDER --set retail --out recommender-retail.json
+    python scripts/bench/recommender.py --data FOLDER --set retail --cache CACHE --out recommender-retail.json
 
-Full ranking over each user's last fifth. Every arm tries as many settings on validation rows and keeps the one with the
-best tail recall within 2% of its own best NDCG@20; the test is read once. --development leaves each user's last fifth
-out and tests on the fifth before it: for choosing what this file fixes.
+Full ranking over each user's last fifth. Every arm tries as many settings on validation rows, its l2 and recency
+beside, and keeps the one with the best tail recall within 2% of its own best NDCG@20; the test is read once.
+--development leaves each user's last fifth out and tests on the fifth before it: for choosing what this file fixes. A
+run that was stopped goes on from the arms in its cache, and there is no table before all of them are there.
 """
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -23,14 +27,15 @@ import pyarrow.dataset as ds
 import torch
 
 from augment import alarms, demo_data, recipe
-from augment.job import Job, read
-from augment.measures import Measure
+from augment.job import Job, digest, read
+from augment.measures import Mean, Measure
 from augment.pipeline import generate_only
 from augment.progress import say
 from augment.search import weighed
 from augment.study import Arena
 from augment.verdict import compare
 from consumers import Recommender
+from consumers.ranking import Coverage
 
 SETS = {  # rows, core, users at most
     "movielens": ("SELECT user_id, item_id, timestamp FROM '{demo}/behaviour.parquet' WHERE rating >= 4", 10, 10_000),
@@ -68,76 +73,60 @@ METRICS = {"ndcg@20": "NDCG@20", "recall@20": "recall@20", "tail_recall@20": "ta
            "mean_popularity": "mean popularity", "target_hit@50": "target hit@50",
            "target_lift@50": "… by the attack"}  # fmt: skip
 NEAR_BEST = 0.98
-REFERENCE = "EASE"
+REFERENCE = "EASE, recency"
 PORTFOLIO = {"gan": 1.0, "noise": 1.0, "pseudo-interactions": 4.0}  # shares of the samples
 COPIES = 6  # samples per training user
-L2 = (50.0, 100.0, 200.0, 300.0, 400.0, 600.0, 800.0, 1200.0)
-NEURAL = {"l2": (0.0, 0.1, 1.0, 10.0), "lr": (0.01, 0.02), "epochs": (25, 40)}
-CATALOGUE = {**NEURAL, "temperature": (0.1, 0.15, 0.2)}
-FILTER = {"filter_share": (0.02, 0.05, 0.1)}
-RADII = {"radius": (0.02, 0.05, 0.1, 0.2), "adv_weight": (0.5, 1.0)}
-Space = Mapping[str, Sequence[Any]]
-
-
-def _spaces() -> dict[str, Space]:
-    """Arm → settings to draw from; a setting of one value is the arm's own."""
-    pairs = {"model": ("mf",), "loss": ("bpr",)}
-    samplers: dict[str, Space] = {
-        "BPR": {**NEURAL, **pairs},
-        "DNS": {**NEURAL, **pairs, "sampler": ("dns",), "pool": (4, 16)},
-        "DNS(M, N)": {**NEURAL, **pairs, "sampler": ("dns-mn",), "pool": (16, 32), "nearest": (4, 8)},
-        "MixGCF": {**NEURAL, **pairs, "model": ("lightgcn",), "sampler": ("mixgcf",), "pool": (4, 16)},
-        "APR on BPR": {**NEURAL, **pairs, "adversarial": ("apr",), **RADII},
-    }
-    spaces: dict[str, Space] = {
-        REFERENCE: {"l2": L2},
-        "popularity": {"model": ("popular",), "l2": (0.0,)},
-        "EASE, masked (EDLAE)": {"l2": L2, "dropout": (0.1, 0.2, 0.35, 0.5)},
-        "EASE, inverse propensity": {"l2": L2, "propensity": (0.1, 0.2, 0.3)},
-        "EASE, inverse propensity, suspects": {"l2": L2, "propensity": (0.1, 0.2, 0.3), "suspects": (0.05,)},
-        "SL": {**CATALOGUE, "model": ("mf",)},
-        "SL@K": {**CATALOGUE, "model": ("mf",), "loss": ("sl@k",)},
-        "APR on SL": {**CATALOGUE, "model": ("mf",), "adversarial": ("apr",), **RADII},
-        "SL, distilled from EASE": {**CATALOGUE, "model": ("mf",), "distill": (0.3, 1.0, 3.0)},
-    }
-    for name, space in samplers.items():
-        spaces[name] = space
-        spaces[f"{name}, filtered"] = {**space, **FILTER}
-    return spaces
+ALS = {"model": ("als",), "unobserved": (0.05, 0.1, 0.3)}
+SL = {"model": ("mf",), "l2": (0.0, 0.1, 1.0, 10.0), "lr": (0.01, 0.02), "epochs": (25, 40),
+      "temperature": (0.1, 0.15, 0.2)}  # fmt: skip
+PROPENSITY = (0.1, 0.2, 0.3)
+# Arm → settings to draw from; a setting of one value is the arm's own. `Recommender` tunes the l2 of each draw, and its
+# recency where the model reads a history, on validation rows, unless the draw says otherwise.
+SPACES: dict[str, Mapping[str, Sequence[Any]]] = {
+    REFERENCE: {},
+    "EASE": {"recency": (0.0,)},
+    "popularity": {"model": ("popular",)},
+    "item neighbours, recency": {"model": ("neighbours",), "neighbours": (50, 100, 400)},
+    "transitions, recency": {"model": ("transitions",)},
+    "ALS": {**ALS, "recency": (0.0,)},
+    "ALS, recency": ALS,
+    "SL": SL,
+    "SL, distilled from EASE, recency": {**SL, "distill": (0.3, 1.0, 3.0)},
+    "EASE, recency, inverse propensity": {"propensity": PROPENSITY},
+    "EASE, recency, inverse propensity, suspects": {"propensity": PROPENSITY, "suspects": (0.05,)},
+}
+MIXES = {  # arm → the arm without the samples, the samples' strategies, whether items alike are found by texts
+    "EASE, recency + published samples": (REFERENCE, PORTFOLIO, True),
+    "ALS, recency + published samples": ("ALS, recency", PORTFOLIO, True),
+    "EASE, recency + pseudo-interactions by texts": (REFERENCE, {"pseudo-interactions": 1.0}, True),
+    "EASE, recency + pseudo-interactions by item vectors": (REFERENCE, {"pseudo-interactions": 1.0}, False),
+}
 
 
 def main() -> None:
     parser = arms.arguments(__doc__ or "", list(SETS))
     parser.add_argument("--users", type=int, help="at most this many (default: what a quarter of an hour allows)")
-    parser.add_argument("--quick", action="store_true", help="two settings per arm, one seed: does it run?")
+    parser.add_argument("--quick", action="store_true", help="one setting per arm, one seed: does it run?")
     parser.add_argument("--development", action="store_true", help="test on the fifth before each user's last fifth")
-    parser.add_argument("--only", nargs="*", help="arms to run, besides the reference and the mixes")
-    parser.set_defaults(seeds=3, budget=6)
+    parser.add_argument("--only", nargs="*", help="arms to run; there is no table before all are there")
+    parser.add_argument("--cache", type=Path, required=True, help="folder of finished arms, from which a run goes on")
+    parser.set_defaults(seeds=3, budget=3)
     options = parser.parse_args()
     if options.quick:
-        options.seeds, options.budget = 1, 2
+        options.seeds, options.budget = 1, 1
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as work:
         bench = Bench(options, Path(work))
-        spaces = {n: s for n, s in _spaces().items() if not options.only or n in (REFERENCE, *options.only)}
-        for number, (name, space) in enumerate(spaces.items()):
-            bench.run(name, arms.draw(space, options.budget, number))
-        mixes = bench.mixes()
-        neural = max(
-            (n for n in spaces if "model" in spaces[n] and n != "popularity"), key=bench.valid_ndcg, default=""
-        )
-        best = {name: values for name, values in bench.chosen.items() if name in (REFERENCE, neural)}
-        for number, (name, chosen) in enumerate(best.items()):
-            space = {**{k: (v,) for k, v in chosen.items()}, **mixes, "l2": spaces[name]["l2"]}
-            bench.run(f"{name} + published samples", arms.draw(space, options.budget, 100 + number), against=name)
-        for number, texts in enumerate((True, False) if bench.texts else (False,)):
-            kind = f"pseudo-interactions by {'texts' if texts else 'item vectors'}"
-            space = {**bench.mixes(kind, {"pseudo-interactions": 1.0}, texts), "l2": L2}
-            bench.run(f"EASE + {kind}", arms.draw(space, options.budget, 103 + number))
-        extra = {"propensity": (0.1, 0.2), "suspects": (0.05,)}
-        space = {**mixes, **extra, "l2": L2}
-        bench.run("EASE, inverse propensity, suspects + published samples", arms.draw(space, options.budget, 102))
-        bench.finish()
+        mixes = {name: mix for name, mix in MIXES.items() if bench.texts or not name.endswith("texts")}
+        names = [*SPACES, *mixes]
+        for name in names:
+            if options.only and name not in options.only:
+                continue
+            if name in SPACES:
+                bench.run(name, SPACES[name])
+            else:
+                bench.run(name, *mixes[name])
+        bench.finish(names)
 
 
 class Bench:
@@ -156,14 +145,9 @@ class Bench:
         self._title = f"Recommender, {options.name}{' (development)' if options.development else ''}: {users:,} users, "
         self._title += f"{items:,} items, {sizes[0]:,} training, {sizes[1]:,} validation, {sizes[2]:,} test rows"
         say(self._title)
-        self._measured: dict[str, list[Mapping[str, Measure]]] = {}
-        self._valid: dict[str, float] = {}
-        self._results: list[arms.Result] = []
+        made_of = digest([self._title, options.seeds, options.budget])
+        self._cache = options.cache / f"{options.name}-{made_of}"
         self._mixes: dict[tuple[str, int], pa.Table] = {}
-        self.chosen: dict[str, dict[str, Any]] = {}
-
-    def valid_ndcg(self, name: str) -> float:
-        return self._valid[name]
 
     def _recipe(self, shares: Mapping[str, float], texts: bool) -> recipe.Recipe:
         strategies = ", ".join(f"{name} = {share}" for name, share in shares.items())
@@ -172,49 +156,58 @@ class Bench:
                                samples=self._samples, strategies=strategies, text=text)  # fmt: skip
         return recipe.parse(filled, "bench")
 
-    def mixes(self, kind: str = "published", shares: Mapping[str, float] = PORTFOLIO, texts: bool = True) -> Space:
+    def _mix(self, shares: Mapping[str, float], texts: bool) -> Mapping[str, Sequence[Any]]:
         """Publish samples, and the settings of a mix: copies per user, and their weight."""
-        folder, started = self._work / kind, time.monotonic()
-        found = generate_only(self._recipe(shares, texts), "recommender", folder, device=self._options.device)
+        kind = f"{'+'.join(shares)}{'-by-texts' if texts and self.texts else ''}"
+        folder, started = self._cache / kind, time.monotonic()
+        if not folder.exists():
+            made = self._work / kind
+            found = generate_only(self._recipe(shares, texts), "recommender", made, device=self._options.device)
+            shutil.copytree(made, folder.with_suffix(".tmp"), dirs_exist_ok=True)
+            folder.with_suffix(".tmp").rename(folder)
+            kept = {name: tally["kept"] for name, tally in found["strategies"].items()}
+            say(f"{kind}: {time.monotonic() - started:.0f} s: {kept}")
         pool = ds.dataset(folder).to_table()
         pool = pool.take(pa.array(np.random.default_rng(0).permutation(len(pool))))
+        say(f"{kind}: {len(pool):,} samples: {alarms.signs(pool, self.arena.train, self.arena.valid)}")
         sizes = {copies: round(len(pool) * copies / COPIES) for copies in (2, 4, COPIES)}
         self._mixes |= {(kind, copies): pool.slice(0, size) for copies, size in sizes.items()}
-        kept = {name: tally["kept"] for name, tally in found["strategies"].items()}
-        say(f"{kind}: {len(pool):,} samples in {time.monotonic() - started:.0f} s: {kept}")
-        say(f"{kind}: {alarms.signs(pool, self.arena.train, self.arena.valid)}")
         return {"kind": (kind,), "copies": tuple(sizes), "weight": (0.25, 0.5, 1.0)}
 
-    def run(self, name: str, configs: Sequence[arms.Config], against: str = REFERENCE) -> None:
-        """Tune an arm on validation rows, train its choice with every seed, and read the test once."""
-        started = time.monotonic()
-        tried = [(config, self._fit(config, 0)) for config in configs]
-        on_valid = [(c, model.evaluate(self.arena.valid, {})) for c, model in tried]
-        values = [(c, m["ndcg@20"].value(), m["tail_recall@20"].value()) for c, m in on_valid]
-        self._valid[name] = max(ndcg for _, ndcg, _ in values)
-        able = [v for v in values if v[1] >= NEAR_BEST * self._valid[name]]
-        self.chosen[name] = chosen = dict(max(able, key=lambda v: v[2])[0])
-        began = time.monotonic()
-        seeds = range(self._options.seeds if "model" in chosen and name != "popularity" else 1)  # EASE has no chance
-        measured = [self._fit(chosen, seed).evaluate(self.arena.test, self._attacked) for seed in seeds]
-        seconds = (time.monotonic() - began) / len(measured)
-        self._measured[name] = measured * (self._options.seeds // len(measured))
-        self._results.append(self._result(name, chosen, against, seconds))
-        shown = ", ".join(f"{k} {v:.4f}" for k, v in self._results[-1].values.items() if k in METRICS)
-        say(f"{name}: {time.monotonic() - started:.0f} s, {chosen}, {shown}")
+    def run(self, name: str, space: Any, shares: Mapping[str, float] | None = None, texts: bool = False) -> None:
+        """Tune an arm on validation rows, train its choice with every seed, read the test once; keep what it gave.
 
-    def _result(self, name: str, chosen: arms.Config, against: str, seconds: float) -> arms.Result:
-        measured = self._measured[name]
-        values = {m: float(np.mean([one[m].value() for one in measured])) for m in measured[0]}
-        result = arms.Result(name, dict(chosen), values, seconds=seconds)
-        result.cost = seconds / self._results[0].seconds if self._results else 1.0
-        if name != against:
-            plain = self._measured[against]
-            found = compare(plain, measured, plain, against, draws=500, confidence=0.95, seed=0)
-            result.differences = {m: {"diff": c.diff, "low": c.low, "high": c.high} for m, c in found.items()}
-            if against != REFERENCE:
-                result.name = f"{name} (differences: to {against})"
-        return result
+        space: to draw from; with `shares` of samples, the name of the arm whose choice is trained on them too.
+        """
+        if self._place(name).exists():
+            return
+        started = time.monotonic()
+        if shares is not None:
+            own = _kept(self._place(space), 1)[0]
+            settings = {**own["chosen"], **({"l2": own["l2"]} if "model" in own["chosen"] else {})}  # ALS takes long
+            space = {**{option: (value,) for option, value in settings.items()}, **self._mix(shares, texts)}
+        tried = [(config, self._fit(config, 0)) for config in arms.draw(space, self._options.budget, seed=0)]
+        on_valid = [(c, model, model.evaluate(self.arena.valid, {})) for c, model in tried]
+        values = [(c, model, m["ndcg@20"].value(), m["tail_recall@20"].value()) for c, model, m in on_valid]
+        able = [v for v in values if v[2] >= NEAR_BEST * max(ndcg for _, _, ndcg, _ in values)]
+        chosen, model, _, _ = max(able, key=lambda v: v[3])
+        began = time.process_time()
+        models = [model] if model.deterministic else self._seeds(chosen, model)
+        measured = [model.evaluate(self.arena.test, self._attacked) for model in models]
+        about = {"chosen": chosen, "l2": model.l2_, "recency": model.recency_}
+        about["seconds"] = (time.process_time() - began) / len(models)
+        _keep(self._place(name), about, measured)
+        shown = ", ".join(f"{m} {np.mean([one[m].value() for one in measured]):.4f}" for m in METRICS)
+        say(f"{name}: {time.monotonic() - started:.0f} s, {about}, {shown}")
+
+    def _seeds(self, chosen: arms.Config, first: Recommender) -> list[Recommender]:
+        """The choice with every seed, at what the first was tuned to."""
+        recency = dict(zip(("recency", "recency_floor"), first.recency_, strict=True)) if first.recency_[0] else {}
+        fixed = {**chosen, "l2": first.l2_, **recency}
+        return [first, *(self._fit(fixed, seed) for seed in range(1, self._options.seeds))]
+
+    def _place(self, name: str) -> Path:
+        return self._cache / f"{re.sub(r'[^a-z]+', '-', name.lower())}.npz"
 
     def _fit(self, config: arms.Config, seed: int) -> Recommender:
         settings = {k: v for k, v in config.items() if k not in ("kind", "copies", "weight")}
@@ -222,10 +215,58 @@ class Bench:
         model = Recommender(**settings, seed=seed, device=self._options.device)
         return model.fit(self.arena.train, self.arena.valid, mix)
 
-    def finish(self) -> None:
+    def finish(self, names: Sequence[str]) -> None:
+        """Write the table, once every arm is there."""
+        if missing := [name for name in names if not self._place(name).exists()]:
+            raise SystemExit(f"not done: {', '.join(missing)}")
         seeds, budget = self._options.seeds, self._options.budget
-        title = f"{self._title}; {seeds} seeds, {budget} settings tried per arm; time with the attack's retraining"
-        arms.finish(self._results, METRICS, self._options, title)
+        found = {name: _kept(self._place(name), seeds) for name in names}
+        results = []
+        for name, (about, measured) in found.items():
+            values = {m: float(np.mean([one[m].value() for one in measured])) for m in METRICS}
+            tuned = {"l2": about["l2"], "recency": about["recency"]}
+            result = arms.Result(name, {**about["chosen"], **tuned}, values, seconds=about["seconds"])
+            result.cost = about["seconds"] / found[REFERENCE][0]["seconds"]
+            if name != REFERENCE:
+                against = MIXES[name][0] if name in MIXES else REFERENCE
+                plain = found[against][1]
+                paired = compare(plain, measured, plain, against, draws=500, confidence=0.95, seed=0)
+                result.differences = {m: {"diff": c.diff, "low": c.low, "high": c.high} for m, c in paired.items()}
+                if against != REFERENCE:
+                    result.name = f"{name} (differences: to {against})"
+            results.append(result)
+        title = (
+            f"{self._title}; {seeds} seeds, {budget} settings tried per arm beside l2 and recency; time of the test, "
+        )
+        title += "with the attack's retraining"
+        arms.finish(results, METRICS, self._options, title)
+
+
+def _keep(path: Path, about: Mapping[str, Any], measured: Sequence[Mapping[str, Measure]]) -> None:
+    """What an arm chose and measured, the latter unit by unit."""
+    arrays = {f"{seed}|{m}": one[m].lists if m == "coverage" else one[m].values  # type: ignore[attr-defined]
+              for seed, one in enumerate(measured) for m in METRICS}  # fmt: skip
+    items = measured[0]["coverage"].items  # type: ignore[attr-defined]
+    better = {m: measured[0][m].better_is for m in METRICS}
+    said = json.dumps({**about, "items": items, "better": better, "fitted": len(measured)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path.with_suffix(".tmp.npz"), about=np.array(said), **arrays)
+    path.with_suffix(".tmp.npz").rename(path)
+
+
+def _kept(path: Path, seeds: int) -> tuple[dict[str, Any], list[dict[str, Measure]]]:
+    with np.load(path) as found:
+        about = json.loads(str(found["about"]))
+        measured = [
+            {
+                m: Coverage(found[f"{seed}|{m}"], about["items"])
+                if m == "coverage"
+                else Mean(found[f"{seed}|{m}"], about["better"][m])
+                for m in METRICS
+            }
+            for seed in range(about["fitted"])
+        ]
+    return about, measured * (seeds // len(measured))
 
 
 def _write(options: Any, query: str, users: int, path: Path) -> pa.Table:

@@ -1,6 +1,11 @@
-"""What tests of nights share: a shop with a few days of real impressions, and verdicts that accept."""
+"""What tests share: a shop with a few days of real impressions, verdicts that accept, and a PostgreSQL server."""
 
+import getpass
+import shutil
+import socket
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +14,8 @@ import pytest
 from nights import nightly_recipe, write
 
 from augment import pipeline
+
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +37,31 @@ def shop(impressions, tmp_path):
     for number in range(3):
         write(tmp_path / "raw", impressions, number)
     return nightly_recipe(tmp_path / "raw", tmp_path / "out")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """A throw-away server on a free local port; its connection string, the password as a variable."""
+    if not BINARIES:
+        pytest.skip("no PostgreSQL server is installed")
+    folder = tmp_path_factory.mktemp("postgresql")
+    user = None
+    if getpass.getuser() == "root":  # the server refuses to run as root
+        user = "postgres"
+        shutil.chown(folder, user)
+        for parent in list(folder.parents)[:3]:
+            parent.chmod(0o755)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    binaries = BINARIES[-1].parent
+
+    def command(*args):
+        subprocess.run([*map(str, args)], check=True, capture_output=True, user=user, cwd="/")
+
+    command(binaries / "initdb", "-D", folder / "data", "-A", "trust", "-U", "postgres")
+    options = f"-k {folder} -p {port} -h 127.0.0.1"
+    control = (binaries / "pg_ctl", "-D", folder / "data", "-o", options, "-l", folder / "log", "-w")
+    command(*control, "start")
+    yield f"postgresql://postgres:${{SHOP_PASSWORD}}@127.0.0.1:{port}/postgres"
+    command(*control, "-m", "immediate", "stop")

@@ -1,9 +1,15 @@
 """Small logs for the tests of the sources, and reading them."""
 
+from contextlib import suppress
+from datetime import date
+
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augment import sources
+from augment.errors import BadInput
+from augment.ledger import Ledger
 from augment.recipe import Source
 
 START = 1_600_000_020  # a full minute
@@ -31,3 +37,18 @@ def prepared(tmp_path, table_or_path, modality="behaviour", **changes):
         pq.write_table(table_or_path, path)
     splits = sources.prepare("logs", source(path, **changes), modality, tmp_path / "work", seed=1)
     return splits, {name: pq.read_table(getattr(splits, name)) for name in ("train", "valid", "test")}
+
+
+def read_twice(source, folder, columns, modality="text"):
+    """These columns of every row that a run types, good or bad, and each malformed line; the same by a night."""
+    found = []
+    Ledger(folder / "ledger", "x", source).take_in(date(2024, 1, 6), 2, False)
+    window = Ledger(folder / "ledger", "x", source).source(date.min, date.max)
+    for name, each in (("run", source), ("night", window)):
+        with suppress(BadInput):  # with few rows, a split is left empty
+            sources.prepare("x", each, modality, folder / name, 1)
+        with duckdb.connect(str(folder / name / "source.duckdb")) as db:
+            rows = db.execute(f"SELECT {columns} FROM typed ORDER BY ALL NULLS LAST").fetchall()
+            found.append((rows, sorted(line for (line,) in db.execute("SELECT line FROM malformed").fetchall())))
+    assert found[0] == found[1]
+    return found[0]

@@ -12,7 +12,7 @@ from augment.generate import Maker, Tally
 from augment.modalities.fields import Fields
 from augment.recipe import Gates, Generator
 from augment.strategies import Workshop, build
-from augment.validity import LabelValidity, RankingValidity
+from augment.validity import FOLDS, LabelValidity, RankingValidity, of_each
 
 LEVELS = [str(v) for v in range(12)]
 
@@ -227,3 +227,28 @@ def test_own_items_take_no_place_among_the_likeliest(users):
 def test_a_negative_that_no_anchor_has_is_kept(users):
     rows = users.set_column(3, "negatives", pa.array([["new"]] * 60, users["negatives"].type))
     assert RankingValidity(users, false_negative_share=0.1, seed=0).filter(np.arange(60), rows)[1] == 0
+
+
+def test_a_class_of_five_rows_in_one_fold_is_dealt_out():
+    rng = np.random.default_rng(0)
+    label, embedding = np.zeros(200), rng.standard_normal((200, 3)).astype(np.float32)
+    dealt = np.random.default_rng(0).permutation(200) % FOLDS  # as the validity's own folds are
+    label[np.flatnonzero(dealt == 2)[:FOLDS]] = 1
+    validity = LabelValidity(embedding, label, seed=0)
+    assert set(validity._fold[label == 1]) == set(range(FOLDS))
+    assert np.isfinite(validity._anchor).all()
+
+
+def test_a_rare_class_is_in_the_rows_that_models_are_fitted_on(monkeypatch):
+    monkeypatch.setattr("augment.validity.FIT_ROWS", 30)
+    rng = np.random.default_rng(0)
+    label, embedding = np.zeros(3000), rng.standard_normal((3000, 3)).astype(np.float32)
+    label[rng.choice(3000, FOLDS, replace=False)] = 1
+    assert np.isfinite(LabelValidity(embedding, label, seed=0)._anchor).all()
+
+
+def test_places_of_a_rare_class_are_added():
+    classes = np.arange(100) >= 93
+    chosen = of_each(np.arange(10), np.arange(100), classes)
+    assert classes[chosen].sum() == FOLDS
+    assert len(set(chosen.tolist())) == 10 + FOLDS

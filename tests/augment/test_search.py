@@ -135,6 +135,14 @@ generator"""
     assert "option.weight_decay" not in first  # none of the values to try
 
 
+def test_trees_are_searched_over_their_own_settings(demo_folder, tmp_path):
+    pq.write_table(pq.read_table(demo_folder / "impressions.parquet").slice(0, 1500), tmp_path / "impressions.parquet")
+    text = RECIPE.replace("epochs = 1", 'model = "trees"').format(folder=tmp_path / "out", data=tmp_path)
+    found = search(parse(text, "small"), trials=1, seeds=1, device="cpu", threads=1)[0]
+    assert set(found.plain[0].choice.options) == {"leaves", "min_count"}
+    assert set(found.portfolio[0].choice.options) == {"leaves", "min_count"}
+
+
 def test_a_run_of_the_winning_recipe_makes_what_its_trial_trained_on(demo_folder, tmp_path, monkeypatch):
     pq.write_table(pq.read_table(demo_folder / "impressions.parquet").slice(0, 4000), tmp_path / "impressions.parquet")
     text = RECIPE.replace("masking = 0.5, gaussian = 0.5", "masking = 0.5, gan = 0.5, swaps = 0.5")

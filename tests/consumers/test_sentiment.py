@@ -192,7 +192,7 @@ def test_ngrams_are_read_from_the_text(reviews, tmp_path):
 
 
 def test_ngrams_train_on_the_decoded_texts_of_a_mix(reviews):
-    train, valid, test = reviews
+    train, valid, _ = reviews
     taught = mix_of(np.zeros((40, 8)), np.zeros(40))
     decoded = pa.StructArray.from_arrays([pa.array(["zebra stripes"] * 40)], ["text"])
     taught = taught.set_column(taught.column_names.index("decoded"), "decoded", decoded)
