@@ -56,21 +56,21 @@ class Counts:
         self._parts = parts
 
     @classmethod
-    def fit(cls, texts: Sequence[str]) -> Counts:
-        """Of texts without any n-gram, F is 0."""
-        parts = {}
+    def fit(cls, texts: Sequence[str]) -> tuple[Counts, csr_matrix]:
+        """What was fitted, and the TF-IDF of the texts themselves. Of texts without any n-gram, F is 0."""
+        parts, blocks = {}, []
         for name, analyzer in ANALYZERS.items():
             least = 1 if len(texts) < FEW else 2
             made = _vectorizer(analyzer, min_df=least, max_features=MOST[name])
             try:
-                parts[name] = made.fit(texts)
+                blocks.append(made.fit_transform(texts))
             except ValueError:  # no n-gram is in `least` texts
                 continue
-        return cls(parts)
+            parts[name] = made
+        return cls(parts), _beside(blocks, len(texts))
 
     def transform(self, texts: Sequence[str]) -> csr_matrix:
-        blocks = [part.transform(texts) for part in self._parts.values()]
-        return hstack(blocks, "csr") if blocks else csr_matrix((len(texts), 0), dtype=np.float32)
+        return _beside([part.transform(texts) for part in self._parts.values()], len(texts))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What safetensors hold: the inverse document frequencies float32[F] and the n-grams, as JSON in bytes."""
@@ -90,6 +90,10 @@ class Counts:
             parts[name] = _vectorizer(ANALYZERS[name], vocabulary=listed)
             parts[name].idf_ = arrays[f"{name}.idf"]
         return cls(parts)
+
+
+def _beside(blocks: list[csr_matrix], rows: int) -> csr_matrix:
+    return hstack(blocks, "csr") if blocks else csr_matrix((rows, 0), dtype=np.float32)
 
 
 def _vectorizer(analyzer: Callable[[str], list[str]], **settings: object) -> TfidfVectorizer:
@@ -121,8 +125,8 @@ class Ngrams:
         if len(known) > FIT_TEXTS:
             chosen = np.random.default_rng(seed).choice(len(known), FIT_TEXTS, replace=False)
             known = [known[i] for i in np.sort(chosen).tolist()]
-        counts = Counts.fit(known)
-        arrays = {**counts.arrays(), "components": _components(counts.transform(known), seed)}
+        counts, matrix = Counts.fit(known)
+        arrays = {**counts.arrays(), "components": _components(matrix, seed)}
         return cls(save({**arrays, "texts": np.array([len(texts)], np.int64)}))
 
     @property

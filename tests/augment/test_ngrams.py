@@ -9,7 +9,7 @@ import pytest
 from nights import day
 from sklearn.feature_extraction.text import HashingVectorizer
 
-from augment import job, pipeline, recipe
+from augment import job, pipeline, recipe, single
 from augment.dataset import Dataset
 from augment.encoders import Joined, TextEncoder, text_encoder
 from augment.errors import BadInput, UsageError
@@ -150,10 +150,10 @@ def test_a_versions_space_is_found_again_and_goes_with_the_version(shop, tmp_pat
     np.testing.assert_allclose(encoder.encode(typed["decoded"].combine_chunks().field("text").to_pylist()), vectors)
 
     write(2)  # more rows would be another space, but what trains on the version stays in its own
-    trained = pipeline.train(made, "reviews", tmp_path / "model", device="cpu")
+    trained = single.train(made, "reviews", tmp_path / "model", device="cpu")
     assert trained["samples"] == len(mix)
     assert Ngrams((tmp_path / "model" / "ngrams.safetensors").read_bytes()).name == encoder.ngrams.name
-    assert pipeline.evaluate(made, "reviews", tmp_path / "model", device="cpu")["metrics"]["auc"]["value"] > 0.5
+    assert single.evaluate(made, "reviews", tmp_path / "model", device="cpu")["metrics"]["auc"]["value"] > 0.5
 
     pipeline.run(made, device="cpu")
     dataset = Dataset(tmp_path / "out" / "reviews")
@@ -167,7 +167,7 @@ def test_a_versions_space_is_found_again_and_goes_with_the_version(shop, tmp_pat
         open_mix(made.output, "reviews").encoder()
     left.unlink()
     with pytest.raises(BadInput, match="missing; the version's vectors cannot be made again"):
-        pipeline.train(made, "reviews", tmp_path / "again", device="cpu")
+        single.train(made, "reviews", tmp_path / "again", device="cpu")
 
 
 def test_every_kind_of_strategy_for_reviews_works_in_the_joined_space(shop, tmp_path):
@@ -194,7 +194,7 @@ def test_samples_of_another_encoder_are_not_trained_on(shop, tmp_path, monkeypat
     pipeline.run(made, device="cpu")
     monkeypatch.setattr(job, "text_encoder", lambda *_: replaced())
     with pytest.raises(UsageError, match=r"made with encoder hashed@1\+ngrams@.*the recipe's is other@1"):
-        pipeline.train(made, "reviews", tmp_path / "model", device="cpu")
+        single.train(made, "reviews", tmp_path / "model", device="cpu")
 
 
 def replaced():
