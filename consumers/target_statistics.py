@@ -31,8 +31,8 @@ def fit(codes: np.ndarray, sizes: list[int], label: np.ndarray, fold: np.ndarray
     codes: int64[n, F], field j's in [0, sizes[j]). label: float[n], soft ones too. fold: int64[n] in [1, FOLDS].
 
     A statistic is the log-odds of a rate over those of all rows, or the logarithm of 1 + the rows; field by field they
-    have mean 0 and variance 1 over the rows. Code 0, the unknown value, counts as without rows: it says the overall rate.
-    Where all rows have known values it is their mean instead, since a count of none would be like nothing ever seen.
+    have mean 0 and variance 1 over the rows. Code 0, the unknown value, counts as without rows: it says the overall
+    rate. Where all rows have known values it is their mean instead: a count of none would be like nothing ever seen.
     """
     return np.concatenate(
         [_of_field(codes[:, j], size, label, fold) for j, size in enumerate(sizes)], axis=1, dtype=np.float32
