@@ -53,10 +53,19 @@ def test_a_script_without_spaces_is_counted_by_character():
 
 
 def test_more_texts_than_are_fitted_give_a_seeded_sample(monkeypatch):
-    monkeypatch.setattr("augment.ngrams.FIT_TEXTS", 3)
-    one, other = Ngrams.fit(TEXTS, 1), Ngrams.fit(TEXTS, 2)
-    assert one.name != other.name
-    assert (one.dim, one.texts) == (3, len(TEXTS))
+    whole = Ngrams.fit(TEXTS, 0)
+    monkeypatch.setattr("augment.ngrams.FIT_CHARACTERS", 110)
+    assert len({Ngrams.fit(TEXTS, seed).name for seed in range(4)}) > 1
+    part = Ngrams.fit(TEXTS, 1)
+    assert 0 < part.dim < whole.dim
+    assert part.texts == whole.texts == len(TEXTS)
+
+
+def test_vectors_do_not_depend_on_batches(monkeypatch):
+    made = Ngrams.fit(TEXTS, 0)
+    whole = made.encode(TEXTS)
+    monkeypatch.setattr("augment.ngrams.BATCH", 2)
+    np.testing.assert_allclose(made.encode(TEXTS), whole, atol=1e-6)
 
 
 @pytest.mark.parametrize("content", [b"", b"no tensors", Ngrams.fit(TEXTS, 0).content[:200]])
@@ -233,6 +242,23 @@ def test_a_space_that_is_gone_is_fitted_anew(shop, tmp_path):
     write(1, 50)
     about = night(made, as_of=day(1), device="cpu")["tasks"]["reviews"]["night"]
     assert (about["refit"], about["why"], about["days"]) == (True, "the last one is damaged", [str(day(1))])
+
+
+@pytest.mark.usefixtures("accepted")
+def test_a_run_that_was_killed_goes_on_in_its_space(shop, monkeypatch):
+    made, write = shop
+    write(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "judge", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(made, device="cpu")
+    monkeypatch.setattr(Ngrams, "fit", killed)  # on another machine it might fit another space
+    assert pipeline.run(made, device="cpu")["tasks"]["reviews"]["status"] == "published"
+    assert open_mix(made.output, "reviews").encoder().name.startswith("hashed@1+ngrams@")
+
+
+def killed(*_):
+    raise KeyboardInterrupt
 
 
 def test_ngrams_see_training_texts_alone(shop, monkeypatch):
