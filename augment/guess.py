@@ -34,7 +34,7 @@ OPINIONS = "label sentiment polarity rating stars score overall target 标签 �
 _GOOD = """positive pos good like liked love happy satisfied recommended yes 正面 好评 积极 позитивный хорошо positiv
 positif positivo click clicked purchase purchased"""
 # Words in names of fields whose change leaves what is asked the same, and of those that never do: whose, and of what.
-_MUTABLE = """hour minute weekday dow dayofweek day daypart month season time position pos slot rank placement device os
+_MUTABLE = """hour minute weekday dow dayofweek day daypart month season position pos slot rank placement device os
 browser platform network connection carrier screen price discount channel referrer referer page layout"""
 _FIXED = "id ids user item ad product customer member visitor session sku brand gender sex age category genre title"
 
@@ -252,7 +252,7 @@ def _fields(found: Guess, columns: dict[str, Column]) -> None:
     for column in columns.values():
         if column.name in found.roles.values() or column.distinct < 2:
             continue
-        many = column.distinct > 50 and not column.name.lower().endswith("id")
+        many = column.distinct > 50 and not re.search(r"(id|hash|code|zip|postcode)$", column.name.lower())
         if column.number and (column.fraction or many):
             found.numbers.append(column.name)
         elif column.distinct < column.rows:

@@ -23,7 +23,8 @@ from augment.files import sha256
 from augment.typos import mostly_unspaced
 
 DIM = 512
-FIT_TEXTS = 10_000  # more teach little; bounds time and memory
+FIT_CHARACTERS = 4_000_000  # of texts, some ten thousand reviews: more teach little, and cost time and memory
+BATCH = 4096  # texts counted at a time
 LENGTH = 2_000  # characters of a text that are read
 MOST = {"words": 10_000, "characters": 30_000}  # commonest n-grams that count; three times as many gain .001 AUC
 FEW = 20  # texts below which every n-gram counts, not only those of two texts
@@ -56,21 +57,21 @@ class Counts:
         self._parts = parts
 
     @classmethod
-    def fit(cls, texts: Sequence[str]) -> Counts:
-        """Of texts without any n-gram, F is 0."""
-        parts = {}
+    def fit(cls, texts: Sequence[str]) -> tuple[Counts, csr_matrix]:
+        """What was fitted, and the TF-IDF of the texts themselves. Of texts without any n-gram, F is 0."""
+        parts, blocks = {}, []
         for name, analyzer in ANALYZERS.items():
             least = 1 if len(texts) < FEW else 2
             made = _vectorizer(analyzer, min_df=least, max_features=MOST[name])
             try:
-                parts[name] = made.fit(texts)
+                blocks.append(made.fit_transform(texts))
             except ValueError:  # no n-gram is in `least` texts
                 continue
-        return cls(parts)
+            parts[name] = made
+        return cls(parts), _beside(blocks, len(texts))
 
     def transform(self, texts: Sequence[str]) -> csr_matrix:
-        blocks = [part.transform(texts) for part in self._parts.values()]
-        return hstack(blocks, "csr") if blocks else csr_matrix((len(texts), 0), dtype=np.float32)
+        return _beside([part.transform(texts) for part in self._parts.values()], len(texts))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What safetensors hold: the inverse document frequencies float32[F] and the n-grams, as JSON in bytes."""
@@ -90,6 +91,10 @@ class Counts:
             parts[name] = _vectorizer(ANALYZERS[name], vocabulary=listed)
             parts[name].idf_ = arrays[f"{name}.idf"]
         return cls(parts)
+
+
+def _beside(blocks: list[csr_matrix], rows: int) -> csr_matrix:
+    return hstack(blocks, "csr") if blocks else csr_matrix((rows, 0), dtype=np.float32)
 
 
 def _vectorizer(analyzer: Callable[[str], list[str]], **settings: object) -> TfidfVectorizer:
@@ -116,13 +121,13 @@ class Ngrams:
 
     @classmethod
     def fit(cls, texts: Sequence[str], seed: int) -> Ngrams:
-        """Of at most `FIT_TEXTS` of the texts, which must be training texts alone."""
+        """Of the texts, which must be training texts alone, or of as many of them as `FIT_CHARACTERS` allow."""
         known = list(dict.fromkeys(texts))
-        if len(known) > FIT_TEXTS:
-            chosen = np.random.default_rng(seed).choice(len(known), FIT_TEXTS, replace=False)
-            known = [known[i] for i in np.sort(chosen).tolist()]
-        counts = Counts.fit(known)
-        arrays = {**counts.arrays(), "components": _components(counts.transform(known), seed)}
+        order = np.random.default_rng(seed).permutation(len(known))
+        read = np.cumsum([min(len(known[i]), LENGTH) for i in order.tolist()])
+        known = [known[i] for i in np.sort(order[read <= FIT_CHARACTERS]).tolist()]
+        counts, matrix = Counts.fit(known)
+        arrays = {**counts.arrays(), "components": _components(matrix, seed)}
         return cls(save({**arrays, "texts": np.array([len(texts)], np.int64)}))
 
     @property
@@ -130,7 +135,10 @@ class Ngrams:
         return len(self._components)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        vectors = (self._counts.transform(texts) @ self._components.T).astype(np.float32)
+        vectors = np.zeros((len(texts), self.dim), np.float32)
+        for start in range(0, len(texts), BATCH):
+            part = slice(start, start + BATCH)
+            vectors[part] = self._counts.transform(texts[part]) @ self._components.T
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 

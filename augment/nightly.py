@@ -146,7 +146,8 @@ def _task(job: Job, day: date) -> dict[str, Any]:
         with steps_of(job) as steps, job.dataset.stage(job.digest, str(day)) as stage:
             rows = read_rows(job, steps.scratch("splits"), job.recipe.nightly.drop_poison)
             chosen = fits.choose(job, day, rows)
-            material = encode(job, rows, chosen.ngrams)
+            material = encode(job, rows, chosen.ngrams or steps.ngrams)
+            steps.keep_ngrams(material.ngrams)
             if not (same := _same_space(job, material)):
                 stay, gone = [], [*stay, *gone]
             kept = _samples(job.dataset, stay)

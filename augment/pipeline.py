@@ -75,7 +75,9 @@ def _run_task(job: Job) -> dict[str, Any]:
         return {**found.manifest.result, "status": "unchanged", "version": found.version}
     try:
         with steps_of(job) as steps, job.dataset.stage(job.digest) as stage:
-            return conclude(job, stage, make_version(job, steps, stage, read(job, steps.scratch("splits"))))
+            material = read(job, steps.scratch("splits"), steps.ngrams)
+            steps.keep_ngrams(material.ngrams)
+            return conclude(job, stage, make_version(job, steps, stage, material))
     except Refused as error:  # the other tasks go on
         return refusal(job, str(error))
 

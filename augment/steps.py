@@ -15,11 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augment.errors import BadInput
-from augment.files import sync
+from augment.files import sync, write_whole
+from augment.ngrams import Ngrams
 from augment.plugins import Consumer
 from augment.tally import Tally
 
 BATCH = 4096
+NGRAMS = "ngrams.safetensors"
 
 
 class Steps:
@@ -38,6 +40,17 @@ class Steps:
         if not place.is_dir():
             self.keep(place, lambda folder: make().save(folder))
         return kind.load(place, device)
+
+    @property
+    def ngrams(self) -> Ngrams | None:
+        """Those of the encoder that the other steps worked with, once `keep_ngrams` has them."""
+        place = self.folder / NGRAMS
+        return Ngrams(place.read_bytes(), str(place)) if place.exists() else None
+
+    def keep_ngrams(self, ngrams: Ngrams | None) -> None:
+        """Fitted again with other threads, they could differ in the last bits, and so would every vector."""
+        if ngrams is not None and not (self.folder / NGRAMS).exists():
+            write_whole(self.folder / NGRAMS, ngrams.content)
 
     def samples(self, name: str, make: Callable[[Tally], Iterator[pa.Table]]) -> tuple[Iterator[pa.Table], Tally]:
         """Samples, a batch at a time, and what `make` counted."""

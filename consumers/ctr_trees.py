@@ -84,9 +84,8 @@ def fit(
     def grown(growth: Growth, number: int) -> tuple[float, Forest]:
         fold = target_statistics.assigned(real, [seed, number])
         tables = target_statistics.fit(rows.codes[:real], sizes, rows.label[:real], fold)
-        x = tables[target_statistics.of_copies(fold, rows.anchor)[:, None], rows.codes + starts].reshape(
-            len(rows.codes), -1
-        )
+        table = target_statistics.of_copies(fold, rows.anchor)
+        x = tables[table[:, None], rows.codes + starts].reshape(len(table), -1)
         on_valid = tables[0, valid[0] + starts].reshape(len(valid[0]), -1)
         return boosted_trees.grow(x, rows.label, rows.weight, (on_valid, valid[1]), growth, seed)
 

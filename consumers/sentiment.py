@@ -93,9 +93,11 @@ class Sentiment:
         self.sparring_ = Settings(adversarial, adv_weight, adv_share, radius, trades)
 
     def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> Sentiment:
+        label = shared.labels(train)
         if self.model == NGRAMS:
-            self.counts_ = Counts.fit(train["text"].to_pylist())
-        vectors, label = self._vectors(train), shared.labels(train)
+            self.counts_, vectors = Counts.fit(train["text"].to_pylist())
+        else:
+            vectors = embeddings(train)
         weight = np.ones(len(label), np.float32)
         if self.balanced:
             weight *= np.where(label > 0.5, 0.5 / label.mean(), 0.5 / (1 - label.mean())).astype(np.float32)

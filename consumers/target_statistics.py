@@ -31,7 +31,8 @@ def fit(codes: np.ndarray, sizes: list[int], label: np.ndarray, fold: np.ndarray
     codes: int64[n, F], field j's in [0, sizes[j]). label: float[n], soft ones too. fold: int64[n] in [1, FOLDS].
 
     A statistic is the log-odds of a rate over those of all rows, or the logarithm of 1 + the rows; field by field they
-    have mean 0 and variance 1 over the rows. Code 0, the unknown value, has no rows: it says the overall rate.
+    have mean 0 and variance 1 over the rows. Code 0, the unknown value, counts as without rows: it says the overall
+    rate. Where all rows have known values it is their mean instead: a count of none would be like nothing ever seen.
     """
     return np.concatenate(
         [_of_field(codes[:, j], size, label, fold) for j, size in enumerate(sizes)], axis=1, dtype=np.float32
@@ -49,5 +50,7 @@ def _of_field(code: np.ndarray, size: int, label: np.ndarray, fold: np.ndarray) 
     statistics = np.stack([*log_odds, np.log1p(rows)], axis=2)
     occurrences = np.bincount(code, minlength=size)
     mean = np.average(statistics[0], axis=0, weights=occurrences)
+    if not occurrences[0]:
+        statistics[:, 0] = mean
     deviation = np.sqrt(np.average((statistics[0] - mean) ** 2, axis=0, weights=occurrences))
     return np.clip((statistics - mean) / np.where(deviation > 1e-6, deviation, 1.0), -FARTHEST, FARTHEST)

@@ -112,7 +112,9 @@ def run(
             result.differences = {m: {"diff": c.diff, "low": c.low, "high": c.high} for m, c in different.items()}
         results.append(result)
         say(f"{name}: " + ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
-    _against_best(results, measured, singles, draws)
+    reference = next(iter(arms))
+    mixes = [r for r in results if r.against == reference and not arms[r.name].own]
+    _against_best(mixes, results, measured, singles, draws)
     return results
 
 
@@ -147,6 +149,7 @@ def _timed(bench: Bench, config: Config, seed: int, seconds: list[float]) -> Any
 
 
 def _against_best(
+    mixes: Sequence[Result],
     results: Sequence[Result],
     measured: Mapping[str, Sequence[Mapping[str, Measure]]],
     singles: Mapping[str, Sequence[str]],
@@ -159,7 +162,7 @@ def _against_best(
             continue
         best = max(alone, key=lambda result: result.values[metric]).name
         theirs = [{metric: found[metric]} for found in measured[best]]
-        for result in results[1:]:
+        for result in mixes:
             if result.name not in names:
                 mine = [{metric: found[metric]} for found in measured[result.name]]
                 c = compare(theirs, mine, theirs, best, draws=draws, confidence=0.95, seed=0)[metric]

@@ -168,8 +168,8 @@ class Arms:
         if not (place / "chosen.json").exists():
             chosen = choose()
             self._fit(chosen, space or _same, options or {}).save(place)
-            (place / "chosen.json").write_text(json.dumps(asdict(chosen)))
-        return json.loads((place / "chosen.json").read_text()), Sentiment.load(place)
+            (place / "chosen.json").write_text(json.dumps(asdict(chosen)), "utf-8")
+        return json.loads((place / "chosen.json").read_text("utf-8")), Sentiment.load(place)
 
     def _fit(self, choice: Choice, space: Callable[[pa.Table], pa.Table], options: dict[str, Any]) -> Sentiment:
         mix = self._pools.mix(choice) if choice.shares else None

@@ -206,7 +206,7 @@ def run(count: int, seed: int, folder: Path, reviews: list[tuple[str, str]]) -> 
                 wrong = f"{type(error).__name__}: {error}"
             counts["failed" if wrong else "refused" if made.named else "right"] += 1
             if wrong:
-                with (folder / "failures.jsonl").open("a") as file:
+                with (folder / "failures.jsonl").open("a", encoding="utf-8") as file:
                     file.write(
                         json.dumps({"number": number, "seed": seed, "why": wrong[:1000], "how": made.how}) + "\n"
                     )
@@ -230,7 +230,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="fault-dress-"))
     counts = run(options.count, options.seed, folder, [row for path in options.reviews for row in reviews_of(path)])
     if counts["failed"]:
-        print((folder / "failures.jsonl").read_text(), file=sys.stderr)
+        print((folder / "failures.jsonl").read_text("utf-8"), file=sys.stderr)
     print(json.dumps(dict(sorted(counts.items()))))
     sys.exit(counts["failed"] > 0)
 

@@ -130,7 +130,7 @@ def test_from_a_users_own_file_to_a_verdict_and_back(tmp_path):
     text = text.replace("samples = 5000", "samples = 200\noptions = { epochs = 1, attacked_rows = 100 }")
     text = text.replace("generator = { draws = 4 }", "generator = { draws = 2, steps = 10, bank = 50, anchors = 500 }")
     (tmp_path / "shop.toml").write_text(
-        text.replace('"auc_swapped", "auc_renamed"]', '"auc_renamed"], seeds = 1, draws = 100')
+        text.replace('"auc_swapped", "auc_renamed", "auc_newest"]', '"auc_renamed"], seeds = 1, draws = 100')
     )
     done = sparring("run", "shop.toml", "--json", "--device", "cpu", cwd=tmp_path)
     result = json.loads(done.stdout)
@@ -148,6 +148,25 @@ def test_from_a_users_own_file_to_a_verdict_and_back(tmp_path):
     assert sparring("rollback", f"{output}/clicks", "99", cwd=tmp_path).returncode == 2
     if result["status"] == "published":
         assert json.loads(sparring("verify", output, "--json", cwd=tmp_path).stdout)["ok"]
+
+
+def test_what_init_cannot_decide_is_an_option(tmp_path):
+    rows = "\n".join(f"{i % 12},{'abc'[i % 3]},{i % 2},{int(i % 5 == 0)}" for i in range(300))
+    (tmp_path / "mail.csv").write_text(f"recency,zip,visit,conversion\n{rows}\n", "utf-8")
+    asked = sparring("init", "mail.csv", "-o", "mail.toml", cwd=tmp_path)
+    assert asked.returncode == 2
+    assert "visit, conversion: say which is the label" in asked.stderr
+    assert len(asked.stderr.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["mail.csv"]
+    options = ["--task", "ctr", "--label", "visit", "--user", "zip", "--item", "recency"]
+    assert sparring("init", "mail.csv", "-o", "mail.toml", *options, cwd=tmp_path).returncode == 0
+    text = (tmp_path / "mail.toml").read_text("utf-8")
+    assert (
+        'columns = { label = "visit", user = "zip", item = "recency", fields = ["conversion"], mutable = [] }' in text
+    )
+    (tmp_path / "none.csv").write_text("user_id,click\n", "utf-8")
+    assert sparring("init", "none.csv", "-o", "none.toml", cwd=tmp_path).returncode == 5
+    assert not (tmp_path / "none.toml").exists()
 
 
 def test_data_list_names_licences():

@@ -92,12 +92,13 @@ def test_numbers_of_a_csv_file_are_told_from_codes_and_ids(tmp_path):
         "price": [i / 7 for i in range(ROWS)],
         "postcode": [f"{i % 60:05d}" for i in range(ROWS)],
         "shop_id": [i % 60 for i in range(ROWS)],
+        "url_hash": [i % 60 * 977 for i in range(ROWS)],
         "device": [f"d{i % 3}" for i in range(ROWS)],
         "constant": ["same"] * ROWS,
     }
     columns = written(tmp_path, "shop.csv", clicks(**extra))[0].sources["shop"].columns
     assert columns.numbers == ["price"]
-    assert columns.fields == ["postcode", "shop_id", "device"]
+    assert columns.fields == ["postcode", "shop_id", "url_hash", "device"]
     assert columns.mutable == ["device", "price"]
 
 
@@ -123,7 +124,18 @@ def test_files_of_any_name_are_read_again(tmp_path, name):
 
 def test_names_of_mutable_fields():
     free = ("hour", "weekday", "banner_pos", "deviceType", "Price", "app_platform", "day-of-week")
-    fixed = ("device_id", "item_price", "adPosition", "user_hour", "brand", "gender", "C14", "category", "postcode", "")
+    fixed = (
+        "device_id",
+        "item_price",
+        "adPosition",
+        "user_hour",
+        "brand",
+        "gender",
+        "C14",
+        "category",
+        "first_time",
+        "",
+    )
     assert [name for name in (*free, *fixed) if is_mutable(name)] == list(free)
 
 

@@ -9,7 +9,7 @@ import pytest
 from nights import day
 from sklearn.feature_extraction.text import HashingVectorizer
 
-from augment import job, pipeline, recipe
+from augment import job, pipeline, recipe, single
 from augment.dataset import Dataset
 from augment.encoders import Joined, TextEncoder, text_encoder
 from augment.errors import BadInput, UsageError
@@ -53,10 +53,19 @@ def test_a_script_without_spaces_is_counted_by_character():
 
 
 def test_more_texts_than_are_fitted_give_a_seeded_sample(monkeypatch):
-    monkeypatch.setattr("augment.ngrams.FIT_TEXTS", 3)
-    one, other = Ngrams.fit(TEXTS, 1), Ngrams.fit(TEXTS, 2)
-    assert one.name != other.name
-    assert (one.dim, one.texts) == (3, len(TEXTS))
+    whole = Ngrams.fit(TEXTS, 0)
+    monkeypatch.setattr("augment.ngrams.FIT_CHARACTERS", 110)
+    assert len({Ngrams.fit(TEXTS, seed).name for seed in range(4)}) > 1
+    part = Ngrams.fit(TEXTS, 1)
+    assert 0 < part.dim < whole.dim
+    assert part.texts == whole.texts == len(TEXTS)
+
+
+def test_vectors_do_not_depend_on_batches(monkeypatch):
+    made = Ngrams.fit(TEXTS, 0)
+    whole = made.encode(TEXTS)
+    monkeypatch.setattr("augment.ngrams.BATCH", 2)
+    np.testing.assert_allclose(made.encode(TEXTS), whole, atol=1e-6)
 
 
 @pytest.mark.parametrize("content", [b"", b"no tensors", Ngrams.fit(TEXTS, 0).content[:200]])
@@ -150,10 +159,10 @@ def test_a_versions_space_is_found_again_and_goes_with_the_version(shop, tmp_pat
     np.testing.assert_allclose(encoder.encode(typed["decoded"].combine_chunks().field("text").to_pylist()), vectors)
 
     write(2)  # more rows would be another space, but what trains on the version stays in its own
-    trained = pipeline.train(made, "reviews", tmp_path / "model", device="cpu")
+    trained = single.train(made, "reviews", tmp_path / "model", device="cpu")
     assert trained["samples"] == len(mix)
     assert Ngrams((tmp_path / "model" / "ngrams.safetensors").read_bytes()).name == encoder.ngrams.name
-    assert pipeline.evaluate(made, "reviews", tmp_path / "model", device="cpu")["metrics"]["auc"]["value"] > 0.5
+    assert single.evaluate(made, "reviews", tmp_path / "model", device="cpu")["metrics"]["auc"]["value"] > 0.5
 
     pipeline.run(made, device="cpu")
     dataset = Dataset(tmp_path / "out" / "reviews")
@@ -167,7 +176,7 @@ def test_a_versions_space_is_found_again_and_goes_with_the_version(shop, tmp_pat
         open_mix(made.output, "reviews").encoder()
     left.unlink()
     with pytest.raises(BadInput, match="missing; the version's vectors cannot be made again"):
-        pipeline.train(made, "reviews", tmp_path / "again", device="cpu")
+        single.train(made, "reviews", tmp_path / "again", device="cpu")
 
 
 def test_every_kind_of_strategy_for_reviews_works_in_the_joined_space(shop, tmp_path):
@@ -194,7 +203,7 @@ def test_samples_of_another_encoder_are_not_trained_on(shop, tmp_path, monkeypat
     pipeline.run(made, device="cpu")
     monkeypatch.setattr(job, "text_encoder", lambda *_: replaced())
     with pytest.raises(UsageError, match=r"made with encoder hashed@1\+ngrams@.*the recipe's is other@1"):
-        pipeline.train(made, "reviews", tmp_path / "model", device="cpu")
+        single.train(made, "reviews", tmp_path / "model", device="cpu")
 
 
 def replaced():
@@ -233,6 +242,23 @@ def test_a_space_that_is_gone_is_fitted_anew(shop, tmp_path):
     write(1, 50)
     about = night(made, as_of=day(1), device="cpu")["tasks"]["reviews"]["night"]
     assert (about["refit"], about["why"], about["days"]) == (True, "the last one is damaged", [str(day(1))])
+
+
+@pytest.mark.usefixtures("accepted")
+def test_a_run_that_was_killed_goes_on_in_its_space(shop, monkeypatch):
+    made, write = shop
+    write(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "judge", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(made, device="cpu")
+    monkeypatch.setattr(Ngrams, "fit", killed)  # on another machine it might fit another space
+    assert pipeline.run(made, device="cpu")["tasks"]["reviews"]["status"] == "published"
+    assert open_mix(made.output, "reviews").encoder().name.startswith("hashed@1+ngrams@")
+
+
+def killed(*_):
+    raise KeyboardInterrupt
 
 
 def test_ngrams_see_training_texts_alone(shop, monkeypatch):

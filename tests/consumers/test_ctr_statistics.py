@@ -68,7 +68,7 @@ def test_a_seed_repeats_and_a_saved_model_predicts_the_same(clicks, fitted, numb
     model.save(tmp_path)
     loaded = ClickModel.load(tmp_path)
     before, after = (m.evaluate(test, m.attacks(test, 0)) for m in (model, loaded))
-    assert {k: v.value() for k, v in before.items()} == {k: v.value() for k, v in after.items()}
+    np.testing.assert_equal({k: v.value() for k, v in before.items()}, {k: v.value() for k, v in after.items()})
     for name, (values, table) in loaded.tables().items():
         assert model.tables()[name][0] == values
         np.testing.assert_array_equal(model.tables()[name][1], table)
