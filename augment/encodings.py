@@ -105,7 +105,7 @@ def check(path: str, encoding: str) -> None:
     with opened(path) as stream:
         name = wide(stream.read(BLOCK))
     if name and codec_of(encoding) == "utf-8":  # of ASCII, every byte but a mark is UTF-8 too
-        raise BadInput(f'{path}: is {name.upper()}: set `encoding = "{name}"`')
+        raise BadInput(f'{path}: is not UTF-8 but reads as {name}: set `encoding = "{name}"`')
     with opened(path) as stream:
         text = io.TextIOWrapper(stream, codec_of(encoding), errors=LENIENT)
         for line in text:

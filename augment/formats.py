@@ -51,8 +51,16 @@ class Rows:
 
     def text(self, column: str) -> str:
         """SQL for a column's text."""
-        place = self.names.index(column)
-        return text_of(f"c{place}", self.kinds[place])
+        place = self.place(column)
+        return "NULL" if place is None else text_of(f"c{place}", self.kinds[place])
+
+    def place(self, column: str) -> int | None:
+        """Where a column is, by its name; one whose name is there before, in any case, is also NAME_1 or NAME_2."""
+        if column in self.names:
+            return self.names.index(column)
+        lower = [name.lower() for name in self.names]
+        again = ((place, lower[:place].count(name)) for place, name in enumerate(lower))
+        return next((p for p, count in again if count and column == f"{self.names[p]}_{count}"), None)
 
     @property
     def parameters(self) -> list[str]:

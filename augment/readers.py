@@ -116,16 +116,17 @@ def _load_file(db: duckdb.DuckDBPyConnection, where: str, source: Source, path: 
 def _insert(db: duckdb.DuckDBPyConnection, rows: Rows, wanted: list[str], where: str) -> None:
     """Append the wanted columns to `raw`. Raises BadInput when one is not there, or is not the only one of its name."""
     for column in wanted:
-        if column not in rows.names:
+        if rows.place(column) is None:
             raise _no_column(where, column, rows.names)
         if rows.names.count(column) > 1:
-            raise BadInput(f"{where} has {rows.names.count(column)} columns '{one_line(column)}': rename all but one")
+            name = one_line(column)
+            raise BadInput(f"{where} has {rows.names.count(column)} columns '{name}': rename them, or take '{name}_1'")
     values = "".join(f", {rows.text(column)}" for column in wanted)
     select = f"SELECT {_last(db)} + row_number() OVER (), {rows.line}{values} FROM {rows.relation}"
     try:
         db.execute(f"INSERT INTO raw {select}", rows.parameters)
     except duckdb.ConversionException as error:
-        blobs = [f"'{one_line(column)}'" for column in wanted if rows.kinds[rows.names.index(column)] == "BLOB"]
+        blobs = [f"'{one_line(column)}'" for column in wanted if rows.kinds[rows.place(column) or 0] == "BLOB"]
         if not blobs:
             raise
         raise BadInput(

@@ -92,7 +92,7 @@ def _mend(guess: Guess, reason: str, share: float) -> bool:
 
 def _loosen(guess: Guess, message: str) -> bool:
     """Ask less of the rows, or leave a column out that cannot be read; whether that may help."""
-    if twice := re.search(r" columns '(.*)': rename| has no column '(.*?)'", message):
+    if twice := re.search(r" columns '(.*)': rename them| has no column '(.*?)'", message):
         return _drop(guess, twice[1] or twice[2])
     if not re.search(r"no rows left|no good rows left|on one side", message) or not guess.split:
         return False
