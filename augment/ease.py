@@ -54,15 +54,12 @@ def _inverse(gram: np.ndarray, l2: Ridge) -> np.ndarray:
     In single precision, which moves no score by more than some 1e-5, and in double where that is not enough.
     """
     for kind, factorise, invert in ((np.float32, spotrf, spotri), (np.float64, dpotrf, dpotri)):
-        ridged = np.array(gram, kind, order="F")
+        ridged: np.ndarray = np.array(gram, kind, order="F")
         ridged[np.diag_indices_from(ridged)] += l2
         factor, failed = factorise(ridged, lower=1, overwrite_a=1)
         if not failed:
-            inverse = np.tril(invert(factor, lower=1, overwrite_c=1)[0]).astype(np.float32)
-            diagonal = np.diag(inverse).copy()
-            inverse = inverse + inverse.T
-            inverse[np.diag_indices_from(inverse)] = diagonal
-            return inverse
+            lower: np.ndarray = np.tril(invert(factor, lower=1, overwrite_c=1)[0]).astype(np.float32)
+            return lower + np.tril(lower, -1).T
     raise UsageError("recommender: EASE has no single solution at so small an l2; raise it")
 
 
