@@ -364,11 +364,12 @@ class Recommender:
     def baselines(cls, seed: int, device: str) -> dict[str, Recommender]:
         settings: dict[str, dict[str, Any]] = {
             "popularity": {"model": "popular"},
-            "item neighbours": {"model": "neighbours"},
-            "transitions": {"model": "transitions"},
+            "item neighbours, recency": {"model": "neighbours"},
+            "transitions, recency": {"model": "transitions"},
+            "ALS, recency": {"model": "als"},
             "EASE": {"recency": 0.0},
             "EASE, recency": {},
-            "ALS": {"model": "als"},
+            "EASE, recency, inverse propensity": {"propensity": 0.3},
             "MF, softmax": {"model": "mf"},
             "MF, BPR": {"model": "mf", "loss": "bpr"},
             "LightGCN, softmax": {"model": "lightgcn"},

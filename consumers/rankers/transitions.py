@@ -40,4 +40,4 @@ def _follows(rows: Rows) -> np.ndarray:
     return (counted + (rows.inputs.T @ diags(share) @ rows.targets).toarray()).astype(np.float32)
 
 
-TRANSITIONS = Ranker(_fit, by_items, (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0))
+TRANSITIONS = Ranker(_fit, by_items, (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0))

@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 from scipy.sparse import csr_matrix
 
-from augment.ease import ease
+from augment.ease import ease, ease_path
+from augment.errors import UsageError
 
 
 def interactions(seed=0, users=60, items=12):
@@ -35,3 +37,22 @@ def test_plain_ease_is_the_published_formula():
     expected = -p / np.diag(p)
     np.fill_diagonal(expected, 0)
     np.testing.assert_allclose(ease(interactions(), None, 10.0), expected, atol=1e-5)
+
+
+def test_several_l2_share_what_they_share_and_one_may_be_a_number_per_item():
+    x, ridge = interactions(), np.linspace(5, 50, 12)
+    for targets in (None, interactions(seed=3)):
+        found = list(ease_path(x, targets, [10.0, ridge]))
+        for l2, solved in zip((10.0, ridge), found, strict=True):
+            np.testing.assert_array_equal(solved, ease(x, targets, l2))
+            p = np.linalg.inv(x.toarray().T @ x.toarray() + np.diag(np.broadcast_to(l2, 12)))
+            expected = p @ (x.T @ (x if targets is None else targets)).toarray()
+            expected -= p * (np.diag(expected) / np.diag(p))
+            np.testing.assert_allclose(solved, expected, atol=1e-5)
+
+
+def test_too_small_a_ridge_is_said():
+    twins = csr_matrix(np.ones((5, 2), np.float32))  # two items that everybody has: any split of their weights fits
+    with pytest.raises(UsageError, match="raise it"):
+        ease(twins, None, 0.0)
+    assert np.isfinite(ease(twins, None, 1e-6)).all()

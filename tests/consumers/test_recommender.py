@@ -184,6 +184,40 @@ def test_a_seed_repeats_a_model_and_another_does_not(movies, settings):
     assert np.abs(first - other).max() > 0
 
 
+@pytest.mark.parametrize("model", ["ease", "neighbours", "transitions"])
+def test_of_a_real_log_what_was_liked_lately_tells_more(movies, model):
+    train, valid, test = movies
+    alike, recent = (Recommender(model=model, recency=r).fit(train, valid) for r in (0.0, -1.0))
+    assert recent.recency_[0] > 0
+    before, after = (m.evaluate(test, {})["ndcg@20"].value() for m in (alike, recent))
+    assert after > before + 0.005
+
+
+def test_where_the_order_says_nothing_recency_is_left_off():
+    """Two kinds of users, whose items come in any order: the more of them are shown, the surer the kind."""
+    rng = np.random.default_rng(0)
+    rows = [(f"u{u}", f"i{2 * item + u % 2}") for u in range(200) for item in rng.permutation(30)[:6]]
+    rows += [(f"u{u}", f"i{item}") for u in range(200) for item in rng.permutation(60)[:6]]
+    rng.shuffle(rows)
+    users, items = (pa.array(column) for column in zip(*rows, strict=True))
+    table = pa.table({"user_id": users, "item_id": items})
+    model = Recommender(l2=50.0).fit(table.slice(0, 1400), table.slice(1400))
+    assert model.recency_ == (0.0, 0.0) or model.recency_[1] > 0.2
+
+
+def test_validation_rows_are_the_latest_that_is_shown(shop):
+    train, valid, _ = shop
+    model = Recommender(l2=20.0, recency=2.0, recency_floor=0.0).fit(train, valid)
+    user = model.users_.index("u3").as_py()
+    mine = [t.filter(pa.compute.equal(t["user_id"], "u3"))["item_id"].to_pylist() for t in (train, valid)]
+    weights = np.zeros(len(model.items_))
+    for age, item in enumerate(reversed(mine[0] + mine[1])):
+        weights[model.items_.index(item).as_py()] = np.exp(-age / 2)
+    scores = model.predict(pa.table({"user_id": ["u3"]}))[0]
+    np.testing.assert_allclose(scores, weights @ model.state_["items"], rtol=1e-4, atol=1e-6)
+    assert model.seen_[user].data.max() == len(mine[0] + mine[1])
+
+
 def test_inverse_propensity_finds_more_of_the_tail(movies):
     train, valid, test = movies
     plain, weighed = (Recommender(l2=200.0, propensity=p).fit(train, valid).evaluate(test, {}) for p in (0.0, 0.3))
@@ -269,6 +303,11 @@ def test_the_victim_finds_a_liked_item_easier_than_one_of_the_other_group(shop):
         ({"model": "mf", "loss": "bpr", "temperature": 0.1}, "'temperature' is read with loss softmax or sl@k"),
         ({"model": "mf", "loss": "bpr", "sampler": "dns", "nearest": 2}, "'nearest' is read with sampler dns-mn"),
         ({"model": "mf", "radius": 0.1}, "'radius' is read with adversarial apr"),
+        ({"model": "mf", "recency": 3.0}, "'recency' is read with model ease or als or neighbours or transitions only"),
+        ({"model": "popular", "recency_floor": 0.1}, "'recency_floor' is read with model ease or als"),
+        ({"recency": 0.0, "recency_floor": 0.1}, "'recency_floor' is read with a recency other than 0"),
+        ({"neighbours": 10}, "'neighbours' is read with model neighbours only"),
+        ({"model": "transitions", "unobserved": 0.3}, "'unobserved' is read with model als only"),
     ],
     ids=str,
 )
@@ -289,6 +328,10 @@ def test_mistakes_are_named(tmp_path):
         Recommender(model="eas")
     with pytest.raises(UsageError, match="unknown sampler 'dsn'; did you mean 'dns'"):
         Recommender(sampler="dsn")
+    with pytest.raises(UsageError, match="recency is 0 up, or -1 to be tuned; got -3"):
+        Recommender(recency=-3.0)
+    with pytest.raises(UsageError, match=r"recency_floor is 0 to 1, or -1 to be tuned; got 1\.5"):
+        Recommender(recency_floor=1.5)
     with pytest.raises(UsageError, match="dropout is a share"):
         Recommender(dropout=1.0)
     with pytest.raises(BadInput, match="no model"):
