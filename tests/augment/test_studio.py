@@ -43,7 +43,7 @@ def generate(tmp_path, monkeypatch):
     columns = {"u": [f"u{u}" for u, _ in pairs], "i": [f"i{i}" for _, i in pairs], "title": titles}
     times = pa.array(1_600_000_000 + 60 * rng.permutation(len(pairs)))
     pq.write_table(pa.table({**columns, "t": times}), tmp_path / "log.parquet")
-    monkeypatch.setattr(Job, "encoder", lambda self: TextEncoder("colours", 2, encode, None))
+    monkeypatch.setattr(Job, "encoder", lambda self, texts: TextEncoder("colours", 2, encode, None))
 
     def made(strategy):
         text = RECIPE.format(folder=tmp_path, strategy=strategy)
