@@ -177,7 +177,7 @@ from test_dataset import RUNS, Dataset, manifest, publish, samples
 def killed(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[3] == "while writing a shard":
-    augment.dataset.os.fsync = killed
+    os.fsync = killed
 else:  # all is in place, but the commit
     augment.dataset.create_table_with_add_actions = killed
     augment.dataset.DeltaTable.create_write_transaction = killed
