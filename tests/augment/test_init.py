@@ -161,7 +161,7 @@ def test_chinese_reviews_get_their_encoder_and_homophones(tmp_path, monkeypatch)
     monkeypatch.setenv("SPARRING_DATA", str(tmp_path))
     made, text = written(tmp_path, "zh.csv", table)
     (task,) = made.tasks.values()
-    assert (task.encoder, list(task.strategies)) == ("usem3", ["gan", "noise"])
+    assert (task.encoder, list(task.strategies)) == ("usem3+ngrams", ["gan", "noise"])
     assert "sparring data homophones" in text  # not fetched here: what is written runs
     (tmp_path / "homophones.parquet").touch()
     (task,) = written(tmp_path, "zh.csv", table)[0].tasks.values()
