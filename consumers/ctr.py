@@ -117,7 +117,7 @@ class ClickModel:
         }
         codes, label = self._codes(train), shared.labels(train)
         self.prior_ = shared.log_odds(label)
-        self._remember_rare(train, codes)
+        self._remember_rare(train)
         self.older_ = click_attacks.older_ids(train, valid)
         rows = Clicks(codes, label, np.ones(len(label), np.float32), np.arange(len(label)))
         if mix is not None:
@@ -176,23 +176,25 @@ class ClickModel:
 
     def _codes(self, rows: pa.Table) -> np.ndarray:
         """int64[n, F]: 0 for null and unknown values."""
-        columns = [pc.index_in(whole(rows[name]), values) for name, values in self.values_.items()]
-        return np.stack(
-            [pc.fill_null(c, -1).to_numpy(zero_copy_only=False).astype(np.int64) + 1 for c in columns], axis=1
-        )
+        return np.stack([_places(rows[name], values) for name, values in self.values_.items()], axis=1)
 
-    def _remember_rare(self, train: pa.Table, codes: np.ndarray) -> None:
-        """How often training rows hold each id, and the count below which a row is rare."""
-        names = list(self.values_)
-        self.ids_ = [i for i, name in enumerate(names) if name in ("user_id", "item_id")] or list(range(len(names)))
-        self.counts_ = [np.bincount(codes[:, i], minlength=1 + len(v)) for i, v in enumerate(self.values_.values())]
-        for counts in self.counts_:
+    def _remember_rare(self, train: pa.Table) -> None:
+        """How often training rows hold each id, and the count below which a row is rare.
+
+        Whatever `min_count` says: all models of these rows agree on which are rare.
+        """
+        names = [name for name in self.values_ if name in click_attacks.IDS] or list(self.values_)
+        self.ids_ = {name: _vocabulary(train[name], 2) for name in names}
+        self.counts_ = {
+            name: np.bincount(_places(train[name], ids), minlength=1 + len(ids)) for name, ids in self.ids_.items()
+        }
+        for counts in self.counts_.values():
             counts[0] = 0  # an unknown value is as rare as can be
-        self.rare_ = float(np.quantile(self._rarity(codes), RARE))
+        self.rare_ = float(np.quantile(self._rarity(train), RARE))
 
-    def _rarity(self, codes: np.ndarray) -> np.ndarray:
+    def _rarity(self, rows: pa.Table) -> np.ndarray:
         """Training count of each row's rarest id."""
-        return np.min([self.counts_[i][codes[:, i]] for i in self.ids_], axis=0)
+        return np.min([self.counts_[name][_places(rows[name], ids)] for name, ids in self.ids_.items()], axis=0)
 
     net_: OnFields | OnStatistics
 
@@ -207,7 +209,7 @@ class ClickModel:
         codes, label, users = self._codes(test), shared.labels(test), shared.Users(test)
         probability = self.predict(test)
         measures = users.drawn(shared.clean_measures(label, probability))
-        rare = self._rarity(codes) <= self.rare_
+        rare = self._rarity(test) <= self.rare_
         measures |= users.drawn({"auc_rare": Auc(label[rare], probability[rare])}, rare)
         if attacked:
             chosen = shared.attacked_rows(test, self.attacked_rows)
@@ -233,11 +235,11 @@ class ClickModel:
             "parameters": storage.parameters(self),
             "prior": self.prior_,
             "rare": self.rare_,
-            "ids": self.ids_,
             "older": {name: values.to_pylist() for name, values in self.older_.items()},
         }
         settings["values"] = {name: values.to_pylist() for name, values in self.values_.items()}
-        counts = {f"counts.{i}": c for i, c in enumerate(self.counts_)}
+        settings["ids"] = {name: values.to_pylist() for name, values in self.ids_.items()}
+        counts = {f"counts.{name}": counts for name, counts in self.counts_.items()}
         storage.save(folder, shared.state_arrays(self.net_) | counts, settings)
 
     @classmethod
@@ -245,9 +247,10 @@ class ClickModel:
         arrays, settings = storage.load(folder)
         model = cls(**settings["parameters"], device=device)
         model.values_ = {name: pa.array(values, pa.string()) for name, values in settings["values"].items()}
-        model.prior_, model.rare_, model.ids_ = settings["prior"], settings["rare"], settings["ids"]
+        model.ids_ = {name: pa.array(values, pa.string()) for name, values in settings["ids"].items()}
+        model.prior_, model.rare_ = settings["prior"], settings["rare"]
         model.older_ = {name: pa.array(values, pa.string()) for name, values in settings["older"].items()}
-        model.counts_ = [arrays[f"counts.{i}"] for i in range(len(model.values_))]
+        model.counts_ = {name: arrays[f"counts.{name}"] for name in model.ids_}
         model.net_ = model._empty_net(arrays)
         shared.load_arrays(model.net_, arrays)
         model.net_.eval()
@@ -275,6 +278,12 @@ def _vocabulary(column: pa.ChunkedArray, min_count: int) -> pa.Array:
     counts = pc.value_counts(whole(column).drop_null())
     kept = counts.field("values").filter(pc.greater_equal(counts.field("counts"), min_count))
     return kept.take(pc.sort_indices(kept))
+
+
+def _places(column: pa.ChunkedArray, values: pa.Array) -> np.ndarray:
+    """int64[n]: the place of each value among `values`, from 1 on; 0 for null and unknown ones."""
+    found = pc.fill_null(pc.index_in(whole(column), values), -1)
+    return found.to_numpy(zero_copy_only=False).astype(np.int64) + 1
 
 
 def _predict(net: torch.nn.Module, codes: Tensor) -> np.ndarray:

@@ -72,6 +72,12 @@ def test_a_seed_repeats_and_a_saved_model_predicts_the_same(clicks, tmp_path):
     np.testing.assert_array_equal(before, after)  # not a number included: these rows have no time
 
 
+def test_models_agree_on_which_rows_are_rare(clicks):
+    train, valid, test = clicks
+    sizes = {quick(epochs=1, min_count=m).fit(train, valid).evaluate(test, {})["auc_rare"].size for m in (1, 2, 6)}
+    assert len(sizes) == 1
+
+
 def test_attacks_are_aligned_and_repeatable(clicks):
     _, _, test = clicks
     model = quick()
