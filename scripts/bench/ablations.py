@@ -39,8 +39,7 @@ ARMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # generator settings
 
 
 def main() -> None:
-    parser = arms.arguments(__doc__, list(sentiment.SETS))
-    parser.add_argument("--attacked", type=int, default=250)
+    parser = sentiment.arguments(__doc__)
     parser.set_defaults(seeds=3)
     options = parser.parse_args()
     torch.set_num_threads(2)

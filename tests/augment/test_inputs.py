@@ -8,12 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from logs import prepared, read_twice
+from nights import day, nightly_recipe, write
 
 from augment import sources
 from augment.errors import BadInput
 from augment.ledger import Ledger
+from augment.nightly import night
 from augment.recipe import Source
 from augment.rows import field_column, published
+from consumers import open_mix
 
 NAMES = (
     "a [2024].csv", "a*b?.csv", "100% #1.csv", "it's \"it\".csv",
@@ -168,3 +171,22 @@ def test_another_option_reads_everything_anew(tmp_path):
         assert other.take_in(date(2024, 1, 6), 2, False).rows == 1
     assert other.take_in(date(2024, 1, 6), 2, False).rows == 0
     assert os.listdir(tmp_path / "ledger")
+
+
+def test_nights_publish_fields_under_their_own_names(tmp_path, impressions, accepted):
+    names = {"gender": "label", "genre": "user_id", "label": "clicked", "user_id": "who"}
+    renamed = impressions.select(["gender", "genre", "label", "user_id", "item_id", "timestamp"])
+    renamed = renamed.rename_columns([names.get(name, name) for name in renamed.column_names])
+    for number in range(3):
+        write(tmp_path / "raw", renamed, number)
+    changes = {
+        '"gender", "genre"': '"label", "user_id"',
+        'user = "user_id"': 'user = "who"',
+        'label = "label"': 'label = "clicked"',
+    }
+    recipe = nightly_recipe(tmp_path / "raw", tmp_path / "out", **changes)
+    assert night(recipe, as_of=day(1), device="cpu")["status"] == "published"
+    found = night(recipe, as_of=day(2), device="cpu")["tasks"]["ctr"]
+    assert found["night"]["hardness_of_yesterdays_samples"] is not None  # tonight's model reads what was published
+    decoded = open_mix(recipe.output, "ctr").to_table()["decoded"].combine_chunks()
+    assert set(pa.Table.from_struct_array(decoded).column_names) == {"user_id", "item_id", "label", "field:user_id"}
