@@ -26,8 +26,8 @@ SETS = {
     "movielens": """
 path = "impressions.parquet"
 columns = { user = "user_id", item = "item_id", timestamp = "timestamp", label = "label", fields = [
-    "gender", "occupation", "zip3", "genre", "hour", "weekday"], numbers = ["age", "year"],
-    mutable = ["hour", "weekday"] }
+    "gender", "occupation", "zip3", "genre", "hour", "weekday"], numbers = ["age", "year"], mutable = [
+    "hour", "weekday"] }
 split = { by = "time", valid = 0.1, test = 0.2 }
 """,
     "kddcup": """
