@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from augment.ease import FOLDS as USERS
 from augment.errors import BadInput
@@ -16,7 +14,7 @@ from augment.validity import FOLDS as ROWS
 MORE = "give more rows, at night by a longer `window_days`, or leave less of them to `valid` and `test` of the split"
 
 
-def check(source: str, modality: str, train: Path) -> None:
+def check(source: str, modality: str, train: pa.Table) -> None:
     """Raise BadInput where the training rows of the source of that name are too few to judge a sample by.
 
     Validation and test rows may be as few as one: a metric that they cannot answer is not measurable, and the verdict
@@ -28,20 +26,19 @@ def check(source: str, modality: str, train: Path) -> None:
         _classes(source, train)
 
 
-def _users(source: str, train: Path) -> None:
-    rows = pq.read_table(train, columns=["user_id", "item_id"])
-    pairs = rows.group_by(["user_id", "item_id"]).aggregate([])
+def _users(source: str, train: pa.Table) -> None:
+    pairs = train.group_by(["user_id", "item_id"]).aggregate([])
     items = pc.value_counts(pairs["user_id"].combine_chunks()).field("counts").to_numpy()
     able = int((items >= ITEMS).sum())
     if able < USERS:
         raise BadInput(
-            f"sources.{source}: {able} of {len(items):,} users have {ITEMS} different items in {len(rows):,} training "
+            f"sources.{source}: {able} of {len(items):,} users have {ITEMS} different items in {len(train):,} training "
             f"rows; {USERS} such users are needed, to make samples of one and judge them by the other: {MORE}"
         )
 
 
-def _classes(source: str, train: Path) -> None:
-    label = pq.read_table(train, columns=["label"])["label"].drop_null().to_numpy()
+def _classes(source: str, train: pa.Table) -> None:
+    label = train["label"].drop_null().to_numpy()
     for side, count in (("above 0.5", np.sum(label > 0.5)), ("of at most 0.5", np.sum(label <= 0.5))):
         if count < ROWS:
             raise BadInput(

@@ -172,8 +172,8 @@ def read_rows(job: Job, work: Path, drop_poison: bool = False) -> Rows:
     except sources.TooManyBad as error:
         raise BadInput(f"{error}; see {job.dataset.keep_quarantine(job.digest, error.quarantine)}") from None
     poisoned = _drop_poison(job, splits) if drop_poison else 0
-    enough.check(job.task.source, job.consumer.modality, splits.train)
     train, valid, test = (pq.read_table(path) for path in (splits.train, splits.valid, splits.test))
+    enough.check(job.task.source, job.consumer.modality, train)
     unlabelled = pq.read_table(splits.unlabelled) if splits.unlabelled else None
     return Rows(splits, train, valid, test, unlabelled, poisoned)
 

@@ -10,7 +10,7 @@ import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import Tensor, nn
 
-from consumers.classification import log_odds
+from consumers.classification import hardened, log_odds
 from consumers.losses import cross_entropy
 
 DEPTH = 5  # of every tree
@@ -92,11 +92,9 @@ def grow(
 ) -> tuple[float, Forest]:
     """Trees fitted to rows x float32[n, D] with soft labels and weights, and their validation log loss.
 
-    A soft label p is two rows: class 1 with weight p, class 0 with weight 1 − p. Rows of one class alone grow no tree.
+    Rows of one class alone grow no tree.
     """
-    rows = np.concatenate([np.flatnonzero(label > 0), np.flatnonzero(label < 1)])
-    click = np.arange(len(rows)) < (label > 0).sum()
-    weight = weight[rows] * np.where(click, label[rows], 1 - label[rows])
+    rows, click, weight = hardened(label, weight)
     if click.all() or not click.any():
         constant = Forest(0)
         constant.base.fill_(log_odds(click, weight))

@@ -37,6 +37,17 @@ def labels(rows: pa.Table) -> np.ndarray:
     return rows["label"].to_numpy().astype(np.float32)
 
 
+def hardened(label: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For models that know two classes alone, a soft label p is two rows: class 1 with weight p, class 0 with 1 − p.
+
+    Places int64[m] of the rows, their classes bool[m] and weights float[m].
+    """
+    soft = (label > 0) & (label < 1)
+    rows = np.concatenate([np.arange(len(label)), np.flatnonzero(soft)])
+    hard = np.concatenate([label > 0, np.zeros(soft.sum(), bool)])
+    return rows, hard, np.concatenate([np.where(soft, weight * label, weight), (weight * (1 - label))[soft]])
+
+
 def log_odds(label: np.ndarray, weight: np.ndarray | None = None) -> float:
     share = float(np.clip(np.average(label, weights=weight), 1e-4, 1 - 1e-4))
     return float(np.log(share / (1 - share)))

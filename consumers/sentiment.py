@@ -136,11 +136,7 @@ class Sentiment:
         return net
 
     def _fit_logistic(self, vectors: Vectors, label: np.ndarray, weight: np.ndarray, c: float) -> _Flat:
-        """A soft label p is two rows: class 1 with weight p, class 0 with weight 1 − p."""
-        soft = (label > 0) & (label < 1)
-        rows = np.concatenate([np.arange(len(label)), np.flatnonzero(soft)])
-        hard = np.concatenate([label > 0, np.zeros(soft.sum(), bool)])
-        weights = np.concatenate([np.where(soft, weight * label, weight), (weight * (1 - label))[soft]])
+        rows, hard, weights = shared.hardened(label, weight)
         fitted = LogisticRegression(C=c, max_iter=500).fit(vectors[rows], hard, sample_weight=weights)
         net = self._net(vectors.shape[1])
         linear = net.body
