@@ -39,7 +39,7 @@ from augment.errors import BadInput, UsageError
 from augment.job import Job
 from augment.ledger import Ledger
 from augment.recipe import Source, load
-from malformed import damaged, generated
+from malformed import conclude, damaged, generated
 from malformed.generated import Case
 
 SLOW = 20.0  # seconds of processor time that no small file may take, read twice
@@ -217,10 +217,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="fault-inputs-"))
     counts = run(options.count, options.seed, folder, options.data)
-    if counts["failed"]:
-        print((folder / "failures.jsonl").read_text("utf-8"), file=sys.stderr)
-    print(json.dumps(dict(sorted(counts.items()))))
-    sys.exit(counts["failed"] > 0)
+    conclude(folder, counts)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from augment import sources
 from augment.errors import BadInput
 from augment.ledger import Ledger
 from augment.rows import Source, codec_of
+from malformed import conclude
 from malformed.generated import compressed
 
 NAMES = ["id", "text", "kind", "price", "at"]
@@ -229,10 +230,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="fault-dress-"))
     counts = run(options.count, options.seed, folder, [row for path in options.reviews for row in reviews_of(path)])
-    if counts["failed"]:
-        print((folder / "failures.jsonl").read_text("utf-8"), file=sys.stderr)
-    print(json.dumps(dict(sorted(counts.items()))))
-    sys.exit(counts["failed"] > 0)
+    conclude(folder, counts)
 
 
 if __name__ == "__main__":

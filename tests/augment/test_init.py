@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from augment import recipe, sources
 from augment.errors import BadInput, UsageError
-from augment.guess import MODALITY, Choices, is_mutable, script_of
+from augment.guess import MODALITY, Choices
 from augment.init import write_recipe
 
 ROWS = 240
@@ -120,38 +120,6 @@ def test_files_of_any_name_are_read_again(tmp_path, name):
     assert source.path == str(tmp_path / name)
     (counts,) = read(made, tmp_path / "work").values()
     assert sum(counts.values()) == ROWS
-
-
-def test_names_of_mutable_fields():
-    free = ("hour", "weekday", "banner_pos", "deviceType", "Price", "app_platform", "day-of-week")
-    fixed = (
-        "device_id",
-        "item_price",
-        "adPosition",
-        "user_hour",
-        "brand",
-        "gender",
-        "C14",
-        "category",
-        "first_time",
-        "",
-    )
-    assert [name for name in (*free, *fixed) if is_mutable(name)] == list(free)
-
-
-@pytest.mark.parametrize(
-    ("texts", "script"),
-    [
-        (["The colour is off", "ok 很"], "latin"),
-        (["质量很好，物流快", "不错 good"], "chinese"),
-        (["質の良いコートでした、また買います"], "other"),
-        (["Очень хорошее пальто"], "other"),
-        (["สินค้าดีมาก"], "other"),
-        (["123 !!", ""], "latin"),
-    ],
-)
-def test_scripts(texts, script):
-    assert script_of(texts) == script
 
 
 def test_chinese_reviews_get_their_encoder_and_homophones(tmp_path, monkeypatch):

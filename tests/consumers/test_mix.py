@@ -197,17 +197,12 @@ def test_the_order_does_not_depend_on_the_number_of_workers(mix):
     assert read(0) == read(1) == read(2)
 
 
-@pytest.mark.parametrize("stop", [0, 1, 7, 26, 27])
-def test_resuming_is_exact(mix, stop):
-    """Also over the end of the epoch: 27 batches are all of it."""
-
-    def make():
-        return mix.to_torch(real_rows(), batch_size=16, seed=5)
-
+def check_resuming(make, length, stop):
+    """A stream that `make` opens, `length` batches an epoch, goes on exactly after `stop` of them."""
     whole = make()
     expected = all_ids(whole) + all_ids(whole)
     stopped = make()
-    assert len(stopped) == 27
+    assert len(stopped) == length
     batches = iter(stopped)
     used = [i for _ in range(stop) for i in ids(next(batches))]
     state = json.loads(json.dumps(stopped.state_dict()))
@@ -215,10 +210,20 @@ def test_resuming_is_exact(mix, stop):
         resumed = make()
         resumed.load_state_dict(state)
         rest = all_ids(DataLoader(resumed, batch_size=None, num_workers=workers))
-        if stop < 27:
+        if stop < length:
             resumed.set_epoch(1)
             rest += all_ids(DataLoader(resumed, batch_size=None, num_workers=workers))
         assert used + rest == expected
+
+
+@pytest.mark.parametrize("stop", [0, 1, 7, 26, 27])
+def test_resuming_is_exact(mix, stop):
+    """Also over the end of the epoch: 27 batches are all of it."""
+
+    def make():
+        return mix.to_torch(real_rows(), batch_size=16, seed=5)
+
+    check_resuming(make, 27, stop)
 
 
 def test_with_workers_the_state_is_counted_by_the_caller(mix):

@@ -1,14 +1,12 @@
 """Ranks of a stream wait for each other at every batch: all have as many, of the same sizes, whatever the rows are."""
 
-import json
 import os
 import subprocess
 import sys
 from collections import Counter
 
 import pytest
-from test_mix import all_ids, ids, publish, real_rows
-from torch.utils.data import DataLoader
+from test_mix import all_ids, check_resuming, ids, publish, real_rows
 
 from consumers import open_mix, streaming
 
@@ -51,20 +49,7 @@ def test_uneven_ranks_resume_exactly_with_any_number_of_workers(tmp_path, stop):
         def make(rank=rank):
             return open_mix(tmp_path).to_torch(real_rows(6), batch_size=4, seed=3, rank=rank, world_size=2)
 
-        whole, stopped = make(), make()
-        assert len(whole) == 4  # 11 and 3 rows of each rank
-        expected = all_ids(whole) + all_ids(whole)
-        batches = iter(stopped)
-        used = [i for _ in range(stop) for i in ids(next(batches))]
-        state = json.loads(json.dumps(stopped.state_dict()))
-        for workers in (0, 2):
-            resumed = make()
-            resumed.load_state_dict(state)
-            rest = all_ids(DataLoader(resumed, batch_size=None, num_workers=workers))
-            if stop < 4:
-                resumed.set_epoch(1)
-                rest += all_ids(DataLoader(resumed, batch_size=None, num_workers=workers))
-            assert used + rest == expected
+        check_resuming(make, 4, stop)  # 11 and 3 rows of each rank
 
 
 TRAINING = """
