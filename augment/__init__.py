@@ -6,7 +6,7 @@ Names resolve on first use, so that `import augment` imports neither torch nor p
 from importlib import import_module
 from typing import Any
 
-_HOME = {"Dataset": "dataset", "Recipe": "recipe", "load": "recipe", "run": "pipeline"}
+_HOME = {"Dataset": "publishing.dataset", "Recipe": "recipes.schema", "load": "recipes.loading", "run": "runs.run"}
 __all__ = sorted(_HOME)
 
 

@@ -13,15 +13,19 @@ import torch
 from scipy.special import expit
 from torch import Tensor
 
-from augment.errors import UsageError, suggest
-from augment.measures import Auc, Measure
-from consumers import classification as shared
-from consumers import click_attacks, ctr_trees, storage, target_statistics, training
-from consumers.adversarial import Adversary, Settings
-from consumers.boosted_trees import DEPTH, Growth
-from consumers.columns import whole
-from consumers.ctr_nets import HEADS, OnFields
-from consumers.ctr_trees import Clicks, OnStatistics
+from augment.base.errors import UsageError, suggest
+from augment.numeric.measures import Auc, Measure
+from consumers import victims
+from consumers.data import storage, target_statistics
+from consumers.data.columns import whole
+from consumers.models import click_trees as ctr_trees
+from consumers.models.boosted_trees import DEPTH, Growth
+from consumers.models.click_trees import Clicks, OnStatistics
+from consumers.models.clicks import HEADS, OnFields
+from consumers.scoring import classification as shared
+from consumers.scoring import click_attacks
+from consumers.training import loop as training
+from consumers.training.adversarial import Adversary, Settings
 from gan.victim import Victim
 
 RESERVED = {"row_id", "timestamp", "label", "text", "segment", "embedding", "weight"}
@@ -222,7 +226,7 @@ class ClickModel:
 
     def as_victim(self) -> Victim:
         self.net_.requires_grad_(False)
-        return shared.LogitVictim(self.net_.head, self.net_.width, self.prior_)
+        return victims.LogitVictim(self.net_.head, self.net_.width, self.prior_)
 
     def tables(self) -> dict[str, tuple[list[str], np.ndarray]]:
         """Field → ("" for unknown and then its values, float32[1 + n, D]): what is learnt, then statistics."""

@@ -13,16 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_matrix, vstack
 
-from augment.errors import BadInput, UsageError, suggest
-from augment.measures import Mean, Measure
-from consumers import ranking, shilling, storage
-from consumers.columns import whole
-from consumers.histories import binary, minus, ordered, recent, together
-from consumers.interactions import Synthetic
+from augment.base.errors import BadInput, UsageError, suggest
+from augment.numeric.measures import Mean, Measure
+from consumers.data import storage
+from consumers.data.columns import whole
+from consumers.data.histories import binary, minus, ordered, recent, together
+from consumers.data.interactions import Synthetic
 from consumers.rankers import RANKERS, Arrays, Rows
 from consumers.rankers.factors import LOSSES, READ_WITH
 from consumers.rankers.samplers import SAMPLERS
-from consumers.ranking_victim import RankingVictim, singular_vectors
+from consumers.scoring import ranking, shilling
+from consumers.victims import RankingVictim, singular_vectors
 from gan.victim import Victim
 
 K = 20

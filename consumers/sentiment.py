@@ -17,13 +17,15 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from augment import typos
-from augment.errors import UsageError, suggest
-from augment.measures import Auc, Measure
-from augment.ngrams import Counts
-from consumers import classification as shared
-from consumers import storage, training
-from consumers.adversarial import Adversary, Settings
+from augment.base.errors import UsageError, suggest
+from augment.language import typos
+from augment.language.ngrams import Counts
+from augment.numeric.measures import Auc, Measure
+from consumers import victims
+from consumers.data import storage
+from consumers.scoring import classification as shared
+from consumers.training import loop as training
+from consumers.training.adversarial import Adversary, Settings
 from gan.victim import Victim
 
 Family = Callable[[str, np.random.Generator], str]
@@ -162,7 +164,7 @@ class Sentiment:
         chosen = test.select(["row_id", "text", "label"]).take(pa.array(rows))
         pool: list[Family] = [typos.typo] * self.variants
         if self.synonyms:
-            from augment.lexicon import lexicon, replace_words
+            from augment.language.lexicon import lexicon, replace_words
 
             words = lexicon(self.synonyms)
             synonym = partial(replace_words, lexicon=words, rate=typos.RATE)
@@ -214,7 +216,7 @@ class Sentiment:
         if self.model == NGRAMS:
             raise UsageError("sentiment: model 'ngrams' has no vectors to move; use an encoder with +ngrams instead")
         net = self.net_.requires_grad_(False)
-        return shared.LogitVictim(net, net.dim, self.prior_)
+        return victims.LogitVictim(net, net.dim, self.prior_)
 
     def tables(self) -> dict[str, tuple[list[str], np.ndarray]]:
         return {}

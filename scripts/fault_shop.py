@@ -18,9 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augment import cli, pipeline
-from augment.dataset import Dataset
-from augment.files import sha256
+from augment import cli
+from augment.base.files import sha256
+from augment.publishing.dataset import Dataset
+from augment.runs import run as pipeline
 from consumers import open_mix
 
 FIRST = date(2026, 3, 1)

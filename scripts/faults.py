@@ -28,7 +28,7 @@ from fault_shop import FLOOD, ROWS, Child, Lost, Shop, day, expect
 from malformed import inputs as malformed_inputs
 from tqdm import tqdm
 
-from augment import demo_data
+from augment.sources import demo as demo_data
 
 TENDED = 0.3  # share of kills after which the other commands are tried too
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from augment import demo_data
+from augment.sources import demo as demo_data
 
 torch.set_num_threads(1)
 

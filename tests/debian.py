@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from augment import lexicon
+from augment.language import lexicon
 
 
 @pytest.fixture(scope="session")

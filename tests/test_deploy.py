@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from augment.errors import BadInput, Refused, UsageError
-from augment.monitoring import HELP, PREFIX
+from augment.base.errors import BadInput, Refused, UsageError
+from augment.nights.monitoring import HELP, PREFIX
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "scripts" / "deploy"

@@ -9,7 +9,7 @@ sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 
 from malformed import inputs
 
-from augment import sources
+from augment.sources import cleaning as sources
 
 
 def test_malformed_inputs_end_in_splits_or_in_one_line(tmp_path, demo_folder, monkeypatch):

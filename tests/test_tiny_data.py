@@ -11,14 +11,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import HashingVectorizer
 
-from augment import encoders, nightly, pipeline, recipe, search, single
-from augment.encoders import TextEncoder
-from augment.errors import BadInput, SparringError
-from augment.strategies import STRATEGIES
-from consumers.click_attacks import renamed
+from augment.base.errors import BadInput, SparringError
+from augment.contracts.strategy import STRATEGIES
+from augment.language import encoders
+from augment.language.encoders import TextEncoder
+from augment.nights import night as nightly
+from augment.recipes import loading
+from augment.runs import run as pipeline
+from augment.runs import single
+from augment.search import search
 from consumers.ctr import ClickModel
 from consumers.rankers import RANKERS
 from consumers.recommender import Recommender
+from consumers.scoring.click_attacks import renamed
 from consumers.sentiment import Sentiment
 
 RECIPE = """
@@ -130,7 +135,7 @@ def recipe_of(folder, consumer, rows, strategies="noise = 0.5, gan = 0.5", by="r
     pq.write_table(rows, folder / "rows.parquet")
     values = {"valid": 0.2, "test": 0.3, "encoder": "minilm", **TASKS[consumer], **changes}
     text = RECIPE.format(folder=folder, consumer=consumer, strategies=strategies, by=by, source=source, **values)
-    return recipe.parse(text, "tiny.toml")
+    return loading.parse(text, "tiny.toml")
 
 
 def do(how, wanted, folder):

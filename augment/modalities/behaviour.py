@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from augment.anchors import Bank
-from augment.modalities import Described
-from augment.neighbours import Neighbours
+from augment.contracts.values import Bank, Described
+from augment.numeric.neighbours import Neighbours
+from augment.numeric.vectors import unit
 
 DROPPED = (0.2, 0.4)  # share of a user's items that a perturbed copy hides
 INSERTED = 0.1  # items put in beside a user's own, as a share of them
@@ -208,8 +208,3 @@ def item_texts(train: pa.Table) -> tuple[list[str], list[str]]:
     """Items that have a `text` in some row, and the first text of each."""
     first = train.group_by("item_id", use_threads=False).aggregate([("text", "first")]).drop_null()
     return first["item_id"].to_pylist(), first["text_first"].to_pylist()
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    norm = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return (vectors / np.maximum(norm, 1e-12)).astype(np.float32)

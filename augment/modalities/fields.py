@@ -9,10 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from augment.anchors import Bank
-from augment.modalities import Described, classes
-from augment.neighbours import Neighbours
-from augment.rows import published
+from augment.contracts.values import Bank, Described, classes
+from augment.numeric.neighbours import Neighbours
+from augment.recipes.source import published
 
 MASKED_SHARE = 0.3  # of the fields, in a masked copy
 SWAPPED_FIELDS = 2  # at most, in a swapped copy

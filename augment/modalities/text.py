@@ -8,10 +8,9 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from augment import typos
-from augment.anchors import Bank
-from augment.encoders import TextEncoder
-from augment.modalities import Described, classes, codes
+from augment.contracts.values import Bank, Described, classes
+from augment.language import typos
+from augment.language.encoders import TextEncoder
 
 FAMILIES = {
     "": typos.typo,
@@ -63,7 +62,7 @@ class Text:
         return _with_text(rows, pa.array(made, pa.string()))
 
     def _homophones(self) -> Callable[[str, np.random.Generator], str]:
-        from augment.lexicon import homophones
+        from augment.language.lexicon import homophones
 
         return partial(typos.homophones, alike=homophones())
 
@@ -79,3 +78,9 @@ class Text:
 def _with_text(rows: pa.Table, texts: pa.Array | pa.ChunkedArray) -> pa.Table:
     kept = rows.drop_columns(["embedding"]) if "embedding" in rows.column_names else rows
     return kept.set_column(kept.column_names.index("text"), "text", texts)
+
+
+def codes(column: pa.ChunkedArray) -> np.ndarray:
+    """int64[n] codes of a string column in order of first appearance; null is one value more."""
+    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
+    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)

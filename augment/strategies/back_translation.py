@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from augment.gates import Candidates
-from augment.strategies import Workshop
+from augment.contracts.strategy import Workshop
+from augment.contracts.values import Candidates
+from augment.language.translation import round_trip, translators, unavailable
 from augment.strategies.synonym import rewritten, texts_of
-from augment.translation import round_trip, translators, unavailable
 
 
 class BackTranslation:

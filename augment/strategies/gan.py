@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from augment.errors import Diverged, Refused
-from augment.gates import Candidates
-from augment.progress import bar
-from augment.strategies import Workshop
+from augment.base.errors import Diverged, Refused
+from augment.base.progress import bar
+from augment.contracts.strategy import Workshop
+from augment.contracts.values import Candidates
 from gan.pair import Settings
 from gan.trainer import Material, TrainingDiverged, train
 

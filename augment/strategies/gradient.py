@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from augment.gates import Candidates
-from augment.strategies import Workshop
+from augment.contracts.strategy import Workshop
+from augment.contracts.values import Candidates
 from gan import attacks, losses
 
 STEPS = 5

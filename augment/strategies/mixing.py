@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from augment.errors import Refused
-from augment.gates import Candidates
-from augment.strategies import Workshop
+from augment.base.errors import Refused
+from augment.contracts.strategy import Workshop
+from augment.contracts.values import Candidates
 
 POOL = 2  # synthetic minority rows made, per minority row
 
@@ -50,7 +50,7 @@ class Oversampling:
         except (ValueError, RuntimeError) as error:
             raise Refused(f"{kind}: {' '.join(str(error).split())}") from None
         self._pool = grown[len(anchors) :].astype(np.float32)
-        from augment.neighbours import Neighbours
+        from augment.numeric.neighbours import Neighbours
 
         nearest = Neighbours(anchors.embedding[own]).search(self._pool, 1)[1][:, 0]
         self._anchor = own[nearest]

@@ -12,9 +12,10 @@ from typing import NamedTuple, cast
 import numpy as np
 import pyarrow as pa
 
-from augment.gates import Candidates
-from augment.modalities.behaviour import NEGATIVES, Behaviour, unit
-from augment.strategies import Workshop
+from augment.contracts.strategy import Workshop
+from augment.contracts.values import Candidates
+from augment.modalities.behaviour import NEGATIVES, Behaviour
+from augment.numeric.vectors import unit
 
 
 class _Draw(NamedTuple):

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from augment.gates import Candidates
-from augment.lexicon import unfetched
-from augment.strategies import Workshop
+from augment.contracts.strategy import Workshop
+from augment.contracts.values import Candidates
+from augment.language.lexicon import unfetched
 
 
 class Noise:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from augment.gates import Candidates
-from augment.strategies import Workshop
+from augment.contracts.strategy import Workshop
+from augment.contracts.values import Candidates
 
 
 class SelfTraining:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from augment.gates import Candidates, cosine
-from augment.lexicon import available, lexicon, replace_words, suited
-from augment.strategies import Workshop
-from augment.typos import say_touched
+from augment.contracts.strategy import Workshop
+from augment.contracts.values import Candidates
+from augment.language.lexicon import available, lexicon, replace_words, suited
+from augment.language.typos import say_touched
+from augment.numeric.vectors import cosine
 
 
 class Synonym:

@@ -17,7 +17,7 @@ class Rows:
     """The users of training: the `users` real ones that are scored later, then fake and synthetic ones.
 
     inputs: binary float32[U, I], what each shows; targets: the same, what each must rank high; order: a history (see
-    `consumers.histories`), empty for a user whose items have no order; weights: float[U], how much each user counts;
+    `histories`), empty for a user whose items have no order; weights: float[U], how much each user counts;
     worth: float32[I], how much each item does as a target; negatives: binary float32[U, I], items that each must rank
     low, or None. teacher: item-to-item weights float32[I, I] of an EASE model to learn from, and `taught` float32[U, I]
     what each user shows to it, or None.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from augment.ease import ease_path
+from augment.numeric.ease import ease_path
 from consumers.rankers.base import Arrays, Ranker, Rows, by_items
 
 

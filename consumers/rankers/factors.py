@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional as F
 
-from augment.ease import CrossFitted
+from augment.numeric.ease import CrossFitted
 from consumers.rankers.base import Arrays, Ranker, Rows
 from consumers.rankers.samplers import Pairs, Sampler
 

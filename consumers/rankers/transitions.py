@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix, diags
 
-from consumers.histories import by_time
+from consumers.data.histories import by_time
 from consumers.rankers.base import Arrays, Ranker, Rows, by_items
 
 

@@ -18,12 +18,14 @@ import pyarrow as pa
 import sentiment
 import torch
 
-from augment.generate import Tally
-from augment.job import Job, Material
-from augment.measures import Measure
-from augment.progress import say
-from augment.search import Choice, weighed
-from augment.studio import Studio
+from augment.base.progress import say
+from augment.generation.maker import Tally
+from augment.generation.studio import Studio
+from augment.numeric.measures import Measure
+from augment.runs.rows import Material
+from augment.runs.task import Job
+from augment.search.pools import weighed
+from augment.search.space import Choice
 from consumers import Sentiment
 
 LABELS = 300

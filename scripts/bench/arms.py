@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from augment.measures import Measure
-from augment.progress import say
-from augment.study import Arena
-from augment.verdict import compare
+from augment.base.progress import say
+from augment.contracts.values import Arena
+from augment.judging.verdict import compare
+from augment.numeric.measures import Measure
 
 Config = Mapping[str, Any]
 

@@ -14,12 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from augment import demo_data, recipe
-from augment.generate import Tally
-from augment.job import Job, Material, read
-from augment.measures import Measure
-from augment.search import weighed
-from augment.studio import Studio
+from augment.generation.maker import Tally
+from augment.generation.studio import Studio
+from augment.numeric.measures import Measure
+from augment.recipes import loading
+from augment.runs.rows import Material, read
+from augment.runs.task import Job
+from augment.search.pools import weighed
+from augment.sources import demo as demo_data
 from consumers import ClickModel
 
 SETS = {
@@ -164,7 +166,7 @@ def _open(options: Any, work: Path) -> tuple[Job, Material]:
     source = SETS[options.name].replace('path = "', f'path = "{folder}/')
     samples = {"movielens": 12_000, "kddcup": 12_000, "criteo": 4_000}[options.name]
     text = RECIPE.format(output=work / "out", source=source, samples=samples)
-    job = Job(recipe.parse(text, "bench"), "ctr", options.device)
+    job = Job(loading.parse(text, "bench"), "ctr", options.device)
     material = read(job, work)
     return job, replace(material, arena=arms.development(material.arena)) if options.dev else material
 

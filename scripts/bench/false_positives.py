@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from augment.measures import Auc, Clustered, Mean, Measure
-from augment.progress import say
-from augment.verdict import compare, decide
+from augment.base.progress import say
+from augment.judging.verdict import compare, decide
+from augment.numeric.measures import Auc, Clustered, Mean, Measure
 
 METRICS = ("clean", "seen", "unseen")  # one that must not get worse, and two that are to improve
 NOISES = ("rows", "users", "seeds", "users and seeds")  # without seeds, every training ends the same

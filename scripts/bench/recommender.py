@@ -26,16 +26,21 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import torch
 
-from augment import alarms, demo_data, recipe
-from augment.job import Job, digest, read
-from augment.measures import Mean, Measure
-from augment.pipeline import generate_only
-from augment.progress import say
-from augment.search import weighed
-from augment.study import Arena
-from augment.verdict import compare
+from augment.base.files import digest
+from augment.base.progress import say
+from augment.contracts.values import Arena
+from augment.judging.verdict import compare
+from augment.numeric.measures import Mean, Measure
+from augment.recipes import loading
+from augment.recipes import schema as recipe
+from augment.runs.rows import read
+from augment.runs.run import generate_only
+from augment.runs.task import Job
+from augment.search.pools import weighed
+from augment.sources import demo as demo_data
+from augment.watch import alarms
 from consumers import Recommender
-from consumers.ranking import Coverage
+from consumers.scoring.ranking import Coverage
 
 SETS = {  # rows, core, users at most
     "movielens": ("SELECT user_id, item_id, timestamp FROM '{demo}/behaviour.parquet' WHERE rating >= 4", 10, 10_000),
@@ -155,7 +160,7 @@ class Bench:
         text = ', text = "text"' if texts and self.texts else ""
         filled = RECIPE.format(output=self._work / "out", path=self._work / "rows.parquet", core=self._core,
                                samples=self._samples, strategies=strategies, text=text)  # fmt: skip
-        return recipe.parse(filled, "bench")
+        return loading.parse(filled, "bench")
 
     def _mix(self, shares: Mapping[str, float], texts: bool) -> Mapping[str, Sequence[Any]]:
         """Publish samples, and the settings of a mix: copies per user, and their weight."""

@@ -22,14 +22,16 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from augment import recipe
-from augment.job import Job, Material, read
-from augment.measures import Measure
-from augment.progress import say
-from augment.search import BANDS, Choice, Pools
-from augment.studio import Studio
-from augment.study import Arena
-from augment.verdict import compare
+from augment.base.progress import say
+from augment.contracts.values import Arena
+from augment.generation.studio import Studio
+from augment.judging.verdict import compare
+from augment.numeric.measures import Measure
+from augment.recipes import loading
+from augment.runs.rows import Material, read
+from augment.runs.task import Job
+from augment.search.pools import Pools
+from augment.search.space import BANDS, Choice
 from consumers import Sentiment
 from consumers.sentiment import embeddings
 
@@ -122,7 +124,7 @@ def open_set(options: Any, work: Path) -> tuple[Job, Material]:
     text = RECIPE.format(output=_folder(options), path=options.data / file, rows=ROWS, encoder=encoder,
                          lexicon=lexicon if options.synonyms else "", variants=options.variants,
                          attacked=options.attacked)  # fmt: skip
-    job = Job(recipe.parse(text, "bench"), "reviews", options.device)
+    job = Job(loading.parse(text, "bench"), "reviews", options.device)
     material = read(job, work)
     say(f"{len(material.arena.train)} training rows; encoding the attacks")
     material.arena.attacked  # noqa: B018

@@ -32,13 +32,16 @@ import pyarrow.parquet as pq
 from hypothesis import HealthCheck, Phase, settings
 from tqdm import tqdm
 
+from augment.sources import prepare, splits
+
 sys.path.append(str(Path(__file__).parents[1]))
 
-from augment import demo_data, sources
-from augment.errors import BadInput, UsageError
-from augment.job import Job
-from augment.ledger import Ledger
-from augment.recipe import Source, load
+from augment.base.errors import BadInput, UsageError
+from augment.recipes.loading import load
+from augment.recipes.schema import Source
+from augment.runs.task import Job
+from augment.sources import demo as demo_data
+from augment.sources.ledger import Ledger
 from malformed import conclude, damaged, generated
 from malformed.generated import Case
 
@@ -109,7 +112,7 @@ def ending(case: Case, place: Path, through: Callable[[str, Source, Path], Sourc
             job = Job(recipe, name, "cpu")
             place.mkdir(exist_ok=True)
             source = through(job.task.source, job.source, place / f"ledger-{name}")
-            splits = sources.prepare(job.task.source, source, job.consumer.modality, place / name, recipe.seed)
+            splits = prepare.prepare(job.task.source, source, job.consumer.modality, place / name, recipe.seed)
             needs = generated.KINDS[case.kind].needs if case.kind in generated.KINDS else ("row_id",)
             check_splits(splits, needs)
             found.append(f"{dict(sorted(splits.counts.items()))} {splits.quarantined}")
@@ -136,7 +139,7 @@ def by_night(name: str, source: Source, folder: Path) -> Source:
     return parts
 
 
-def check_splits(splits: sources.Splits, needs: tuple[str, ...]) -> None:
+def check_splits(splits: splits.Splits, needs: tuple[str, ...]) -> None:
     """Every row is in one place at most, has what its role needs, and in quarantine its reason."""
     with duckdb.connect(str(splits.quarantine.with_name("source.duckdb")), read_only=True) as db:
         rows = db.execute("SELECT count(*) FROM raw").fetchall()[0][0]

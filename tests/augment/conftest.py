@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from nights import nightly_recipe, write
 
-from augment import pipeline
+from augment.runs import run as pipeline
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 

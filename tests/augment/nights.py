@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augment import recipe
+from augment.recipes import loading
 
 FIRST = date(2026, 3, 1)
 RECIPE = """
@@ -61,4 +61,4 @@ def nightly_recipe(data, output, tolerance=1.0, **replaced):
     for old, new in replaced.items():
         assert old in text
         text = text.replace(old, new)
-    return recipe.parse(text, "nights.toml")
+    return loading.parse(text, "nights.toml")

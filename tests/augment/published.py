@@ -3,8 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from augment.manifest import Manifest
-from augment.samples import sample_schema
+from augment.contracts.sample import sample_schema
+from augment.publishing.manifest import Manifest
 
 DIM = 4
 TEXT = pa.struct([("text", pa.string())])

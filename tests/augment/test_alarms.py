@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from augment.alarms import signs
+from augment.watch.alarms import signs
 
 LISTS = pa.list_(pa.string())
 ITEMS = [f"i{n}" for n in range(50)]

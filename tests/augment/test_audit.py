@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 from published import DIM, RUNS, flip_a_byte, publish, samples, shard
 
-from augment.dataset import Dataset
+from augment.publishing.dataset import Dataset
 
 
 @pytest.fixture

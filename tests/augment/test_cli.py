@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from augment import cli as module
+from augment.base.errors import BadInput, Diverged, Locked, NoSpace, Refused, Unavailable, UsageError
 from augment.cli import cli
-from augment.errors import BadInput, Diverged, Locked, NoSpace, Refused, Unavailable, UsageError
 
 COMMANDS = {"init", "doctor", "data", "run", "generate", "train", "evaluate", "ls", "show", "verify", "rollback", "gc"}
 COMMANDS |= {"nightly", "search", "strategies"}
@@ -187,7 +187,7 @@ def test_the_strategies_are_listed_for_people_and_machines():
 
 
 def test_the_folder_of_a_searched_recipe_is_made_before_the_search(tmp_path, monkeypatch):
-    from augment import search
+    from augment.search import search
 
     out = tmp_path / "new" / "found.toml"
     monkeypatch.setattr(search, "search", lambda *_, **__: [] if out.parent.is_dir() else pytest.fail("no folder"))

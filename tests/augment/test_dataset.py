@@ -12,12 +12,12 @@ import pytest
 from deltalake import DeltaTable
 from published import DIM, RUNS, TEXT, flip_a_byte, manifest, publish, reject, samples, shard
 
-from augment import pins
-from augment.dataset import Dataset
-from augment.errors import BadInput, Locked, UsageError
-from augment.lock import locked
-from augment.manifest import Manifest
-from augment.samples import sample_schema
+from augment.base.errors import BadInput, Locked, UsageError
+from augment.contracts.sample import sample_schema
+from augment.publishing import pins
+from augment.publishing.dataset import Dataset
+from augment.publishing.lock import locked
+from augment.publishing.manifest import Manifest
 from consumers import open_mix
 
 

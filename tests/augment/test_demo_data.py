@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from augment import demo_data
-from augment.demo_data import SETS, STATE, DemoSet, Package, fetch
-from augment.errors import BadInput, UsageError
+from augment.base.errors import BadInput, UsageError
+from augment.sources import demo as demo_data
+from augment.sources.demo import SETS, STATE, DemoSet, Package, fetch
 
 
 def check_announced(folder, name, columns):

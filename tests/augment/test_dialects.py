@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 from logs import read_twice
 
-from augment.errors import BadInput, UsageError
-from augment.recipe import Source
+from augment.base.errors import BadInput, UsageError
+from augment.recipes.schema import Source
 
 LATE = 21_000  # rows, beyond what a sniffer looks at
 ENDS = {"lf": "\n", "crlf": "\r\n", "cr": "\r"}

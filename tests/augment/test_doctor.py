@@ -1,4 +1,4 @@
-from augment import doctor
+from augment.cli import doctor
 
 
 def by_name():

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from augment.ease import ease, ease_path
-from augment.errors import UsageError
+from augment.base.errors import UsageError
+from augment.numeric.ease import ease, ease_path
 
 
 def interactions(seed=0, users=60, items=12):

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from augment import encoders
-from augment.encoders import TextEncoder, text_encoder
-from augment.errors import BadInput
+from augment.base.errors import BadInput
+from augment.language import encoders
+from augment.language.encoders import TextEncoder, text_encoder
 
 
 class Counting:

@@ -8,13 +8,15 @@ from click.testing import CliRunner
 from nights import day, nightly_recipe, write
 from published import flip_a_byte
 
-from augment import nightly, pipeline
+from augment.base.errors import BadInput, Diverged, Unavailable, UsageError
 from augment.cli import main
-from augment.dataset import ALL_DAYS, Dataset
-from augment.errors import BadInput, Diverged, Unavailable, UsageError
-from augment.lock import locked
-from augment.nightly import night
-from augment.service import nightly as command
+from augment.cli.nightly import nightly as command
+from augment.nights import night as nightly
+from augment.nights.night import night
+from augment.publishing.dataset import Dataset
+from augment.publishing.lock import locked
+from augment.publishing.manifest import ALL_DAYS
+from augment.runs import run as pipeline
 from augment.strategies import gan
 from consumers.ctr import ClickModel
 from gan.trainer import TrainingDiverged
@@ -199,7 +201,7 @@ def test_a_rejected_night_is_still_rejected_when_it_is_started_again(shop, tmp_p
         raise AssertionError("nothing is to do")
 
     monkeypatch.setattr(nightly, "make_version", work)
-    monkeypatch.setattr("augment.recipe.load", lambda name: strict)
+    monkeypatch.setattr("augment.recipes.loading.load", lambda name: strict)
     again = night(strict, as_of=day(2), device="cpu")
     assert again["status"] == "rejected"
     assert again["tasks"]["ctr"]["reason"] == first["tasks"]["ctr"]["reason"]

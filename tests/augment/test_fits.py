@@ -10,13 +10,16 @@ import pytest
 from nights import day
 from sklearn.feature_extraction.text import HashingVectorizer
 
-from augment import files, fits, job, recipe
-from augment.dataset import Dataset
-from augment.encoders import TextEncoder
+from augment.base import files
+from augment.gates.rankings import RankingValidity
+from augment.language.encoders import TextEncoder
 from augment.modalities.behaviour import Behaviour
-from augment.nightly import night
-from augment.steps import Steps
-from augment.validity import RankingValidity
+from augment.nights import fits
+from augment.nights.night import night
+from augment.publishing.dataset import Dataset
+from augment.recipes import loading
+from augment.runs import task as job
+from augment.runs.steps import Steps
 from consumers import open_mix
 from gan import trainer
 
@@ -74,7 +77,7 @@ def written(folder, number, rows, column):
 
 
 def parsed(folder, source, task, nightly=""):
-    return recipe.parse(RECIPE.format(folder=folder, source=source, task=task, nightly=nightly), "fits.toml")
+    return loading.parse(RECIPE.format(folder=folder, source=source, task=task, nightly=nightly), "fits.toml")
 
 
 def test_a_fit_serves_nights_with_new_users_and_items(demo_folder, tmp_path):

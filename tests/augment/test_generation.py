@@ -5,14 +5,16 @@ import pyarrow as pa
 import pytest
 import torch
 
-from augment.anchors import Anchors, build_bank
-from augment.errors import BadInput
-from augment.gates import REASONS, Candidates, Gatekeeper
-from augment.generate import Maker, Tally
+from augment.base.errors import BadInput
+from augment.contracts.strategy import Workshop, build
+from augment.contracts.values import Anchors, Candidates
+from augment.gates.keeper import REASONS, Gatekeeper
+from augment.gates.labels import FOLDS, LabelValidity, of_each
+from augment.gates.rankings import RankingValidity
+from augment.generation.maker import Maker, Tally
+from augment.generation.studio import build_bank
 from augment.modalities.fields import Fields
-from augment.recipe import Gates, Generator
-from augment.strategies import Workshop, build
-from augment.validity import FOLDS, LabelValidity, RankingValidity, of_each
+from augment.recipes.schema import Gates, Generator
 
 LEVELS = [str(v) for v in range(12)]
 
@@ -240,7 +242,7 @@ def test_a_class_of_five_rows_in_one_fold_is_dealt_out():
 
 
 def test_a_rare_class_is_in_the_rows_that_models_are_fitted_on(monkeypatch):
-    monkeypatch.setattr("augment.validity.FIT_ROWS", 30)
+    monkeypatch.setattr("augment.gates.labels.FIT_ROWS", 30)
     rng = np.random.default_rng(0)
     label, embedding = np.zeros(3000), rng.standard_normal((3000, 3)).astype(np.float32)
     label[rng.choice(3000, FOLDS, replace=False)] = 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from augment.guess import is_mutable, script_of
+from augment.drafting.guess import is_mutable, script_of
 
 
 def test_names_of_mutable_fields():

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from augment import recipe, sources
-from augment.errors import BadInput, UsageError
-from augment.guess import MODALITY, Choices
-from augment.init import write_recipe
+from augment.base.errors import BadInput, UsageError
+from augment.drafting.draft import write_recipe
+from augment.drafting.guess import MODALITY, Choices
+from augment.recipes import loading
+from augment.sources import prepare
 
 ROWS = 240
 
@@ -24,14 +25,14 @@ def written(tmp_path, name, table, **choices):
     else:
         pc.write_csv(table, path) if name.endswith("csv") else pq.write_table(table, path)
     text = write_recipe([path], Choices(**choices))
-    return recipe.parse(text, "written"), text
+    return loading.parse(text, "written"), text
 
 
 def read(made, folder):
     """Every source of a recipe, as a run reads it: rows by source."""
     counts = {}
     for name, task in made.tasks.items():
-        splits = sources.prepare(task.source, made.sources[task.source], MODALITY[task.consumer], folder / name, 0)
+        splits = prepare.prepare(task.source, made.sources[task.source], MODALITY[task.consumer], folder / name, 0)
         counts[name] = splits.counts
     return counts
 
@@ -50,7 +51,7 @@ def lines(*rows, head):
 
 def test_demo_files_get_the_task_they_are_for(demo_folder):
     paths = [demo_folder / f"{name}.parquet" for name in ("behaviour", "impressions", "reviews")]
-    made = recipe.parse(write_recipe(paths), "written")
+    made = loading.parse(write_recipe(paths), "written")
     assert {name: task.consumer for name, task in made.tasks.items()} == {
         "behaviour": "recommender",
         "impressions": "ctr",
@@ -83,7 +84,7 @@ def test_two_files_of_one_name_get_two_tasks(tmp_path):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         pq.write_table(table, tmp_path / folder / "logs.parquet")
-    made = recipe.parse(write_recipe([tmp_path / f / "logs.parquet" for f in ("one", "two")]), "written")
+    made = loading.parse(write_recipe([tmp_path / f / "logs.parquet" for f in ("one", "two")]), "written")
     assert set(made.tasks) == {"logs", "logs-2"}
 
 
@@ -208,7 +209,7 @@ def test_labels_in_words_and_polarities(tmp_path, words, positive):
     made, _ = written(tmp_path, "r.parquet", table)
     source = made.sources["r"]
     assert source.positive == positive
-    splits = sources.prepare("r", source, "text", tmp_path / "work", 0)
+    splits = prepare.prepare("r", source, "text", tmp_path / "work", 0)
     rows = pa.concat_tables(map(pq.read_table, (splits.train, splits.valid, splits.test)))
     good = {"positive", "good", "好评", "yes"} if isinstance(words[0], str) else {w for w in words if w >= positive}
     told = dict(zip(table["text"].to_pylist(), table["sentiment"].to_pylist(), strict=True))
@@ -218,7 +219,7 @@ def test_labels_in_words_and_polarities(tmp_path, words, positive):
 
 
 def test_of_a_large_file_the_rows_that_were_looked_at_are_tried(tmp_path, monkeypatch):
-    monkeypatch.setattr("augment.trial.WHOLE", 100)
+    monkeypatch.setattr("augment.drafting.trial.WHOLE", 100)
     content = lines(*(f"u{i % 9};{i % 7},{i % 90};01.{1 + i // 30:02d}.2025;{i % 2}" for i in range(ROWS)),
                     head="user;price;date;click")  # fmt: skip
     made, _ = written(tmp_path, "a.csv", content.decode().encode("utf-16"))
@@ -374,4 +375,4 @@ def test_whatever_is_written_is_read(tmp_path_factory, table, kind):
         text = write_recipe([path])
     except (UsageError, BadInput):
         return
-    read(recipe.parse(text, "written"), folder / "work")
+    read(loading.parse(text, "written"), folder / "work")

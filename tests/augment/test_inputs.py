@@ -10,12 +10,12 @@ import pytest
 from logs import prepared, read_twice
 from nights import day, nightly_recipe, write
 
-from augment import sources
-from augment.errors import BadInput
-from augment.ledger import Ledger
-from augment.nightly import night
-from augment.recipe import Source
-from augment.rows import field_column, published
+from augment.base.errors import BadInput
+from augment.nights.night import night
+from augment.recipes.schema import Source
+from augment.recipes.source import field_column, published
+from augment.sources import prepare
+from augment.sources.ledger import Ledger
 from consumers import open_mix
 
 NAMES = (
@@ -69,7 +69,7 @@ def test_fields_may_have_any_name(tmp_path):
     night = Ledger(tmp_path / "ledger", "x", source).source(date.min, date.max)
     tables = []
     for name, each in (("run", source), ("night", night)):
-        tables.append(pq.read_table(sources.prepare("x", each, "fields", tmp_path / name, 1).train).sort_by("row_id"))
+        tables.append(pq.read_table(prepare.prepare("x", each, "fields", tmp_path / name, 1).train).sort_by("row_id"))
     assert tables[0].equals(tables[1])
     for name in fields:
         assert set(tables[0][field_column(name)].to_pylist()) == {f"{name} {i}" for i in range(3)}

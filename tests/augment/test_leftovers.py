@@ -11,15 +11,16 @@ from click.testing import CliRunner
 from nights import day, write
 from published import RUNS, flip_a_byte, publish
 
-from augment import nightly, report
-from augment.canary import canary
-from augment.dataset import Dataset
-from augment.errors import BadInput, Locked
-from augment.job import Job, work_folder
-from augment.lock import locked
-from augment.nightly import night
-from augment.pipeline import clear_left
-from augment.tables import gc, ls, rollback, show
+from augment.base.errors import BadInput, Locked
+from augment.cli.tables import gc, ls, rollback, show
+from augment.judging import report
+from augment.nights import night as nightly
+from augment.nights.night import night
+from augment.publishing.canary import canary
+from augment.publishing.dataset import Dataset
+from augment.publishing.lock import locked
+from augment.runs.steps import clear_left, work_folder
+from augment.runs.task import Job
 
 pytestmark = pytest.mark.usefixtures("accepted")
 

@@ -9,12 +9,12 @@ from debian import debian_root, wordnet  # noqa: F401
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from augment import demo_data
-from augment import lexicon as lexicons
-from augment.encoders import TextEncoder
-from augment.errors import BadInput, UsageError
-from augment.lexicon import available, homophones, lexicon, replace_words
+from augment.base.errors import BadInput, UsageError
+from augment.language import lexicon as lexicons
+from augment.language.encoders import TextEncoder
+from augment.language.lexicon import available, homophones, lexicon, replace_words
 from augment.modalities.text import Text
+from augment.sources import demo as demo_data
 from augment.strategies import synonym
 from augment.strategies.synonym import Synonym
 

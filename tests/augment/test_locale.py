@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pytest
 
-from augment import recipe
-from augment.dataset import Dataset
+from augment.publishing.dataset import Dataset
+from augment.recipes import loading
 
 LOCALES = {
     "ru_RU.KOI8-R": ("ru_RU", "KOI8-R"),
@@ -63,7 +63,7 @@ def test_what_init_writes_in_any_locale_runs_in_any_locale(environment, shop):
     made = sparring(environment, shop, "init", "клики.csv", "-o", "магазин.toml")
     assert made.returncode == 0, made.stderr
     text = (shop / "магазин.toml").read_text("utf-8")
-    (source,) = recipe.parse(text, "made").sources.values()
+    (source,) = loading.parse(text, "made").sources.values()
     assert source.path == "клики.csv"
     assert source.columns.fields == ["цвет"]
     assert sparring(environment, shop, "init", "клики.csv").stdout.decode("utf-8").strip() == text.strip()
@@ -90,7 +90,7 @@ def test_what_cannot_be_printed_is_escaped(environment, shop):
 def test_a_recipe_that_cannot_be_written_whole_is_not_written(shop, monkeypatch):
     from click.testing import CliRunner
 
-    from augment import files
+    from augment.base import files
     from augment.cli import cli
 
     def full(_):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from augment.measures import Auc, CalibrationError, Clustered, MacroF1, Mean
+from augment.numeric.measures import Auc, CalibrationError, Clustered, MacroF1, Mean
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from augment.anchors import Anchors, build_bank
+from augment.contracts.values import Anchors
+from augment.generation.studio import build_bank
 from augment.modalities.behaviour import Behaviour, item_texts
 from augment.modalities.fields import Fields
 

@@ -9,11 +9,12 @@ import pytest
 from click.testing import CliRunner
 from nights import day, nightly_recipe
 
-from augment import monitoring, nightly
-from augment.errors import BadInput, Locked, UsageError
-from augment.lock import locked
-from augment.nightly import night
-from augment.service import nightly as command
+from augment.base.errors import BadInput, Locked, UsageError
+from augment.cli.nightly import nightly as command
+from augment.nights import monitoring
+from augment.nights import night as nightly
+from augment.nights.night import night
+from augment.publishing.lock import locked
 
 pytestmark = pytest.mark.usefixtures("accepted")
 BEFORE = 1_772_400_000.25  # when a night last succeeded

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from augment import neighbours
-from augment.neighbours import Neighbours
+from augment.numeric import neighbours
+from augment.numeric.neighbours import Neighbours
 
 
 @pytest.fixture

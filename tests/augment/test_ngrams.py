@@ -9,12 +9,16 @@ import pytest
 from nights import day
 from sklearn.feature_extraction.text import HashingVectorizer
 
-from augment import job, pipeline, recipe, single
-from augment.dataset import Dataset
-from augment.encoders import Joined, TextEncoder, text_encoder
-from augment.errors import BadInput, UsageError
-from augment.ngrams import Ngrams
-from augment.nightly import night
+from augment.base.errors import BadInput, UsageError
+from augment.language.encoders import Joined, TextEncoder, text_encoder
+from augment.language.ngrams import Ngrams
+from augment.nights.night import night
+from augment.publishing.dataset import Dataset
+from augment.recipes import loading
+from augment.recipes import schema as recipe
+from augment.runs import rows, single, steps
+from augment.runs import run as pipeline
+from augment.runs import task as job
 from consumers import open_mix
 
 TEXTS = [
@@ -54,7 +58,7 @@ def test_a_script_without_spaces_is_counted_by_character():
 
 def test_more_texts_than_are_fitted_give_a_seeded_sample(monkeypatch):
     whole = Ngrams.fit(TEXTS, 0)
-    monkeypatch.setattr("augment.ngrams.FIT_CHARACTERS", 110)
+    monkeypatch.setattr("augment.language.ngrams.FIT_CHARACTERS", 110)
     assert len({Ngrams.fit(TEXTS, seed).name for seed in range(4)}) > 1
     part = Ngrams.fit(TEXTS, 1)
     assert 0 < part.dim < whole.dim
@@ -64,7 +68,7 @@ def test_more_texts_than_are_fitted_give_a_seeded_sample(monkeypatch):
 def test_vectors_do_not_depend_on_batches(monkeypatch):
     made = Ngrams.fit(TEXTS, 0)
     whole = made.encode(TEXTS)
-    monkeypatch.setattr("augment.ngrams.BATCH", 2)
+    monkeypatch.setattr("augment.language.ngrams.BATCH", 2)
     np.testing.assert_allclose(made.encode(TEXTS), whole, atol=1e-6)
 
 
@@ -130,7 +134,9 @@ checks = {{ drift = {{ limit = 9, severity = "off" }} }}
 def shop(demo_folder, tmp_path, monkeypatch):
     """A recipe, and what writes a day's reviews."""
     monkeypatch.setattr(job, "text_encoder", lambda _, cache, device, ngrams: Joined(base(cache), ngrams))
-    monkeypatch.setattr("augment.encoders.text_encoder", lambda _, cache, device, ngrams: Joined(base(cache), ngrams))
+    monkeypatch.setattr(
+        "augment.language.encoders.text_encoder", lambda _, cache, device, ngrams: Joined(base(cache), ngrams)
+    )
     rows = pq.read_table(demo_folder / "reviews.parquet").select(["review_id", "text", "label"])
 
     def write(number, count=150):
@@ -140,7 +146,7 @@ def shop(demo_folder, tmp_path, monkeypatch):
         part = rows.slice(number * 150, count).append_column("at", times)
         pq.write_table(part, tmp_path / "raw" / f"{day(number)}.parquet")
 
-    return recipe.parse(RECIPE.format(folder=tmp_path), "ngrams.toml"), write
+    return loading.parse(RECIPE.format(folder=tmp_path), "ngrams.toml"), write
 
 
 @pytest.mark.usefixtures("accepted")
@@ -267,8 +273,8 @@ def test_ngrams_see_training_texts_alone(shop, monkeypatch):
     seen, fit = [], Ngrams.fit
     monkeypatch.setattr(Ngrams, "fit", lambda texts, seed: seen.extend(texts) or fit(texts, seed))
     opened = job.Job(made, "reviews", "cpu")
-    with job.work_folder(opened) as work:
-        material = job.read(opened, work)
+    with steps.work_folder(opened) as work:
+        material = rows.read(opened, work)
     assert sorted(seen) == sorted(material.arena.train["text"].to_pylist())
-    for rows in (material.arena.valid, material.arena.test):
-        assert not set(seen) & set(rows["text"].to_pylist())
+    for held_out in (material.arena.valid, material.arena.test):
+        assert not set(seen) & set(held_out["text"].to_pylist())

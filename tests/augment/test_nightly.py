@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from nights import day, nightly_recipe, rows_of, write
 
-from augment import nightly, pins
-from augment.dataset import Dataset
-from augment.errors import BadInput, Locked, NoSpace, UsageError
-from augment.lock import locked
-from augment.nightly import night
+from augment.base.errors import BadInput, Locked, NoSpace, UsageError
+from augment.nights import night as nightly
+from augment.nights.night import night
+from augment.publishing import pins
+from augment.publishing.dataset import Dataset
+from augment.publishing.lock import locked
 from consumers import open_mix
 
 pytestmark = pytest.mark.usefixtures("accepted")

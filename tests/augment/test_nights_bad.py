@@ -11,11 +11,15 @@ import pytest
 from nights import FIRST, day, nightly_recipe, rows_of
 from sklearn.feature_extraction.text import HashingVectorizer
 
-from augment import job, pipeline, poison, recipe
-from augment.encoders import TextEncoder
-from augment.errors import BadInput
-from augment.nightly import night
-from consumers import open_mix, shilling
+from augment.base.errors import BadInput
+from augment.language.encoders import TextEncoder
+from augment.nights.night import night
+from augment.recipes import loading
+from augment.runs import run as pipeline
+from augment.runs import task as job
+from augment.watch import fake_users as poison
+from consumers import open_mix
+from consumers.scoring import shilling
 
 NIGHTLY = """
 name = "nights"
@@ -73,7 +77,7 @@ def shop(folder: Path, consumer, settings, rows):
     (folder / "raw").mkdir(parents=True)
     pq.write_table(rows, folder / "raw" / "logs.parquet")
     source, task = settings
-    return recipe.parse(NIGHTLY.format(folder=folder, consumer=consumer, source=source, task=task), "nights.toml")
+    return loading.parse(NIGHTLY.format(folder=folder, consumer=consumer, source=source, task=task), "nights.toml")
 
 
 def timed(rows):

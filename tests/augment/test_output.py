@@ -9,12 +9,15 @@ from deltalake import DeltaTable
 from nights import day, nightly_recipe, write
 from published import RUNS, publish, reject
 
-from augment import pipeline, recipe, replica, single
-from augment.dataset import Dataset
-from augment.errors import NotOurs, UsageError
-from augment.lock import OWNER, locked
-from augment.nightly import night
-from augment.tables import gc, ls, rollback, show, verify
+from augment.base.errors import NotOurs, UsageError
+from augment.cli.tables import gc, ls, rollback, show, verify
+from augment.nights.night import night
+from augment.publishing import replica
+from augment.publishing.dataset import Dataset
+from augment.publishing.lock import OWNER, locked
+from augment.recipes import loading
+from augment.runs import run as pipeline
+from augment.runs import single
 from consumers import open_mix
 
 GOOD = ["a*b", "[2026]", "{x}", "100%", "a b", 'it\'s "q"', "a:b", "file:x", "~", "товары", "商品", "ราคา", "e\u0301😀"]
@@ -98,7 +101,7 @@ def saved(tmp_path):
         import tomli_w
 
         (tmp_path / file).write_text(tomli_w.dumps({**made, "name": name}), "utf-8")
-        return recipe.load(str(tmp_path / file))
+        return loading.load(str(tmp_path / file))
 
     return save
 

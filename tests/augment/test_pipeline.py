@@ -13,13 +13,16 @@ import pytest
 import torch
 from deltalake import DeltaTable
 
-from augment import pipeline, recipe, single
-from augment.dataset import Dataset
-from augment.errors import Locked, UsageError
-from augment.lock import locked
-from augment.measures import Mean
-from augment.studio import Studio
-from augment.study import robustness
+from augment.base.errors import Locked, UsageError
+from augment.generation.studio import Studio
+from augment.judging.arms import robustness
+from augment.numeric.measures import Mean
+from augment.publishing.dataset import Dataset
+from augment.publishing.lock import locked
+from augment.recipes import loading
+from augment.runs import run as pipeline
+from augment.runs import single
+from augment.sources import prepare
 from consumers import open_mix
 
 RECIPE = """
@@ -62,7 +65,7 @@ def small_recipe(small, output, tolerance=1.0, **replaced):
     text = RECIPE.format(output=output, data=small, tolerance=tolerance)
     for old, new in replaced.items():
         text = text.replace(old, new)
-    return recipe.parse(text, "small.toml")
+    return loading.parse(text, "small.toml")
 
 
 @pytest.fixture(scope="module")
@@ -123,11 +126,10 @@ def test_the_same_run_elsewhere_makes_the_very_same_samples(finished, small, tmp
 
 
 def test_no_validation_or_test_row_is_ever_an_anchor_or_a_neighbour(finished, small, tmp_path):
-    from augment import sources
 
     output, result = finished
     source = small_recipe(small, output).sources["impressions"]
-    splits = sources.prepare("impressions", source, "fields", tmp_path, 3)
+    splits = prepare.prepare("impressions", source, "fields", tmp_path, 3)
     train, held_out = (
         {i for path in paths for i in pq.read_table(path)["row_id"].to_pylist()}
         for paths in ([splits.train], [splits.valid, splits.test])

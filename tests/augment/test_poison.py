@@ -6,9 +6,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from augment import typos
-from augment.poison import BURST, COPIES, HOUR, click_floods, fake_users, floods, reasons
-from consumers import shilling
+from augment.language import typos
+from augment.runs.rows import reasons
+from augment.watch.fake_users import fake_users
+from augment.watch.floods import BURST, COPIES, HOUR, click_floods, floods
+from consumers.scoring import shilling
 
 MINUTE = 60_000_000
 SPAM = (

@@ -1,7 +1,8 @@
 import pytest
 
-from augment import recipe
-from augment.errors import UsageError
+from augment.base.errors import UsageError
+from augment.recipes import loading
+from augment.recipes import schema as recipe
 
 GOOD = """
 name = "shop"
@@ -20,13 +21,13 @@ verdict = { clean = ["ndcg@20"], improve = ["coverage"] }
 
 def complaint(text):
     with pytest.raises(UsageError) as raised:
-        recipe.parse(text, "r.toml")
+        loading.parse(text, "r.toml")
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
 
 def test_defaults_fill_a_short_recipe():
-    assert recipe.parse(GOOD, "r").tasks["rec"].gates.band == (-0.5, 1.5)
+    assert loading.parse(GOOD, "r").tasks["rec"].gates.band == (-0.5, 1.5)
 
 
 def test_an_unknown_key_names_the_nearest_known_one_and_its_place():
@@ -52,15 +53,15 @@ def test_each_mistake_is_one_line_that_says_where(change, expected):
 
 
 def test_shipped_recipes_load_and_unknown_names_get_a_suggestion():
-    assert {"demo", "demo-fashion", "demo-zh"} <= set(recipe.shipped())
-    for name in recipe.shipped():
-        assert recipe.load(name).name == name
+    assert {"demo", "demo-fashion", "demo-zh"} <= set(loading.shipped())
+    for name in loading.shipped():
+        assert loading.load(name).name == name
     with pytest.raises(UsageError, match="did you mean 'demo'"):
-        recipe.load("demmo")
+        loading.load("demmo")
 
 
 def test_every_field_is_documented():
-    text = recipe.explain()
+    text = loading.explain()
     for model in (recipe.Source, recipe.Split, recipe.Task, recipe.Gates, recipe.Generator, recipe.VerdictSettings):
         for name, field in model.model_fields.items():
             assert field.description, name
@@ -68,10 +69,10 @@ def test_every_field_is_documented():
 
 
 def test_uncapped_keeps_labels_scarce_and_lifts_the_rest():
-    lifted = recipe.load("demo").uncapped().sources["reviews"]
-    assert lifted.labelled == recipe.load("demo").sources["reviews"].labelled
+    lifted = loading.load("demo").uncapped().sources["reviews"]
+    assert lifted.labelled == loading.load("demo").sources["reviews"].labelled
     assert lifted.test_rows is None
-    clicks = recipe.parse(GOOD.replace("[tasks.rec]", "unlabelled = 5\n[tasks.rec]"), "r").uncapped().sources["logs"]
+    clicks = loading.parse(GOOD.replace("[tasks.rec]", "unlabelled = 5\n[tasks.rec]"), "r").uncapped().sources["logs"]
     assert clicks.unlabelled > 10**9  # still asked for
 
 

@@ -9,12 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from augment import pipeline, recipe, search, single
-from augment.checks import AT_LEAST, Figures, raised
-from augment.errors import Refused
-from augment.modalities import losses_to_margins, margins_to_losses
-from augment.recipe import Check, Checks, Gates
-from augment.tally import SAMPLED, Stopped, Tally, rounded
+from augment.base.errors import Refused
+from augment.contracts.tally import SAMPLED, Stopped, Tally, rounded
+from augment.nights.checks.figures import AT_LEAST, Figures, raised
+from augment.numeric.vectors import losses_to_margins, margins_to_losses
+from augment.recipes import loading
+from augment.recipes.schema import Check, Checks, Gates
+from augment.runs import run as pipeline
+from augment.runs import single
+from augment.search import search
 
 RECIPE = """
 name = "clicks"
@@ -47,7 +50,7 @@ def clicks(tmp_path, monkeypatch):
 
     def made(strategies, gates="band = [-9.0, 9.0]", rounds=1, out="out"):
         text = RECIPE.format(folder=tmp_path, strategies=strategies, gates=gates, rounds=rounds, out=out)
-        return recipe.parse(text, "clicks.toml")
+        return loading.parse(text, "clicks.toml")
 
     return made
 

@@ -19,13 +19,13 @@ from published import RUNS, flip_a_byte, manifest, publish, samples, shard
 from pyarrow import fs
 from torch.utils.data import DataLoader
 
-from augment import replica, spaces
-from augment.dataset import Dataset
-from augment.errors import BadInput, Unavailable, UsageError
-from augment.files import sha256
-from augment.ngrams import Ngrams
-from augment.replica import Replica, replicate, verify_replica
-from augment.tables import verify
+from augment.base.errors import BadInput, Unavailable, UsageError
+from augment.base.files import sha256
+from augment.cli.tables import verify
+from augment.language.ngrams import Ngrams
+from augment.publishing import replica, s3, spaces
+from augment.publishing.dataset import Dataset
+from augment.publishing.replica import Replica, replicate, verify_replica
 from consumers import open_mix
 
 SECRET = "do-not-show-this"
@@ -419,7 +419,7 @@ def test_what_the_storage_refuses_is_said_in_one_line(dataset, url, server, monk
 
 
 def test_no_secret_is_repeated():
-    assert replica._reason(OSError(f"denied: {SECRET}\nmore (Request ID: 1)")) == "denied: ***"
+    assert s3._reason(OSError(f"denied: {SECRET}\nmore (Request ID: 1)")) == "denied: ***"
 
 
 def test_a_forked_process_has_connections_of_its_own(url, monkeypatch):

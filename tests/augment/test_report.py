@@ -2,8 +2,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from augment import report
-from augment.terminal import verdict_table
+from augment.cli.terminal import verdict_table
+from augment.judging import report
 
 COMPARISON = {
     "real": 0.7, "mix": 0.72, "baseline": 0.71, "baseline_name": "EASE <tuned>",

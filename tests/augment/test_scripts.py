@@ -6,8 +6,8 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment.lexicon import suited
-from augment.typos import (
+from augment.language.lexicon import suited
+from augment.language.typos import (
     RATE,
     WORD,
     _clusters,

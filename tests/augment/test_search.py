@@ -10,15 +10,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from augment import search as searching
-from augment import single
-from augment.errors import BadInput, UsageError
-from augment.job import Job, read
-from augment.measures import Mean
-from augment.recipe import load, parse
-from augment.search import Choice, Trial, search, winning_recipe, write
+from augment.base.errors import BadInput, UsageError
+from augment.generation.studio import Studio
+from augment.numeric.measures import Mean
+from augment.recipes.loading import load, parse
+from augment.runs import single
+from augment.runs.rows import read
+from augment.runs.task import Job
+from augment.search import search as searching
+from augment.search import space, trials, winner
+from augment.search.pools import Pools
+from augment.search.search import search
+from augment.search.space import Choice, Trial
+from augment.search.winner import winning_recipe, write
 from augment.strategies.gan import Gan
-from augment.studio import Studio
 from consumers import ClickModel
 
 RECIPE = """
@@ -77,14 +82,14 @@ def trial(number, clean, robust, slices=0.5, made=None, **choice):
 
 def test_the_winner_is_the_most_robust_of_those_that_are_clean_enough(small):
     trials = [trial(0, 0.8, 0.1), trial(1, 0.797, 0.5), trial(2, 0.6, 0.9)]
-    assert searching._best(trials, trials[:1], 0.01, 0.8).number == 1
-    assert searching._best(trials[2:], trials[:1], 0.01, 0.8) is None
+    assert winner.best_of(trials, trials[:1], 0.01, 0.8).number == 1
+    assert winner.best_of(trials[2:], trials[:1], 0.01, 0.8) is None
 
 
 def test_gains_on_unlike_scales_count_in_spreads_of_the_plain_trials(small):
     plain = [trial(i, 0.8, robust, slices) for i, (robust, slices) in enumerate([(0.50, 10), (0.52, 30), (0.51, 20)])]
     found = [trial(0, 0.8, 0.51, 22), trial(1, 0.8, 0.54, 20)]  # a gain of a quarter of a spread, and of four
-    assert searching._best(found, plain, 0.01, 0.8).number == 1
+    assert winner.best_of(found, plain, 0.01, 0.8).number == 1
 
 
 def test_a_group_that_cannot_be_measured_makes_no_difference(small):
@@ -92,7 +97,7 @@ def test_a_group_that_cannot_be_measured_makes_no_difference(small):
     groups = {"clean": ("auc",), "robust": ("auc_pool",), "slices": ("auc_tail",)}
     model = SimpleNamespace(metrics=groups, evaluate=lambda rows, attacked: found)
     arena = SimpleNamespace(valid=None, attacked_valid={})
-    fit = searching._Fit(SimpleNamespace(recipe=small), arena, 1)
+    fit = trials.Fit(SimpleNamespace(recipe=small), arena, 1)
     assert fit._measure(model) == {"clean": 1.0, "robust": 0.3, "slices": 0.0}
 
 
@@ -101,20 +106,20 @@ def test_the_winning_recipe_gives_each_arm_its_own_settings(small):
     best = trial(1, 0.8, 0.3, shares={"masking": 1.0, "gaussian": 0.5}, size=0.5, weight=0.25, band=(-2.0, 2.5),
                  agreement=0.7, options={"lr": 0.002, "dim": 4, "epochs": 1, "adversarial": "fgm"},
                  made={"masking": 130})  # fmt: skip
-    found = searching.Found("ctr", [plain], [best], plain, best)
+    found = winner.Found("ctr", [plain], [best], plain, best)
     task = winning_recipe(small, [found]).tasks["ctr"]
     assert task.strategies == {"masking": 1.0}
     assert (task.samples, task.weight, task.gates.band) == (130, 0.25, (-2.0, 2.5))
     assert task.options["lr"] == 0.001
     assert task.mix_options == {"lr": 0.002, "adversarial": "fgm"}
-    nothing = searching.Found("ctr", [plain], [best], plain, None)
+    nothing = winner.Found("ctr", [plain], [best], plain, None)
     assert winning_recipe(small, [nothing]) == small
 
 
 def test_trials_keep_the_recipes_options_for_the_mix(small):
     task = small.tasks["ctr"].model_copy(update={"mix_options": {"adversarial": "fgm", "adv_share": 0.7}})
     chosen = SimpleNamespace(suggest_categorical=lambda name, values: values[-1])
-    options = searching._portfolio(chosen, task, set(), {"adv_share": (0.5, 1.0)}, "fields").options
+    options = space.drawn_portfolio(chosen, task, set(), {"adv_share": (0.5, 1.0)}, "fields").options
     assert options == {"adversarial": "fgm", "adv_share": 1.0}
 
 
@@ -126,8 +131,8 @@ weight = 0.3
 generator"""
     own = parse(RECIPE.replace("\ngenerator", text).format(folder="x", data="x"), "own").tasks["ctr"]
     space = {**ClickModel.space, **ClickModel.mix_space}
-    first = searching._given(own, {"gaussian"}, space, ClickModel(lr=1e-3, weight_decay=0.01))
-    assert first["band"] == searching.BANDS.index((-4.0, 4.0))
+    first = space.given_settings(own, {"gaussian"}, space, ClickModel(lr=1e-3, weight_decay=0.01))
+    assert first["band"] == space.BANDS.index((-4.0, 4.0))
     assert (first["agreement"], first["filter"], first["weight"], first["size"]) == (0.85, 0.02, 0.25, 1.0)
     assert (first["strength.gaussian"], first["share.masking"]) == (1.5, 1.0)
     assert first["option.lr"] == 1e-3
@@ -159,10 +164,10 @@ def test_a_run_of_the_winning_recipe_makes_what_its_trial_trained_on(demo_folder
 
     monkeypatch.setattr(Gan, "__init__", init)
     (tmp_path / "work").mkdir()
-    job = Job(searching._wide(recipe, "ctr"), "ctr", "cpu")
+    job = Job(space.widened(recipe, "ctr"), "ctr", "cpu")
     material = read(job, tmp_path / "work")
     victim = job.make(job.seeds[0]).fit(material.arena.train, material.arena.valid)
-    pools = searching.Pools(job, Studio(job, material, victim, tmp_path / "work"), strengths=(0.5,))
+    pools = Pools(job, Studio(job, material, victim, tmp_path / "work"), strengths=(0.5,))
     assert {len(pool) for pool in pools._tables.values()} == {400}
 
     alone = Choice({"masking": 1.0, "gan": 0.0, "swaps": 0.0})
@@ -173,7 +178,7 @@ def test_a_run_of_the_winning_recipe_makes_what_its_trial_trained_on(demo_folder
     assert Counter(pools.mix(choice)["strategy"].to_pylist()) == best.made
     plain = trial(0, 0.8, 0.1)
     out = tmp_path / "found.toml"
-    write(recipe, [searching.Found("ctr", [plain], [best], plain, best)], out)
+    write(recipe, [winner.Found("ctr", [plain], [best], plain, best)], out)
     won = load(str(out))
     made = single.generate_only(won, "ctr", tmp_path / "shards", device="cpu")
     assert {name: s["kept"] for name, s in made["strategies"].items()} == best.made
@@ -196,7 +201,7 @@ def test_a_choice_filters_weighs_and_counts():
         class task:
             samples = 8
 
-    pools = searching.Pools.__new__(searching.Pools)
+    pools = Pools.__new__(Pools)
     pools._job, pools._studio = Job, Studio()
     pool = pa.table({"hardness": [0.1, 0.7, 0.7, 9.0], "label_agreement": [1.0, 1.0, 0.6, 1.0],
                      "weight": [1.0] * 4, "row": [0, 1, 2, 3]})  # fmt: skip
@@ -218,11 +223,11 @@ def test_a_task_that_is_not_there_and_a_missing_package_are_said(small, monkeypa
 
 
 def test_a_study_whose_every_trial_is_pruned_has_found_nothing(tmp_path):
-    found = searching._study(tmp_path / "log", "portfolio", 2, None, 0, lambda trial: Choice(), lambda choice: None, {})
+    found = trials.study(tmp_path / "log", "portfolio", 2, None, 0, lambda trial: Choice(), lambda choice: None, {})
     assert found == []
 
 
 def test_a_study_of_which_nothing_could_be_measured_is_one_line(tmp_path):
-    nothing = dict.fromkeys(searching.OBJECTIVES, float("nan"))
+    nothing = dict.fromkeys(space.OBJECTIVES, float("nan"))
     with pytest.raises(BadInput, match="search, plain: no trial could be measured"):
-        searching._study(tmp_path / "log", "plain", 2, None, 0, lambda trial: Choice(), lambda choice: nothing, {})
+        trials.study(tmp_path / "log", "plain", 2, None, 0, lambda trial: Choice(), lambda choice: nothing, {})

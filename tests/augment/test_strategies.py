@@ -8,19 +8,20 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from augment import studio
-from augment.anchors import Anchors, build_bank
-from augment.encoders import TextEncoder
-from augment.errors import UsageError
-from augment.gates import Gatekeeper
-from augment.generate import Maker, Tally
+from augment.base.errors import UsageError
+from augment.contracts.strategy import STRATEGIES, Workshop, build, check, listing
+from augment.contracts.values import Anchors
+from augment.gates.keeper import Gatekeeper
+from augment.gates.labels import LabelValidity
+from augment.gates.rankings import RankingValidity
+from augment.generation import studio
+from augment.generation.maker import Maker, Tally
+from augment.generation.studio import Studio, build_bank
+from augment.language.encoders import TextEncoder
 from augment.modalities.behaviour import NEGATIVES, Behaviour
 from augment.modalities.fields import Fields
 from augment.modalities.text import Text
-from augment.recipe import Gates, Generator
-from augment.strategies import STRATEGIES, Workshop, build, check, listing
-from augment.studio import Studio
-from augment.validity import LabelValidity, RankingValidity
+from augment.recipes.schema import Gates, Generator
 
 GOOD, BAD = ["great", "lovely", "perfect", "happy", "soft"], ["awful", "broken", "terrible", "ugly", "rough"]
 PLAIN = [
@@ -324,7 +325,7 @@ def test_the_list_names_options_and_what_is_missing(monkeypatch):
     found = {s["name"]: s for s in listing()}
     assert found["gan"]["options"] == {"strength": 1.0}
     assert found["pgd"]["serves"] == ["text", "fields", "behaviour"]
-    monkeypatch.setattr("augment.strategies.find_spec", lambda name: None)
+    monkeypatch.setattr("augment.contracts.strategy.find_spec", lambda name: None)
     assert "pip install 'sparring[mixing]'" in next(s for s in listing() if s["name"] == "smote")["missing"]
     with pytest.raises(UsageError, match="not available here: pip install"):
         check("smote", "fields", {}, "tasks.a")

@@ -7,9 +7,10 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from augment import recipe, single
-from augment.encoders import TextEncoder
-from augment.job import Job
+from augment.language.encoders import TextEncoder
+from augment.recipes import loading
+from augment.runs import single
+from augment.runs.task import Job
 
 RECIPE = """
 name = "shop"
@@ -47,7 +48,7 @@ def generate(tmp_path, monkeypatch):
 
     def made(strategy):
         text = RECIPE.format(folder=tmp_path, strategy=strategy)
-        single.generate_only(recipe.parse(text, "shop.toml"), "shop", tmp_path / strategy, device="cpu")
+        single.generate_only(loading.parse(text, "shop.toml"), "shop", tmp_path / strategy, device="cpu")
         table = ds.dataset(tmp_path / strategy).to_table()
         return table["anchor_id"].to_pylist(), pa.Table.from_struct_array(table["decoded"].combine_chunks())
 

@@ -2,10 +2,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from augment.measures import Mean
-from augment.recipe import VerdictSettings
-from augment.rows import Columns
-from augment.study import Arena, check_metrics, judge, strongest_baseline, tolerance_of
+from augment.contracts.values import Arena
+from augment.judging.arms import check_metrics, judge, strongest_baseline, tolerance_of
+from augment.numeric.measures import Mean
+from augment.recipes.schema import VerdictSettings
+from augment.recipes.source import Columns
 from consumers import ClickModel, Recommender, Sentiment
 
 
@@ -96,8 +97,8 @@ def test_mutable_fields_are_among_those_that_are_read():
 
 
 def test_the_job_tells_clicks_which_fields_are_mutable(tmp_path):
-    from augment.job import Job
-    from augment.recipe import parse
+    from augment.recipes.loading import parse
+    from augment.runs.task import Job
 
     (tmp_path / "clicks.csv").write_text("u,click,device\na,1,app\nb,0,web\n")
     text = f"""
@@ -119,8 +120,8 @@ verdict = {{ clean = ["auc"], improve = ["auc_renamed"] }}
 
 
 def test_shipped_recipes_ask_for_a_gain_on_what_samples_are_not_made_to_pass():
-    from augment.plugins import consumer_class
-    from augment.recipe import load, shipped
+    from augment.contracts.registry import consumer_class
+    from augment.recipes.loading import load, shipped
 
     for name in shipped():
         for task in load(name).tasks.values():

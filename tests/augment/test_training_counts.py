@@ -3,9 +3,10 @@
 import pyarrow as pa
 import pytest
 
-from augment.measures import Mean
-from augment.recipe import VerdictSettings
-from augment.study import Arena, fit_seeds, judge, strongest_baseline
+from augment.contracts.values import Arena
+from augment.judging.arms import fit_seeds, judge, strongest_baseline
+from augment.numeric.measures import Mean
+from augment.recipes.schema import VerdictSettings
 
 NOTHING = pa.table({"x": [0]})
 SETTINGS = VerdictSettings(clean=["score"], improve=["score"], draws=100)

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_lexicon import shop
 
-from augment import translation
-from augment.errors import BadInput, UsageError
-from augment.strategies import back_translation, check
+from augment.base.errors import BadInput, UsageError
+from augment.contracts.strategy import check
+from augment.language import translation
+from augment.language.translation import Apertium, Marian, round_trip, translators
+from augment.strategies import back_translation
 from augment.strategies.back_translation import BackTranslation
-from augment.translation import Apertium, Marian, round_trip, translators
 
 WORDS = [
     "the",

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from logs import read_twice
 
-from augment.recipe import Source
+from augment.recipes.schema import Source
 
 MOMENT = datetime(2024, 1, 5, 10, 20, 30, tzinfo=timezone.utc)
 SECONDS = 1_704_450_030

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment.typos import RATE, homophones, look_alike, respelt, spacing, typo, unseen, word_drop
+from augment.language.typos import RATE, homophones, look_alike, respelt, spacing, typo, unseen, word_drop
 
 ENGLISH = "I really love this dress, the colour is beautiful and it fits perfectly around the waist"
 CHINESE = "房间不错，有电脑，可以免费上网，服务员态度也很好，下次还会再来住的"

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from augment.measures import Auc, Clustered, Mean
-from augment.verdict import Comparison, compare, decide, holm
-from consumers.ranking import Coverage
+from augment.judging.verdict import Comparison, compare, decide, holm
+from augment.numeric.measures import Auc, Clustered, Mean
+from consumers.scoring.ranking import Coverage
 
 
 def arms(gain, noise=0.1, n=400, seeds=3, better_is="higher"):

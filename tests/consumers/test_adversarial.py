@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from augment.errors import UsageError
-from consumers import ClickModel, Sentiment, adversarial
-from consumers.adversarial import FAMILIES, Adversary, Rows, Settings
-from consumers.losses import cross_entropy
+from augment.base.errors import UsageError
+from consumers import ClickModel, Sentiment
+from consumers.training import adversarial
+from consumers.training.adversarial import FAMILIES, Adversary, Rows, Settings
+from consumers.training.losses import cross_entropy
 from gan import attacks
 
 

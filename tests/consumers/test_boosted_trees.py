@@ -3,8 +3,8 @@ import pytest
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from consumers import boosted_trees
-from consumers.boosted_trees import DEPTH, Forest, Growth, grow, mean
+from consumers.models import boosted_trees
+from consumers.models.boosted_trees import DEPTH, Forest, Growth, grow, mean
 
 
 def rows(count=1500, seed=0):

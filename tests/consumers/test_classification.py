@@ -2,8 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from augment.measures import Auc, Clustered
-from consumers import classification as shared
+from augment.numeric.measures import Auc, Clustered
+from consumers.scoring import classification as shared
 
 
 def rows(label, **columns):

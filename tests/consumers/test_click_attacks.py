@@ -2,7 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from consumers import ClickModel, click_attacks
+from consumers import ClickModel
+from consumers.scoring import click_attacks
 
 ROWS = 400
 

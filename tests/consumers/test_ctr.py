@@ -3,10 +3,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from augment.errors import UsageError
-from augment.samples import sample_schema
+from augment.base.errors import UsageError
+from augment.contracts.sample import sample_schema
 from consumers import ClickModel
-from consumers.ctr_nets import HEADS
+from consumers.models.clicks import HEADS
 from gan.victim import Condition
 
 

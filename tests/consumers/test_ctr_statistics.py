@@ -6,9 +6,10 @@ import pytest
 import torch
 from test_ctr import mix_of
 
-from augment.errors import UsageError
-from augment.measures import Auc
-from consumers import ClickModel, ctr_trees
+from augment.base.errors import UsageError
+from augment.numeric.measures import Auc
+from consumers import ClickModel
+from consumers.models import click_trees as ctr_trees
 from gan.victim import Condition
 
 KINDS = [

@@ -9,11 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from torch.utils.data import DataLoader
 
-from augment.dataset import Dataset
-from augment.errors import BadInput, UsageError
-from augment.manifest import Manifest
-from augment.samples import sample_schema
-from consumers import open_mix, streaming
+from augment.base.errors import BadInput, UsageError
+from augment.contracts.sample import sample_schema
+from augment.publishing.dataset import Dataset
+from augment.publishing.manifest import Manifest
+from consumers import open_mix
+from consumers.reading import streaming
 
 DIM = 3
 SHARDS = (40, 7, 64, 1, 90, 33, 15, 50)

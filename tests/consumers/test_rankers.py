@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from consumers.histories import binary
+from consumers.data.histories import binary
 from consumers.rankers import RANKERS, Rows
 
 OPTIONS = {"dropout": 0.0, "neighbours": 2, "unobserved": 0.1, "dim": 3, "seed": 0}

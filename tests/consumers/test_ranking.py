@@ -3,7 +3,7 @@ import pytest
 from scipy.sparse import csr_matrix
 from sklearn.metrics import ndcg_score
 
-from consumers import ranking
+from consumers.scoring import ranking
 
 
 def test_ndcg_agrees_with_scikit_learn():

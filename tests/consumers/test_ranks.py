@@ -8,7 +8,8 @@ from collections import Counter
 import pytest
 from test_mix import all_ids, check_resuming, ids, publish, real_rows
 
-from consumers import open_mix, streaming
+from consumers import open_mix
+from consumers.reading import streaming
 
 
 @pytest.fixture(autouse=True)

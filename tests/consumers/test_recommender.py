@@ -5,12 +5,13 @@ import pytest
 import torch
 from scipy.sparse import vstack
 
-from augment.errors import BadInput, UsageError
-from augment.samples import sample_schema
-from consumers import Recommender, shilling
-from consumers.histories import ordered
+from augment.base.errors import BadInput, UsageError
+from augment.contracts.sample import sample_schema
+from consumers import Recommender
+from consumers.data.histories import ordered
 from consumers.rankers.factors import LOSSES
 from consumers.rankers.samplers import SAMPLERS
+from consumers.scoring import shilling
 from gan.victim import Condition
 
 GRAPH = {"model": "lightgcn", "loss": "bpr", "sampler": "mixgcf", "filter_share": 0.05, "epochs": 100, "l2": 0.1}

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from augment.errors import BadInput
+from augment.base.errors import BadInput
 from consumers import Recommender
 from consumers.rankers import RANKERS
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from augment.ease import CrossFitted
+from augment.numeric.ease import CrossFitted
 from consumers.rankers.samplers import SAMPLERS, Sampler
 
 DIM, LAYERS = 16, 3

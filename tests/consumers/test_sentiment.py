@@ -5,8 +5,8 @@ import torch
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import StandardScaler
 
-from augment.errors import UsageError
-from augment.samples import sample_schema
+from augment.base.errors import UsageError
+from augment.contracts.sample import sample_schema
 from consumers import Sentiment
 from gan.victim import Condition
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from augment.measures import Auc
-from consumers import target_statistics
-from consumers.target_statistics import FOLDS, STRENGTHS, WIDTH, assigned, fit, of_copies
+from augment.numeric.measures import Auc
+from consumers.data import target_statistics
+from consumers.data.target_statistics import FOLDS, STRENGTHS, WIDTH, assigned, fit, of_copies
 
 
 def log_odds(p):

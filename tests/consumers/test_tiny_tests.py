@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from augment.pipeline import _plain
-from augment.terminal import verdict_table
-from augment.verdict import compare, decide
+from augment.cli.terminal import verdict_table
+from augment.judging.verdict import compare, decide
+from augment.runs.result import _plain
 from consumers import ClickModel, Recommender, Sentiment
 
 tiny = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,0 +1,1 @@
+"""Errors, files and progress: what every folder may use."""

@@ -1,0 +1,1 @@
+"""The interfaces between folders, the values that pass them, and the registry of plug-ins."""

@@ -1,0 +1,292 @@
+"""What a user's file holds: how it is read, what its columns are, and the task that they fit.
+
+Looks at the first rows and at a spread of all; `augment.drafting.trial` then tries what is guessed here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from augment.base.errors import BadInput, UsageError, suggest
+from augment.drafting.look import Column, Look
+from augment.recipes.source import Columns, Source, Split
+from augment.sources.files import one_line
+from augment.sources.sql import AMBIGUOUS, EARLIEST, WORDS, given, microseconds
+
+MODALITY = {"sentiment": "text", "ctr": "fields", "recommender": "behaviour"}
+# Role → names a column of it goes by, most telling first; spaces, points and hyphens count as _.
+NAMES = {
+    "user": "user_id user userid customer_id customer member_id visitor_id visitorid session_id uid 用户",
+    "item": "item_id item itemid product_id product productid sku asin movie_id ad_id iid 商品",
+    "timestamp": "timestamp time ts event_time datetime date created_at unixreviewtime 时间",
+    "text": "text review_text review reviewtext body comment content 评论 评价 内容",
+    "segment": "category segment department class_name genre",
+}
+CLICKS = "label click clicked is_click target converted purchase is_purchase y"
+OPINIONS = "label sentiment polarity rating stars score overall target 标签 评分"
+_GOOD = """positive pos good like liked love happy satisfied recommended yes 正面 好评 积极 позитивный хорошо positiv
+positif positivo click clicked purchase purchased"""
+# Words in names of fields whose change leaves what is asked the same, and of those that never do: whose, and of what.
+_MUTABLE = """hour minute weekday dow dayofweek day daypart month season position pos slot rank placement device os
+browser platform network connection carrier screen price discount channel referrer referer page layout"""
+_FIXED = "id ids user item ad product customer member visitor session sku brand gender sex age category genre title"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user has decided: a task, and columns for roles. The rest is guessed."""
+
+    task: str | None = None
+    label: str | None = None
+    user: str | None = None
+    item: str | None = None
+    timestamp: str | None = None
+    text: str | None = None
+
+    @property
+    def roles(self) -> dict[str, str]:
+        chosen = {role: getattr(self, role) for role in ("label", "user", "item", "timestamp", "text")}
+        return {role: column for role, column in chosen.items() if column is not None}
+
+
+@dataclass
+class Guess:
+    """A source and the task it is for, as far as known; `notes` say why, option by option."""
+
+    path: Path
+    kind: str
+    roles: dict[str, str]
+    fields: list[str] = field(default_factory=list)
+    numbers: list[str] = field(default_factory=list)
+    mutable: list[str] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    split: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    script: str = "latin"  # of the texts: latin, chinese or other
+    seen: list[Column] = field(default_factory=list)
+
+    def source(self, **changes: Any) -> Source:
+        columns = Columns(**self.roles, fields=self.fields, numbers=self.numbers, mutable=self.mutable)
+        return Source(**{"path": str(self.path), **self.options, **changes}, columns=columns, split=Split(**self.split))
+
+
+def guess(db: duckdb.DuckDBPyConnection, look: Look, choices: Choices) -> Guess:
+    """What the rows are that were looked at; `db` has them.
+
+    Raises BadInput for a file that holds nothing to learn from; UsageError for one whose columns fit no task, or not
+    the user's choices.
+    """
+    path, options, columns = look.path, look.options, look.columns
+    roles = _roles(columns, choices)
+    kind, positive = _kind(path, columns, roles, choices, "names" in options)
+    if kind != "sentiment":
+        roles.pop("text", None)
+        roles.pop("segment", None)
+    if kind == "recommender":
+        roles.pop("label", None)
+    found = Guess(path, kind, roles, options=options, seen=list(columns.values()))
+    if positive is not None:
+        options["positive"] = positive
+        found.notes["positive"] = "labels from here on are 1" if isinstance(positive, float) else "these labels are 1"
+    _time(db, found, columns, choices)
+    _missing(found, columns)
+    if kind == "ctr":
+        _fields(found, columns)
+    if kind == "sentiment":
+        text = columns[roles["text"]]
+        rows = db.execute(f"SELECT {text.sql} FROM seen WHERE {text.sql} IS NOT NULL LIMIT 1000").fetchall()
+        found.script = script_of(row[0] for row in rows)
+    if kind == "recommender" and "timestamp" in roles:
+        found.split = {"by": "user_time", "core": 5}
+    elif "timestamp" in roles:
+        found.split = {"by": "time"}
+    return found
+
+
+# -- roles and task ------------------------------------------------------------------------------------
+
+
+def _roles(columns: dict[str, Column], choices: Choices) -> dict[str, str]:
+    """Role → column, but for the label: as chosen, else by name."""
+    lower = {_plain(name): name for name in reversed(columns)}
+    roles = {}
+    for role, column in choices.roles.items():
+        if found := column if column in columns else lower.get(_plain(column)):
+            roles[role] = found
+    for role, names in NAMES.items():
+        found = next((lower[name] for name in names.split() if name in lower), None)
+        if role not in roles and found and found not in roles.values() and columns[found].rows:
+            roles[role] = found
+    return roles
+
+
+def _kind(
+    path: Path, columns: dict[str, Column], roles: dict[str, str], choices: Choices, headless: bool
+) -> tuple[str, float | list[str] | None]:
+    """The task, and the source's `positive`; puts the label among the roles."""
+    text = "text" in roles and choices.task in (None, "sentiment")
+    chosen, useless = roles.get("label"), ""
+    if choices.task != "recommender":
+        for label in [chosen] if chosen else _labels(columns, roles, text):
+            column = columns[label]
+            clicks = _plain(label) in CLICKS.split()[1:] and "text" not in choices.roles
+            reviews = text and not (clicks and {"user", "item"} & roles.keys())
+            if usable := _positive(column, rated=reviews or bool(chosen) or choices.task == "ctr"):
+                roles["label"] = label
+                return "sentiment" if reviews else "ctr", usable[0]
+            useless = useless or (
+                f"{path}: nothing to learn from label '{label}', whose values are "
+                f"{one_line(', '.join(column.values[:8])) or 'none'}: needed are 0 and 1, numbers of which the higher "
+                "are better, or words such as positive and negative"
+            )
+            if chosen or (clicks and column.distinct < 2):
+                raise BadInput(useless)
+    if choices.task in (None, "recommender") and {"user", "item"} <= roles.keys():
+        return "recommender", None
+    if useless and not any(column.binary for column in columns.values()):
+        raise BadInput(useless)
+    raise UsageError(_no_task(path, columns, choices, headless))
+
+
+def _labels(columns: dict[str, Column], roles: dict[str, str], text: bool) -> list[str]:
+    """Columns whose name is one of a label, most telling first."""
+    lower = {_plain(name): name for name in reversed(columns)}
+    names = f"{OPINIONS} {CLICKS}" if text else f"{CLICKS} {OPINIONS}"
+    return [lower[name] for name in dict.fromkeys(names.split()) if name in lower and lower[name] not in roles.values()]
+
+
+def _positive(column: Column, rated: bool) -> tuple[float | list[str] | None] | None:
+    """The `positive` that makes labels 0 and 1 of a column's values, None where they are; or nothing that could.
+
+    rated: numbers on a scale will do.
+    """
+    low, high = column.low, column.high
+    if column.distinct < 2:
+        return None
+    if column.number:
+        if low >= 0 and high <= 1:
+            return (None,)
+        if column.distinct == 2:  # -1 and 1, 1 and 2
+            return (high,)
+        if not rated:
+            return None
+        if low < 0:  # a polarity: 0 is neither
+            return (0.0 if column.fraction else 1.0,)
+        return (0.8 * high if low < 0.8 * high else high,)
+    words = {value.lower() for value in column.values}
+    if words <= {word for both in WORDS.values() for word in both}:
+        return (None,)
+    good = [value for value in column.values if value.lower() in _GOOD.split()]
+    return (good,) if good and column.distinct <= 10 and len(good) < column.distinct else None
+
+
+def _no_task(path: Path, columns: dict[str, Column], choices: Choices, headless: bool) -> str:
+    def shown(column: Column) -> str:
+        return f"{column.name} ({column.values[0]})" if headless and column.values else column.name
+
+    names = one_line(", ".join(map(shown, columns.values())))
+    binary = [column.name for column in columns.values() if column.binary]
+    first = f"{path}: no header; columns {names}" if headless else f"{path}: columns {names}"
+    if binary and choices.task in (None, "ctr"):
+        which = one_line(", ".join(binary))
+        how = f"say which is the label, as in --label {binary[0]}"
+        return f"{first} fit no task by their names; of 0 and 1 are {which}: {how}"
+    needed = {
+        "sentiment": "--text and --label",
+        "ctr": "--label (0 and 1)",
+        "recommender": "--user and --item",
+    }
+    kinds = [choices.task] if choices.task else list(needed)
+    wanted = "; ".join(f"{needed[kind]} for {kind}" for kind in kinds)
+    return f"{first} fit no task by their names; say which are which: {wanted}; or write it by hand (init --explain)"
+
+
+# -- times, what is missing, fields --------------------------------------------------------------------
+
+
+def _time(db: duckdb.DuckDBPyConnection, found: Guess, columns: dict[str, Column], choices: Choices) -> None:
+    """Find how the times are written; a column that holds none loses its role."""
+    if (name := found.roles.get("timestamp")) is None:
+        return
+    column = columns[name]
+    text = given(column.sql, column.missing)
+    soonest = "epoch_us(now()) + 86400000000"
+    forms = (None, *AMBIGUOUS)
+    read = ", ".join(f"count(*) FILTER ({microseconds('t', f)} BETWEEN {EARLIEST} AND {soonest})" for f in forms)
+    values = f"SELECT DISTINCT {text} AS t FROM seen WHERE {text} IS NOT NULL LIMIT 3000"
+    total, *counts = db.execute(f"SELECT count(*), {read} FROM ({values})").fetchall()[0]
+    best = max(counts, default=0)
+    if best < 0.95 * total or not total:
+        if choices.timestamp:
+            raise UsageError(f"{found.path}: --time {name}: '{one_line(column.values[0])}' is no time that can be read")
+        del found.roles["timestamp"]
+        found.notes["columns"] = f"'{name}' is left out: no times that can be read"
+        return
+    fits = [form for form, count in zip(forms, counts, strict=True) if count == best]
+    if fits[0] is not None:
+        found.options["timestamp_format"] = fits[0]
+        if len(fits) > 1:
+            found.notes["timestamp_format"] = f"or {', '.join(map(str, fits[1:]))}: these rows do not tell"
+
+
+def _missing(found: Guess, columns: dict[str, Column]) -> None:
+    """Words for missing in numbers, times and labels; `\\N` is one anywhere."""
+    telling = [
+        c for c in columns.values() if c.number or c.name in (found.roles.get("timestamp"), found.roles.get("label"))
+    ]
+    words = {word for column in telling for word in column.missing if word.lower() != "nan"}
+    words |= {word for column in columns.values() for word in column.missing if word == "\\N"}
+    if words:
+        found.options["null"] = sorted(words)
+
+
+def _fields(found: Guess, columns: dict[str, Column]) -> None:
+    """All that is left and tells rows apart; what is measured rather than named is a number."""
+    for column in columns.values():
+        if column.name in found.roles.values() or column.distinct < 2:
+            continue
+        many = column.distinct > 50 and not re.search(r"(id|hash|code|zip|postcode)$", column.name.lower())
+        if column.number and (column.fraction or many):
+            found.numbers.append(column.name)
+        elif column.distinct < column.rows:
+            found.fields.append(column.name)
+    if not (found.fields or found.numbers or {"user", "item"} & found.roles.keys()):
+        raise BadInput(f"{found.path}: nothing to learn from beside the label '{found.roles['label']}'")
+    found.mutable = [name for name in (*found.fields, *found.numbers) if is_mutable(name)]
+
+
+def is_mutable(name: str) -> bool:
+    """Whether a field's change leaves what is asked the same, by its name: the hour or price, not the user or ad."""
+    words = set(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()))
+    return not words.isdisjoint(_MUTABLE.split()) and words.isdisjoint(_FIXED.split())
+
+
+def script_of(texts: Iterable[str]) -> str:
+    """chinese, other (mostly not in Latin letters) or latin."""
+    letters = [character for text in texts for character in text[:1000] if character.isalpha()]
+    foreign = sum(ord(letter) >= 0x250 for letter in letters)
+    han = sum("\u3400" <= letter <= "\u9fff" for letter in letters)
+    kana = sum("\u3040" <= letter <= "\u30ff" for letter in letters)
+    if 2 * foreign <= len(letters):
+        return "latin"
+    return "chinese" if 2 * han > foreign and kana < 0.05 * len(letters) else "other"
+
+
+def check_choices(choices: Choices, looks: list[Look]) -> None:
+    """Raise UsageError for a chosen column that none of the files has."""
+    names = [name for look in looks for name in look.columns]
+    for role, column in choices.roles.items():
+        if not {column, _plain(column)} & {*names, *map(_plain, names)}:
+            option = "time" if role == "timestamp" else role
+            raise UsageError(f"--{option} {column}: no such column{suggest(column, names)}")
+
+
+def _plain(name: str) -> str:
+    """A column's name as `NAMES` has it."""
+    return re.sub(r"[\s.-]+", "_", name.strip().lower())

@@ -1,0 +1,142 @@
+"""A look at a file: how it is read, and what its columns hold, in its first rows and in a spread of all."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+
+from augment.base.errors import BadInput
+from augment.recipes.source import Columns, Source
+from augment.sources.dialects import as_utf8, dialect_of
+from augment.sources.encodings import fitting
+from augment.sources.files import check_regular
+from augment.sources.formats import kind_of, sample
+from augment.sources.sql import WORDS, literal, quoted, text_of
+
+SAMPLE = 10_000  # first rows looked at, and as many of all rows where there are more
+MISSING = ("\\n", "na", "n/a", "#n/a", "null", "none", "nan", "nil", "-", "--", "?")
+_DELIMITERS = ("::", "\x01", "^", "~")  # that readers take only when they are told to
+
+
+@dataclass
+class Column:
+    """What the rows that were looked at have in a column."""
+
+    name: str
+    sql: str  # its text
+    rows: int  # with a value
+    distinct: int
+    number: bool  # every value is one; a leading zero marks a code, such as a postcode
+    fraction: bool
+    comma: bool  # numbers with a decimal comma
+    low: float
+    high: float
+    missing: list[str]  # words that mean missing
+    values: list[str]  # the most frequent ones
+
+    @property
+    def binary(self) -> bool:
+        words = {word for both in WORDS.values() for word in both}
+        is_word = {value.lower() for value in self.values} <= words
+        return self.distinct == 2 and (is_word or (self.number and (self.low, self.high) == (0, 1)))
+
+
+@dataclass
+class Look:
+    """The options that a file is read with, and its columns by name."""
+
+    path: Path
+    options: dict[str, Any]
+    columns: dict[str, Column]
+
+
+def look(db: duckdb.DuckDBPyConnection, path: Path) -> Look:
+    """Look at a file, whose rows are in table `seen` then: the first, and a spread of all.
+
+    Raises BadInput for a file that cannot be read, or has no rows.
+    """
+    if not path.exists():
+        raise BadInput(f"no file at {path}")
+    check_regular(str(path))
+    if not path.stat().st_size:
+        raise BadInput(f"{path} is empty")
+    options: dict[str, Any] = {}
+
+    def seen() -> list[str]:
+        return sample(db, Source(path=str(path), columns=Columns(), **options), str(path), SAMPLE)
+
+    try:
+        names = seen()
+    except BadInput:
+        fits = fitting(str(path)) if kind_of(str(path)) != "Parquet" else None
+        if fits in (None, "utf-8"):
+            raise
+        options["encoding"] = fits
+        names = seen()
+    if kind_of(str(path)) == "delimited text":
+        delimiter = next((d for d in _DELIMITERS if len(names) == 1 and d in names[0]), None)
+        if delimiter:
+            options["delimiter"] = delimiter
+            names = seen()
+        if sum(_is_value(name) for name in names) * 2 > len(names):  # the first line is a row
+            options |= {"header": False, "names": [f"column{place + 1}" for place in range(_width(path, options))]}
+            names = seen()
+    if not _rows(db) and kind_of(str(path)) == "delimited text":  # quotes that no line closes
+        options["quote"] = ""
+        names = seen()
+    if not _rows(db):
+        raise BadInput(f"{path} has no rows")
+    kinds = [str(row[1]) for row in db.execute("DESCRIBE seen").fetchall()]
+    columns = [_column(db, name, kind) for name, kind in zip(names, kinds, strict=True) if name.strip()]
+    commas = [c for c in columns if c and c.comma]
+    if kind_of(str(path)) == "delimited text" and commas and not any(c and c.number and c.fraction for c in columns):
+        options["decimal"] = ","
+        for column in commas:
+            column.number = column.fraction = True
+    return Look(path, options, {column.name: column for column in columns if column})
+
+
+def _rows(db: duckdb.DuckDBPyConnection) -> int:
+    return int(db.execute("SELECT count(*) FROM seen").fetchall()[0][0])
+
+
+def _width(path: Path, options: dict[str, Any]) -> int:
+    """How many values the first line has; some may be the same."""
+    source = Source(path=str(path), columns=Columns(), **options)
+    with TemporaryDirectory() as folder:
+        return len(dialect_of(as_utf8(str(path), source, Path(folder)), source, []).names)
+
+
+def _is_value(name: str) -> bool:
+    return re.fullmatch(r"\s*[+-]?\d+([.,:/-]\d+)*\s*", name) is not None
+
+
+def _column(db: duckdb.DuckDBPyConnection, name: str, kind: str) -> Column | None:
+    """None for a column that is no text, such as pictures."""
+    text = f"nullif(trim({text_of(quoted(name), kind)}), '')"
+    there = f"lower(t) NOT IN ({', '.join(map(literal, MISSING))})"
+    plain = "CASE WHEN NOT regexp_matches(t, '^[+-]?0[0-9]') THEN TRY_CAST(t AS DOUBLE) END"
+    comma = "regexp_full_match(t, '[+-]?\\d+(\\.\\d{3})*,\\d+')"
+    point = f"CASE WHEN {comma} THEN TRY_CAST(replace(replace(t, '.', ''), ',', '.') AS DOUBLE) ELSE {plain} END"
+    try:
+        rows, distinct, numbers, fraction, commas, low, high, missing = db.execute(
+            f"SELECT count(*), count(DISTINCT t), count({plain}), coalesce(bool_or({plain} <> floor({plain})), false), "
+            f"count({point}) * CAST(coalesce(bool_or({comma} AND NOT regexp_matches(t, ',\\d{{3}}$')), false) AS INT), "
+            f"coalesce(min({point}), 0), coalesce(max({point}), 0), "
+            f"(SELECT list(DISTINCT t) FROM (SELECT {text} AS t FROM seen) WHERE NOT {there}) "
+            f"FROM (SELECT {text} AS t FROM seen) WHERE {there}"
+        ).fetchall()[0]
+        values = db.execute(
+            f"SELECT t FROM (SELECT {text} AS t FROM seen) WHERE {there} GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 20"
+        ).fetchall()
+    except duckdb.Error:
+        return None
+    number = bool(rows) and numbers == rows
+    comma_only = bool(rows) and not number and commas == rows
+    return Column(name, text, rows, distinct, number, bool(fraction), comma_only, low, high,
+                  sorted(missing or []), [row[0] for row in values])  # fmt: skip

@@ -1,0 +1,1 @@
+"""What every candidate must pass."""

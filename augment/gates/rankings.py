@@ -1,0 +1,76 @@
+"""Is a synthetic user's history still right? Judged by EASE models that never saw its anchor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import csr_matrix
+
+from augment.base.errors import BadInput
+from augment.numeric.ease import CrossFitted, binary_matrix
+
+if TYPE_CHECKING:
+    from augment.contracts.values import Candidates
+
+
+class RankingValidity:
+    """Recommendation: EASE models, one per fold of users.
+
+    agreement = share of unseen items that the anchor's hidden targets outrank (AUC) when the model of another fold
+    is shown the sample's items. Of the items that an anchor has not, the `false_negative_share` that this model scores
+    highest are too likely real interests to be negatives.
+    """
+
+    MAX_ITEMS = 20_000  # EASE inverts an item × item matrix
+
+    def __init__(self, anchors: pa.Table, false_negative_share: float, seed: int) -> None:
+        self._items = pc.unique(pc.list_flatten(anchors["targets"]))
+        if len(self._items) > self.MAX_ITEMS:
+            raise BadInput(
+                f"{len(self._items)} items: the cross-fitted false-negative filter serves up to {self.MAX_ITEMS}; "
+                "raise `core` in the source's split to keep the items with enough interactions"
+            )
+        self._fitted, self._share = CrossFitted(self._matrix(anchors["targets"]), seed), false_negative_share
+        self.label = np.ones(len(anchors), np.float32)
+
+    def agreement(self, candidates: Candidates) -> np.ndarray:
+        anchor, rows = candidates.anchor, candidates.rows
+        shown, targets = self._matrix(rows["items"]), self._matrix(rows["targets"])
+        scores = self._fitted.scores(anchor, shown)
+        out = np.ones(len(rows), np.float32)
+        for i, score in enumerate(scores):
+            seen, target = _row(shown, i), _row(targets, i)
+            hidden = np.setdiff1d(target, seen)
+            if not len(hidden):
+                continue
+            others = np.delete(score, target)
+            if not len(others):  # the user has every item
+                continue
+            below = np.searchsorted(np.sort(others), score[hidden])
+            out[i] = below.mean() / len(others)
+        return out
+
+    def filter(self, anchor: np.ndarray, rows: pa.Table) -> tuple[pa.Table, int]:
+        """Only judged against the anchor's whole history: what a copy hides is no reason to trust a negative."""
+        lists = rows["negatives"].combine_chunks()
+        lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+        owner = np.repeat(np.arange(len(rows)), lengths)
+        item = pc.fill_null(pc.index_in(lists.flatten(), self._items), -1).to_numpy(zero_copy_only=False)
+        if not len(item):
+            return rows, 0
+        likely = self._fitted.likeliest(anchor, self._share)
+        kept = (item < 0) | ~np.asarray(likely[owner, item]).ravel()  # no anchor has it: nothing is known of it
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(owner[kept], minlength=len(rows)))])
+        filtered = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), lists.flatten().filter(pa.array(kept)))
+        position = rows.column_names.index("negatives")
+        return rows.set_column(position, "negatives", filtered.cast(lists.type)), int((~kept).sum())
+
+    def _matrix(self, lists: pa.ChunkedArray) -> csr_matrix:
+        return binary_matrix(lists.combine_chunks(), self._items)
+
+
+def _row(matrix: csr_matrix, i: int) -> np.ndarray:
+    return matrix.indices[matrix.indptr[i] : matrix.indptr[i + 1]]

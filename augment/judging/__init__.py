@@ -1,0 +1,1 @@
+"""Before and after: both arms, the verdict, the report."""

@@ -1,0 +1,142 @@
+"""Before and after: the same consumer trained on real rows and on the mix, and the strongest plain model beside it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+
+from augment.base.errors import UsageError, suggest
+from augment.base.progress import say, track
+from augment.contracts.consumer import Consumer
+from augment.contracts.values import Arena
+from augment.judging.verdict import Verdict, compare, decide
+from augment.numeric.measures import Measure
+from augment.recipes.schema import VerdictSettings
+
+TOLERANCE = 0.01  # of a consumer that names none
+
+
+def tolerance_of(consumer: type[Consumer], settings: VerdictSettings) -> float:
+    """What the recipe says, else what suits the consumer."""
+    return settings.tolerance if settings.tolerance is not None else getattr(consumer, "tolerance", TOLERANCE)
+
+
+def check_metrics(consumer: type[Consumer], settings: VerdictSettings, where: str) -> None:
+    """Raise UsageError for a metric that the recipe names and the consumer does not have.
+
+    Says so where every metric to improve is one that samples are made to pass: nothing could be published.
+    """
+    known = [metric for group in consumer.metrics.values() for metric in group]
+    for metric in (*settings.clean, *settings.improve):
+        if metric not in known:
+            raise UsageError(f"{where}.verdict: unknown metric '{metric}'{suggest(metric, known)}")
+    rehearsed = getattr(consumer, "rehearsed", ())
+    if set(settings.improve) <= set(rehearsed):
+        others = [m for m in consumer.metrics["robust"] if m not in rehearsed]
+        say(f"{where}.verdict: samples are made of every attack in `improve`, and a gain there alone publishes "
+            f"nothing: name another, such as {' or '.join(others)}")  # fmt: skip
+
+
+def robustness(model: Consumer, arena: Arena, settings: VerdictSettings) -> float:
+    """Mean of the metrics to improve, on validation rows and attacks on them; higher is better.
+
+    Where none of them can be had there (by held-out attacks nothing is chosen), of all robust metrics that can.
+    """
+    measures = model.evaluate(arena.valid, arena.attacked_valid)
+    signed = {name: m.value() * (1 if m.better_is == "higher" else -1) for name, m in measures.items()}
+    for names in (settings.improve, model.metrics["robust"]):
+        if found := [signed[name] for name in names if np.isfinite(signed.get(name, np.nan))]:
+            return float(np.mean(found))
+    return 0.0
+
+
+def fit_seeds(make: Callable[[int], Consumer], seeds: list[int], arena: Arena, mix: pa.Table | None) -> list[Consumer]:
+    """A model for each seed; the same one for all, where it has no chance in it."""
+    return for_seeds(make, seeds, lambda seed: make(seed).fit(arena.train, arena.valid, mix))
+
+
+def for_seeds(make: Callable[[int], Consumer], seeds: list[int], fitted: Callable[[int], Consumer]) -> list[Consumer]:
+    """`fitted` of each seed, or of the first alone for all, where `make` makes a model that has no chance in it."""
+    differ = seeds[:1] if getattr(make(seeds[0]), "deterministic", False) else seeds
+    models = [fitted(seed) for seed in track(differ, desc="training", unit="model")]
+    return models * (len(seeds) // len(models))
+
+
+def strongest_baseline(
+    consumer: type[Consumer], seeds: list[int], arena: Arena, device: str
+) -> tuple[str, list[Consumer]]:
+    """The plain model with the best primary clean metric on validation rows, trained once per seed.
+
+    All candidates are tried with the first seed; the choice never sees a test row.
+    """
+    primary = consumer.metrics["clean"][0]
+    candidates = track(consumer.baselines(seeds[0], device).items(), desc="baselines", unit="model")
+    fitted = {name: model.fit(arena.train, arena.valid) for name, model in candidates}
+
+    def on_valid(name: str) -> float:
+        measure = fitted[name].evaluate(arena.valid, {})[primary]
+        value = measure.value() if measure.better_is == "higher" else -measure.value()
+        return value if np.isfinite(value) else -np.inf  # validation rows of one class tell nothing apart
+
+    best = max(fitted, key=on_valid)
+
+    def again(seed: int) -> Consumer:
+        if seed == seeds[0]:
+            return fitted[best]
+        return consumer.baselines(seed, device)[best].fit(arena.train, arena.valid)
+
+    return best, for_seeds(lambda seed: consumer.baselines(seed, device)[best], seeds, again)
+
+
+def judge(
+    real: list[Consumer],
+    mix: list[Consumer],
+    baseline: tuple[str, list[Consumer]],
+    arena: Arena,
+    settings: VerdictSettings,
+    seed: int,
+) -> Verdict:
+    """Evaluate every model once on the test rows and decide by the recipe's rule."""
+
+    def measured(models: list[Consumer]) -> list[dict[str, Measure]]:
+        different = {id(model): model for model in models}  # one of all seeds is looked at once
+        found = {key: model.evaluate(arena.test, arena.attacked) for key, model in different.items()}
+        return [found[id(model)] for model in models]
+
+    consumer, (name, plain) = type(real[0]), baseline
+    ours, mixed, theirs = measured(real), measured(mix), measured(plain)
+    paired = partial(compare, draws=settings.draws, confidence=settings.confidence, seed=seed)
+    verdict = decide(
+        paired(ours, mixed, theirs, name),
+        settings.clean,
+        settings.improve,
+        tolerance=tolerance_of(consumer, settings),
+        confidence=settings.confidence,
+        rehearsed=getattr(consumer, "rehearsed", ()),
+        rows=len(arena.test),
+    )
+    primary = consumer.metrics["clean"][0]
+    before, after = ([{primary: one[primary]} for one in arm] for arm in (ours, theirs))
+    stronger = paired(before, after, after, name)[primary]
+    if stronger.measured and stronger.gain("worst") > 0:
+        return replace(verdict, advice=_advice(real[0], name, plain[0], f"{primary} {stronger.diff:+.4f}"))
+    return verdict
+
+
+def _advice(own: Consumer, name: str, plain: Consumer, by: str) -> str:
+    """One line on a plain model that is stronger than the consumer itself, and the options that make it the consumer's.
+
+    Constructors take hyper-parameters only and keep each under its own name; see `Consumer`.
+    """
+    said = f"{name} is stronger than this consumer on real rows ({by})"
+    names = [n for n in inspect.signature(type(plain)).parameters if n not in ("seed", "device")]
+    unlike = {n: getattr(plain, n) for n in names if getattr(plain, n) != getattr(own, n, None)}
+    if type(plain) is not type(own) or not unlike:
+        return said
+    return f"{said}: options = {{ {', '.join(f'{n} = {json.dumps(v)}' for n, v in unlike.items())} }}"

@@ -1,0 +1,1 @@
+"""Text: encoders, n-grams, typos, lexicons, translation."""

@@ -1,0 +1,1 @@
+"""What a night's figures are held to."""

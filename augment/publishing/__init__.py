@@ -1,0 +1,1 @@
+"""Versioned tables: one commit, one version."""

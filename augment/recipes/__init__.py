@@ -1,0 +1,1 @@
+"""The recipe: what it may say, and reading it."""

@@ -1,0 +1,214 @@
+"""The recipe: one strict TOML file that says what to read, what to make and what it takes to publish it.
+
+Every field is documented where it is defined; `sparring init --explain` prints that documentation.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+
+from augment.base.errors import suggest
+from augment.recipes.source import Section, Share, Source
+
+
+def _plain_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{,99}", name):
+        raise ValueError(f"'{name[:99]}' names a folder: use lower-case letters, digits, - and _ only, at most 100")
+    return name
+
+
+def _possible(place: str) -> str:
+    if "\0" in place or max(map(len, place.encode().split(b"/"))) > 255:
+        raise ValueError("no file or folder has a NUL character or more than 255 bytes in its name")
+    return place
+
+
+def _ordered(band: tuple[float, float]) -> tuple[float, float]:
+    if band[0] >= band[1]:
+        raise ValueError("the first margin must be below the second")
+    return band
+
+
+Name = Annotated[str, AfterValidator(_plain_name)]
+Band = Annotated[tuple[float, float], AfterValidator(_ordered)]
+
+
+class Gates(Section):
+    """What every sample must pass."""
+
+    band: Band = Field(
+        (-0.5, 1.5),
+        description="Hardness: the victim's margin (signed logit) lies between these. Semi-hard, not hopeless.",
+    )
+    min_plausibility: Share = Field(0.05, description="Share of real perturbations that must be at least as strange.")
+    min_label_agreement: Share = Field(0.5, description="Agreement of models that never saw the anchor.")
+    min_novelty: float = Field(1e-4, ge=0, description="Cosine distance to the closest real row: below it, a copy.")
+    false_negative_share: Share = Field(
+        0.05, description="Recommender: a user's likeliest items never become negatives."
+    )
+    keep: Literal["any", "hardest"] = Field(
+        "any",
+        description="Which of an anchor's passing candidates: any, or the hardest. Where labels are noisy (clicks, "
+        "unlabelled reviews) the hardest are those whose label is wrong; a recommender's targets are real.",
+    )
+    min_kept_share: Share = Field(0.001, description="A strategy of whose proposals fewer pass is left out.")
+
+
+class Generator(Section):
+    """The conditional GAN, and the real perturbations that ground it."""
+
+    anchors: int = Field(20_000, ge=10, description="At most this many training rows to start from; bounds memory.")
+    bank: int = Field(300, ge=2, description="Anchors perturbed for real.")
+    variants: int = Field(4, ge=1, description="Real perturbations of each of them.")
+    neighbours: int = Field(16, ge=1, description="Perturbed anchors near an anchor that lend it their displacements.")
+    band: Band | None = Field(None, description="Hardness that it aims for; without it, the gates' band.")
+    steps: int = Field(300, ge=1, description="Training steps.")
+    batch: int = Field(128, ge=2, description="Anchors per step.")
+    critic_weight: float = Field(1.0, ge=0, description="How much it counts to look like a real perturbation.")
+    victim_weight: float = Field(1.0, ge=0, description="How much it counts to land in the hardness band.")
+    diversity_weight: float = Field(0.5, ge=0, description="How much it counts that an anchor's samples differ.")
+    grounded: bool = Field(True, description="Follow displacements that occurred; false: random ones as long.")
+    rounds: int = Field(
+        1, ge=1, description="Rounds of victim, generator and consumer; each makes its share of the samples."
+    )
+    draws: int = Field(
+        16, ge=1, description="Candidates per anchor; `gates.keep` says which of those that pass is kept."
+    )
+
+
+class VerdictSettings(Section):
+    """What it takes to publish."""
+
+    seeds: int = Field(3, ge=1, description="Trainings of each arm.")
+    clean: list[str] = Field(min_length=1, description="Metrics that must not get worse.")
+    improve: list[str] = Field(
+        min_length=1,
+        description="Metrics of which one must get better, and none worse; a gain on attacks that samples are made of "
+        "(masking, say) is not enough.",
+    )
+    tolerance: float | None = Field(
+        None,
+        ge=0,
+        description="Not worse: the interval lies above minus this, and the estimate above minus half of it. Without "
+        "it, the consumer's own: 0.002 for clicks, 0.01 for the others.",
+    )
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Of intervals and tests.")
+    draws: int = Field(1000, ge=100, description="Bootstrap draws.")
+
+
+class Task(Section):
+    """One consumer, the rows it learns from and the samples made for it."""
+
+    consumer: str = Field(description="Registered under sparring.consumers: recommender, ctr, sentiment or your own.")
+    source: Name = Field(description="Which source.")
+    options: dict[str, str | int | float | bool] = Field({}, description="Hyper-parameters of the consumer.")
+    mix_options: dict[str, str | int | float | bool] = Field(
+        {}, description="Hyper-parameters that change when it trains on the mix: adversarial training, say."
+    )
+    encoder: str = Field(
+        "minilm+ngrams",
+        description="Text encoder: minilm, usem3, a local path or a hub name; with +ngrams behind it, its vectors are "
+        "joined with n-grams of the task's own training texts.",
+    )
+    samples: int = Field(ge=1, description="Samples to publish.")
+    weight: float = Field(1.0, gt=0, description="Weight of a sample in training; a real row weighs 1.")
+    strategies: dict[str, Annotated[float, Field(gt=0)]] = Field(min_length=1, description="Strategy → its share.")
+    strategy_options: dict[str, dict[str, str | int | float | bool]] = Field(
+        {}, description="Strategy → its options (strength, engine and the like); `sparring strategies` lists them."
+    )
+    gates: Gates = Field(Gates(), description="What every sample must pass.")
+    generator: Generator = Field(Generator(), description="The conditional GAN.")
+    verdict: VerdictSettings = Field(description="What it takes to publish.")
+
+
+class Check(Section):
+    """A limit that a night's figures are held to."""
+
+    limit: float = Field(description="What it must not pass.")
+    severity: Literal["off", "warn", "error"] = Field(
+        "warn", description="warn: said and counted; error: the version is rejected and kept for inspection."
+    )
+
+
+class Checks(Section):
+    """What a night is held to besides the samples' gates and the verdict."""
+
+    few_rows: Check = Field(Check(limit=0.3), description="Least rows of the day, over the median day of the window.")
+    bad_rows: Check = Field(Check(limit=0.02), description="Most of the window's rows in quarantine, as a share.")
+    drift: Check = Field(
+        Check(limit=0.25), description="Most population stability index of any column since the generator was fitted."
+    )
+    poison: Check = Field(
+        Check(limit=0.05, severity="error"),
+        description="Most of the window's rows by fake users or floods, as a share.",
+    )
+    alarms: Check = Field(Check(limit=0), description="Most alarms of a recommender's samples (collapse and the like).")
+    kept_share: Check = Field(Check(limit=0.05), description="Least share of the proposals that pass the gates.")
+
+
+class Nightly(Section):
+    """How `sparring nightly` goes about its nights."""
+
+    window_days: int = Field(28, ge=1, description="Days of rows that a night trains and tests on.")
+    keep_days: int = Field(7, ge=1, description="Nights whose samples the current version holds, tonight's included.")
+    refit_days: int = Field(7, ge=1, description="The generator and its victim are fitted anew at this age in days.")
+    refit_drift: float = Field(0.2, gt=0, description="And when a column drifted by more than this index.")
+    lookback_days: int = Field(2, ge=0, description="Days of a database that are read again: rows arrive late.")
+    skip_bad_files: bool = Field(False, description="Leave a file that cannot be read out, instead of refusing.")
+    drop_poison: bool = Field(True, description="Fake users, and floods of reviews or clicks, go into quarantine.")
+    keep_versions: int = Field(14, ge=1, description="Published versions whose files stay.")
+    keep_version_days: int = Field(14, ge=0, description="And those of this many days.")
+    min_free_gb: float = Field(1.0, ge=0, description="Free disk space without which no night starts.")
+    replica: str | None = Field(
+        None, description="s3://bucket/prefix that every published version is copied to; credentials are AWS_…."
+    )
+    metrics: str | None = Field(None, description="Folder of Prometheus text files (node_exporter's collector).")
+    checks: Checks = Field(Checks(), description="Limits, each with its severity.")
+
+
+class Recipe(Section):
+    """The whole file."""
+
+    name: Name = Field(description="Name of the recipe.")
+    seed: int = Field(0, ge=0, lt=2**31, description="One seed in, the same samples out.")
+    output: Annotated[str, AfterValidator(_possible)] = Field(
+        description="Folder of the published tables and reports; relative to the current directory."
+    )
+    sources: dict[Name, Source] = Field(min_length=1, description="Named sources.")
+    tasks: dict[Name, Task] = Field(min_length=1, description="Named tasks.")
+    nightly: Nightly = Field(Nightly(), description="How `sparring nightly` goes about its nights.")
+    _file: str | None = PrivateAttr(None)
+
+    @property
+    def file(self) -> str | None:
+        """Where it was loaded from: a whole path, or a shipped recipe's name."""
+        return self._file
+
+    @model_validator(mode="after")
+    def _options_have_their_strategy(self) -> Recipe:
+        for name, task in self.tasks.items():
+            for strategy in task.strategy_options:
+                if strategy not in task.strategies:
+                    hint = suggest(strategy, task.strategies)
+                    raise ValueError(f"tasks.{name}.strategy_options: no strategy '{strategy}' in this task{hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _sources_exist(self) -> Recipe:
+        for name, task in self.tasks.items():
+            if task.source not in self.sources:
+                raise ValueError(f"tasks.{name}: no source '{task.source}'{suggest(task.source, self.sources)}")
+        return self
+
+    def uncapped(self) -> Recipe:
+        """The same recipe on all rows: every cap on rows lifted (labels stay as scarce as the recipe makes them)."""
+
+        def lifted(source: Source) -> Source:
+            every = None if source.unlabelled is None else sys.maxsize  # none: clicks without label are bad rows
+            return source.model_copy(update={"unlabelled": every, "valid_rows": None, "test_rows": None})
+
+        return self.model_copy(update={"sources": {name: lifted(s) for name, s in self.sources.items()}})

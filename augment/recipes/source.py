@@ -1,0 +1,208 @@
+"""A recipe's source: where rows come from, which column plays which role, and how they are read and split.
+
+Apart from `augment.recipes.schema`, which holds what is done with the rows.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
+
+from augment.base.errors import suggest
+
+Share = Annotated[float, Field(ge=0, le=1)]
+# Columns of a prepared split that mean the same for every source.
+RESERVED = frozenset({"row_id", "timestamp", "label", "text", "segment", "embedding", "weight"})
+FIELD = "field:"  # before a field's name in a prepared split, where that would be one of ours
+# What people and the web mean by a name, where Python's codec of that name knows fewer characters.
+_WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs", "shift_jis": "cp932"}
+
+
+def field_column(name: str) -> str:
+    """The column of a prepared split that holds a field of that name; no two fields have the same."""
+    ours = name.lower() in RESERVED | {"id", "user_id", "item_id"}
+    return FIELD + name if ours or name.lower().startswith(("__", FIELD)) else name
+
+
+def published(columns: list[str]) -> list[str]:
+    """What columns of a prepared split are called in `decoded`: a field has its own name again, where that is free."""
+    taken = {column.lower() for column in columns}
+    own = [column.removeprefix(FIELD) for column in columns]
+    return [short if short.lower() not in taken else column for column, short in zip(columns, own, strict=True)]
+
+
+def codec_of(encoding: str) -> str:
+    """Python's name of the codec for an encoding. Raises LookupError for what is none of text."""
+    name = codecs.lookup(encoding).name
+    b"a".decode(name, "ignore")  # hex and the like are codecs, but not of text
+    return _WIDER.get(name, name)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Columns(Section):
+    """Which column of the source plays which role."""
+
+    id: str | None = Field(None, description="Unique row id; without it, rows are named by a hash of their content.")
+    user: str | None = Field(None, description="Who acted.")
+    item: str | None = Field(None, description="What they acted on.")
+    timestamp: str | None = Field(
+        None,
+        description="When: the epoch in seconds to nanoseconds, ISO 8601 and the like, or `timestamp_format`; UTC "
+        "where no offset is given.",
+    )
+    label: str | None = Field(None, description="Click, sentiment or rating; null means unlabelled.")
+    text: str | None = Field(None, description="The review; for behaviour, what describes the item.")
+    segment: str | None = Field(None, description="Category or group that samples are conditioned on.")
+    fields: list[str] = Field([], description="Categorical fields of an impression, besides user and item.")
+    numbers: list[str] = Field([], description="Numeric fields of an impression; binned by training quantiles.")
+    mutable: list[str] | None = Field(
+        None,
+        description="Fields and numbers whose change leaves the question the same (the device, not the brand): attacks "
+        "swap these alone. Without it, all but ids.",
+    )
+
+    @model_validator(mode="after")
+    def _names_differ_in_more_than_case(self) -> Columns:
+        roles = (self.id, self.user, self.item, self.timestamp, self.label, self.text, self.segment)
+        fields = [*self.fields, *self.numbers]
+        for name in fields:
+            if fields.count(name) > 1:
+                raise ValueError(f"'{name}' is twice among fields and numbers")
+        for name in self.mutable or ():
+            if name not in fields:
+                raise ValueError(f"mutable: '{name}' is not among fields and numbers{suggest(name, fields)}")
+        columns = dict.fromkeys([*(role for role in roles if role), *fields])
+        seen: dict[str, str] = {}
+        for name in columns:
+            if (other := seen.setdefault(name.lower(), name)) != name:
+                raise ValueError(f"'{other}' and '{name}' differ in case alone, which tables do not tell: rename one")
+        return self
+
+
+class Split(Section):
+    """How rows are divided into training, validation and test."""
+
+    by: Literal["time", "user_time", "random"] = Field(
+        "random",
+        description="time: the latest rows are the test; user_time: each user's latest rows are; random: by row id.",
+    )
+    valid: Share = Field(0.1, description="Share of rows for validation.")
+    test: Share = Field(0.2, description="Share of rows for the test, which is read once.")
+    core: int = Field(
+        1,
+        ge=1,
+        description="Keep users and items with at least this many rows each (k-core); "
+        "counted over all rows, before the split.",
+    )
+
+    @model_validator(mode="after")
+    def _leaves_training_rows(self) -> Split:
+        if self.valid + self.test >= 1:
+            raise ValueError("valid + test must leave rows to train on")
+        return self
+
+
+class Source(Section):
+    """Where rows come from: a file (glob), or a database."""
+
+    path: str | list[str] | None = Field(
+        None,
+        description="File or glob, or a list of them, relative to the current directory: Parquet, delimited text ("
+        ".csv, .tsv, .txt, .dat, .log) or JSON lines (.jsonl, .ndjson), also .gz and .zst. A file of exactly that "
+        "name is no glob.",
+    )
+    delimiter: str | None = Field(
+        None,
+        description="Of delimited text, such as ';' or '::'. Without it, each file's first line says which of , ; tab "
+        "and | it is.",
+    )
+    quote: str = Field('"', description="Around values of delimited text, doubled within them; '' for none.")
+    header: bool = Field(True, description="The first line of delimited text names its columns.")
+    names: list[str] = Field([], description="Names of the columns, in order, with `header = false`.")
+    encoding: str = Field(
+        "utf-8", description="Of text files: utf-8, gb18030, big5, shift_jis, latin-1, utf-16 or another of Python's."
+    )
+    decimal: Literal[".", ","] = Field(".", description="Decimal mark of labels and numbers in delimited text.")
+    timestamp_format: str | None = Field(
+        None, description="How timestamps are written, such as %d.%m.%Y %H:%M (strptime); for dates of another order."
+    )
+    null: list[str] = Field([], description="Values that mean missing, besides empty ones: NA, -, \\N and the like.")
+    connection: str | None = Field(
+        None, description="sqlite:///file.db or postgresql://…; ${NAME} is read from the environment."
+    )
+    query: str | None = Field(None, description="SQL that selects the rows, with `connection`.")
+    columns: Columns = Field(description="Column roles.")
+    positive: float | list[str] | None = Field(
+        None,
+        description="Labels at or above this number are 1, those below 0; or, for labels in words, a list of those "
+        "that are 1, in any case: all others are 0.",
+    )
+    keep: float | None = Field(None, description="Drop rows whose label is below this (ratings that are no interest).")
+    split: Split = Field(Split(), description="Train, validation and test.")
+    labelled: int | None = Field(None, ge=1, description="Keep the labels of this many training rows.")
+    unlabelled: int | None = Field(
+        None,
+        ge=0,
+        description="Keep at most this many training rows without label, those beyond `labelled` among them. Clicks "
+        "without label are bad rows where neither is given.",
+    )
+    valid_rows: int | None = Field(None, ge=1, description="At most this many validation rows.")
+    test_rows: int | None = Field(None, ge=1, description="At most this many test rows.")
+    max_bad_share: Share = Field(0.05, description="More bad rows than this stop the run.")
+    max_text: int = Field(20_000, ge=1, description="Longer texts, in characters, are bad rows.")
+    max_per_minute: int = Field(
+        120, ge=1, description="A user with more rows than this in one minute is a bot: all its rows are bad."
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Source:
+        if (self.path is None) == (self.connection is None):
+            raise ValueError("give either `path` or `connection`")
+        if (self.connection is None) != (self.query is None):
+            raise ValueError("`connection` and `query` go together")
+        if "\0" in "".join([*(self.path or []), self.connection or "", self.query or ""]):
+            raise ValueError("there is no NUL character in a path, a connection or a query")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_read_so(self) -> Source:
+        delimiter, quote = self.delimiter, self.quote
+        if delimiter is not None and not (0 < len(delimiter.encode()) <= 4 and delimiter.strip("\r\n\0") == delimiter):
+            raise ValueError("`delimiter` has one to four bytes, none of them the end of a line")
+        if len(quote.encode()) > 1 or quote in ("\n", "\r", "\0") or (quote and quote in (delimiter or "")):
+            raise ValueError("`quote` is one ASCII character that is not in `delimiter`, or ''")
+        if self.header == bool(self.names):
+            raise ValueError("`names` names the columns of files with `header = false`, and of no others")
+        if twice := next((name for name in self.names if self.names.count(name) > 1), None):
+            raise ValueError(f"`names` has '{twice}' twice")
+        try:
+            codec_of(self.encoding)
+        except (LookupError, ValueError):
+            raise ValueError(f"no encoding '{self.encoding}'; such as utf-8, gb18030, big5, latin-1, utf-16") from None
+        if isinstance(self.positive, list) and (not self.positive or self.keep is not None):
+            raise ValueError("`positive` lists words, at least one; `keep` is for numbers")
+        if self.connection and (odd := given(self, OF_TEXT)):
+            raise ValueError(f"`{odd[0]}` is for files, not for a query")
+        return self
+
+    @field_serializer("connection")
+    def _without_password(self, connection: str | None) -> str | None:
+        """What manifests and digests hold: `${NAME}` stays, a password written out does not."""
+        if connection is None or connection.startswith("sqlite"):
+            return connection
+        hidden = re.sub(r"(://[^:/@]*:)(?!\$\{\w+\}@).*@", r"\1***@", connection)
+        return re.sub(r"(password=)(?!\$\{\w+\}(?:&|$))[^&]*", r"\1***", hidden)
+
+
+OF_TEXT = ("delimiter", "quote", "header", "names", "decimal", "encoding")  # options that only files of text have
+
+
+def given(source: Source, options: tuple[str, ...]) -> list[str]:
+    """Those of the options that are not at their default."""
+    return [name for name in options if getattr(source, name) != Source.model_fields[name].default]

@@ -1,0 +1,91 @@
+"""What a run says of a task: for machines, for the manifest and for the report."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from augment.contracts.tally import Tally
+from augment.judging.verdict import Comparison
+from augment.publishing.manifest import Manifest, Shard
+from augment.runs.task import Job
+from augment.runs.version import Outcome
+
+
+def summary(job: Job, outcome: Outcome) -> dict[str, Any]:
+    """What a run prints for its task, but for the version."""
+    splits, generated, verdict = outcome.material.splits, outcome.generated, outcome.verdict
+    tallies = generated.tallies
+    kept = sum(t.kept for t in tallies.values())
+    refused: Counter[str] = sum((t.refused for t in tallies.values()), Counter())
+    status = "published" if verdict.accepted else "rejected"
+    return {
+        "status": status,
+        "reason": verdict.reason,
+        "advice": verdict.advice,
+        "path": str(job.folder),
+        "rows": kept,
+        "kept_share": round(kept / max(1, sum(t.proposed for t in tallies.values())), 4),
+        "real_rows": splits.counts,
+        "anchors": generated.anchors,
+        "quarantined": sum(splits.quarantined.values()),
+        "quarantine": splits.quarantined,
+        "verdict": {name: _plain(comparison) for name, comparison in verdict.comparisons.items()},
+        "seeds": len(job.seeds),
+        "strategies": {name: tally.summary(job.task.gates) for name, tally in tallies.items()},
+        "gates": dict(refused),
+        "warnings": generated.warnings,
+        "alarms": outcome.alarms,
+        "histograms": {"hardness": _histogram(generated.real_hardness, tallies)},
+        "encoder": ", ".join(generated.encoders),
+        "rounds": generated.rounds,
+    }
+
+
+def manifest_of(job: Job, outcome: Outcome, result: dict[str, Any], files: list[Shard]) -> Manifest:
+    return Manifest(
+        run=job.digest,
+        task=job.name,
+        status=result["status"],
+        settings=job.settings,
+        inputs=job.inputs,
+        encoders=outcome.generated.encoders,
+        dim=outcome.generated.dim,
+        seed=job.recipe.seed,
+        packages=job.versions,
+        gates=job.task.gates.model_dump(mode="json"),
+        result=result,
+        files=files,
+        parent=job.dataset.current(),
+    )
+
+
+def refusal(job: Job, reason: str) -> dict[str, Any]:
+    """The result of a task that a gate ended before there was anything to compare."""
+    nothing = {"edges": [0.0, 1.0], "real": [0.0], "mix": [0.0]}
+    counts = dict.fromkeys(("rows", "kept_share", "anchors", "quarantined", "rounds"), 0)
+    empty: dict[str, Any] = {name: {} for name in ("real_rows", "quarantine", "verdict", "strategies", "gates")}
+    none: dict[str, Any] = {name: [] for name in ("alarms", "warnings")}
+    return {"status": "rejected", "reason": reason, "path": str(job.folder), **counts, **empty, **none,
+            "seeds": len(job.seeds), "histograms": {"hardness": nothing}, "encoder": "", "version": None}  # fmt: skip
+
+
+def _plain(comparison: Comparison) -> dict[str, Any]:
+    return {key: finite(value) for key, value in asdict(comparison).items()}
+
+
+def finite(value: Any) -> Any:
+    """As JSON has it: what could not be measured (one class only, say) is null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _histogram(real: np.ndarray, tallies: dict[str, Tally]) -> dict[str, list[float]]:
+    """Shares of real anchors and of samples by the victim's loss."""
+    made = np.concatenate([t.hardness for t in tallies.values()])
+    edges = np.linspace(0, float(np.quantile(np.concatenate([real, made]), 0.99)) or 1.0, 25)
+    counts = {name: np.histogram(v, edges)[0] / max(1, len(v)) for name, v in (("real", real), ("mix", made))}
+    return {"edges": edges.tolist(), **{name: share.tolist() for name, share in counts.items()}}

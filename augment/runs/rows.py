@@ -1,0 +1,151 @@
+"""One task's real rows: read, freed of what looks bought, and encoded."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from augment.base.errors import BadInput, Refused
+from augment.base.progress import say
+from augment.contracts.values import Arena
+from augment.language.ngrams import Ngrams
+from augment.modalities.text import Text
+from augment.runs import enough
+from augment.runs.task import Job
+from augment.sources.prepare import prepare
+from augment.sources.splits import Splits, TooManyBad
+from augment.watch.fake_users import fake_users
+from augment.watch.floods import click_floods, floods
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Real rows of one task, read but not encoded."""
+
+    splits: Splits
+    train: pa.Table
+    valid: pa.Table
+    test: pa.Table
+    unlabelled: pa.Table | None
+    poisoned: int  # rows left out as bought
+
+    @property
+    def texts(self) -> list[str]:
+        """Of the training rows, labelled and unlabelled."""
+        rows = [self.train] if self.unlabelled is None else [self.train, self.unlabelled]
+        return [text for table in rows for text in table["text"].to_pylist()]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Real rows of one task, read and encoded."""
+
+    splits: Splits
+    arena: Arena
+    unlabelled: pa.Table | None
+    text: Text | None
+    poisoned: int = 0  # rows left out as bought
+
+    @property
+    def ngrams(self) -> Ngrams | None:
+        """Those that the encoder of reviews was joined with."""
+        return None if self.text is None else self.text.model.ngrams
+
+
+def read(job: Job, work: Path, ngrams: Ngrams | None = None) -> Material:
+    """Clean and split the source, and give reviews their embeddings. Raises what `read_rows` does."""
+    return encode(job, read_rows(job, work), ngrams)
+
+
+def read_rows(job: Job, work: Path, drop_poison: bool = False) -> Rows:
+    """Clean and split the source, without fake users and floods if asked.
+
+    Raises what `prepare` and `enough.check` do, and Refused when nothing but poison is left. Where rows are
+    the reason, the message says where they are kept.
+    """
+    say(f"{job.name}: reading {job.task.source}")
+    try:
+        splits = prepare(job.task.source, job.source, job.consumer.modality, work, job.recipe.seed)
+    except TooManyBad as error:
+        raise BadInput(f"{error}; see {job.dataset.keep_quarantine(job.digest, error.quarantine)}") from None
+    poisoned = _drop_poison(job, splits) if drop_poison else 0
+    train, valid, test = (pq.read_table(path) for path in (splits.train, splits.valid, splits.test))
+    enough.check(job.task.source, job.consumer.modality, train)
+    unlabelled = pq.read_table(splits.unlabelled) if splits.unlabelled else None
+    return Rows(splits, train, valid, test, unlabelled, poisoned)
+
+
+def encode(job: Job, rows: Rows, ngrams: Ngrams | None = None) -> Material:
+    """Give reviews their embeddings. ngrams: fitted before, of an encoder that has some; else they are fitted here."""
+    text = None
+    attach: Callable[[pa.Table], pa.Table] = lambda rows: rows  # noqa: E731
+    if job.consumer.modality == "text":
+        text = Text(job.encoder(rows.texts, ngrams))
+        attach = text.attach
+    train, valid, test = map(attach, (rows.train, rows.valid, rows.test))
+    unlabelled = None if rows.unlabelled is None else attach(rows.unlabelled)
+
+    def attack(rows: pa.Table, without: Collection[str]) -> dict[str, pa.Table]:
+        made = job.make(job.recipe.seed).attacks(rows, job.recipe.seed)
+        return {name: attach(variants) for name, variants in made.items() if name not in without}
+
+    held_out = getattr(job.consumer, "held_out_attacks", ())
+    return Material(rows.splits, Arena(train, valid, test, attack, held_out), unlabelled, text, rows.poisoned)
+
+
+def _drop_poison(job: Job, splits: Splits) -> int:
+    """Move rows of fake users, or of floods, from every split to the quarantine; how many."""
+    names = [n for n in ("train", "valid", "test", "unlabelled") if getattr(splits, n)]
+    tables = [pq.read_table(getattr(splits, name)) for name in names]
+    rows = pa.concat_tables(tables).combine_chunks()
+    reasons = rows.reasons(rows, job.consumer.modality, job.recipe.seed)
+    if not reasons:
+        return 0
+    bad = rows.take(pa.array(list(reasons)))
+    content = [json.dumps(row, default=str, ensure_ascii=False) for row in bad.to_pylist()]
+    moved = pa.table({"__row": pa.nulls(len(bad)), "reason": list(reasons.values()), "row": content})
+    old = pq.read_table(splits.quarantine)
+    schema = pa.schema([column.with_nullable(True) for column in old.schema])  # DuckDB's __row is never null
+    pq.write_table(pa.concat_tables([old.cast(schema), moved.cast(schema)]), splits.quarantine)
+    place = 0
+    for name, table in zip(names, tables, strict=True):
+        good = [i for i in range(len(table)) if place + i not in reasons]
+        place += len(table)
+        if not good:
+            kept = job.dataset.keep_quarantine(job.digest, splits.quarantine)
+            said = Counter(reasons[place - len(table) + i] for i in range(len(table))).most_common(3)
+            why = ", ".join(f"{reason} ({count:,} rows)" for reason, count in said)
+            raise Refused(
+                f"every row of the {name} split looks bought; see {kept}, or set nightly.drop_poison = false: {why}"
+            )
+        if len(good) < len(table):
+            pq.write_table(table.take(pa.array(good)), getattr(splits, name))
+            splits.counts[name] = len(good)
+    for reason in reasons.values():
+        kind = reason.partition(":")[0]
+        splits.quarantined[kind] = splits.quarantined.get(kind, 0) + 1
+    return len(reasons)
+
+
+def reasons(rows: pa.Table, modality: str, seed: int = 0) -> dict[int, str]:
+    """Row → reason, in order, for rows with the standard columns (see `augment.sources.cleaning`) that look bought.
+
+    A reason is "kind: how much of it there is, and the least that counts".
+
+    modality: "behaviour" is looked through for fake users, "text" and "fields" for floods.
+    """
+    columns = {name: rows[name].combine_chunks() for name in rows.column_names}
+    if modality == "text":
+        return floods(columns["text"], columns.get("timestamp"), columns.get("user_id"))
+    if modality == "behaviour":
+        fakes = fake_users(columns["user_id"], columns["item_id"], seed)
+        return {i: fakes[user] for i, user in enumerate(columns["user_id"].to_pylist()) if user in fakes}
+    if not {"user_id", "item_id", "timestamp"} <= columns.keys():
+        return {}
+    return click_floods(*(columns[name] for name in ("user_id", "item_id", "label", "timestamp")))

@@ -1,0 +1,117 @@
+"""One task of a recipe, opened: its consumer, its inputs, its digest, and its real rows when they are read."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from augment.base.errors import UsageError, check_type, suggest
+from augment.base.files import digest
+from augment.base.progress import say
+from augment.contracts.consumer import Consumer
+from augment.contracts.registry import consumer_class
+from augment.contracts.strategy import check as check_strategy
+from augment.engines.device import resolve_device
+from augment.judging.arms import check_metrics
+from augment.language.encoders import NGRAMS, TextEncoder, text_encoder
+from augment.language.ngrams import Ngrams
+from augment.publishing.dataset import Dataset
+from augment.publishing.manifest import ALL_DAYS
+from augment.recipes.schema import Recipe, Task
+from augment.recipes.source import field_column
+from augment.sources.prepare import fingerprint
+
+# Their versions are part of a run's digest: another version may make other samples.
+PACKAGES = (
+    "sparring",
+    "torch",
+    "numpy",
+    "scikit-learn",
+    "scipy",
+    "duckdb",
+    "pyarrow",
+    "deltalake",
+    "pydantic",
+)
+
+
+@dataclass
+class Job:
+    """One task of a recipe: what it is made of, and the digest that names its outcome.
+
+    night: what else decides what a night makes, for its digest; of a run of its own, nothing.
+    """
+
+    recipe: Recipe
+    name: str
+    device: str
+    day: str = ALL_DAYS
+    night: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.task: Task = self.recipe.tasks[self.name]
+        self.source = self.recipe.sources[self.task.source]
+        self.consumer: type[Consumer] = consumer_class(self.task.consumer)
+        self.make_with({**self.task.mix_options}, 0)  # an unknown option is said now, not after an hour
+        check_metrics(self.consumer, self.task.verdict, f"tasks.{self.name}")
+        for strategy in self.task.strategies:
+            options = self.task.strategy_options.get(strategy, {})
+            check_strategy(strategy, self.consumer.modality, options, f"tasks.{self.name}")
+        self.inputs = fingerprint(self.source)
+        self.versions = {package: version(package) for package in PACKAGES}
+        self.settings = {
+            "task": self.task.model_dump(mode="json"),
+            "source": self.source.model_dump(mode="json"),
+            "seed": self.recipe.seed,
+            "device": self.device.split(":")[0],
+        }
+        made_of = {**self.settings, "inputs": self.inputs, "versions": self.versions, "name": self.name}
+        self.digest = digest(
+            made_of if self.day == ALL_DAYS else {**made_of, "day": self.day, "night": dict(self.night)}
+        )
+        self.folder = Path(self.recipe.output) / self.name
+        self.dataset = Dataset(self.folder)
+
+    def make(self, seed: int) -> Consumer:
+        """The consumer as the recipe has it, untrained."""
+        return self.make_with({}, seed)
+
+    def make_on_mix(self, seed: int) -> Consumer:
+        """The consumer that trains on the mix."""
+        return self.make_with(self.task.mix_options, seed)
+
+    def make_with(self, options: Mapping[str, Any], seed: int) -> Consumer:
+        """The consumer with `options` before the recipe's. Raises UsageError for one that it does not have."""
+        known = dict(inspect.signature(self.consumer).parameters)
+        takes_mutable = known.pop("mutable", None)  # the source's columns say which
+        for option, value in (options := {**self.task.options, **options}).items():
+            if option not in known:
+                raise UsageError(f"tasks.{self.name}.options: unknown option '{option}'{suggest(option, known)}")
+            check_type(value, known[option].default, f"tasks.{self.name}.options: {option}")
+        if takes_mutable and self.source.columns.mutable is not None:
+            options["mutable"] = tuple(field_column(name) for name in self.source.columns.mutable)
+        return self.consumer(**options, seed=seed, device=self.device)
+
+    def encoder(self, texts: Sequence[str], ngrams: Ngrams | None = None) -> TextEncoder:
+        """The task's text encoder. Where n-grams belong to it: `ngrams`, or fitted on the training texts `texts`."""
+        if not self.task.encoder.endswith(NGRAMS):
+            ngrams = None
+        elif ngrams is None:
+            say(f"{self.name}: fitting n-grams of {len(texts):,} texts")
+            ngrams = Ngrams.fit(texts, self.recipe.seed)
+        cache = Path(self.recipe.output) / "embeddings.sqlite"
+        return text_encoder(self.task.encoder, cache, self.device, ngrams)
+
+    @property
+    def seeds(self) -> list[int]:
+        return [self.recipe.seed + i for i in range(self.task.verdict.seeds)]
+
+
+def open_job(recipe: Recipe, name: str, device: str, threads: int | None) -> Job:
+    if name not in recipe.tasks:
+        raise UsageError(f"recipe '{recipe.name}' has no task '{name}'{suggest(name, recipe.tasks)}")
+    return Job(recipe, name, resolve_device(device, threads))

@@ -1,0 +1,65 @@
+"""One version, from real rows to its verdict: train, generate, train on the mix, compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from augment.base.progress import say
+from augment.contracts.consumer import Consumer
+from augment.judging.arms import fit_seeds, for_seeds, judge, strongest_baseline
+from augment.judging.verdict import Verdict
+from augment.publishing.stage import Stage
+from augment.runs.rounds import Generated, generate
+from augment.runs.rows import Material
+from augment.runs.steps import Steps
+from augment.runs.task import Job
+from augment.watch import alarms
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that is known of a version before it is published or rejected."""
+
+    material: Material
+    real: Consumer  # trained on real rows, by the first seed
+    generated: Generated
+    verdict: Verdict
+    alarms: list[str]
+
+
+def make_version(
+    job: Job,
+    steps: Steps,
+    stage: Stage,
+    material: Material,
+    *,
+    victim: Consumer | None = None,
+    kept: pa.Table | None = None,
+    stream: int = 0,
+) -> Outcome:
+    """Train on real rows, generate, train on the mix, compare.
+
+    victim: fitted on an earlier night; else it is the first model that is trained on the real rows. kept: samples of
+    earlier nights that stay in the version. stream: sets a night's chance apart from other nights'.
+    """
+    arena = material.arena
+    say(f"{job.name}: training {job.task.consumer} on {len(arena.train):,} real rows")
+
+    def fit(seed: int) -> Consumer:
+        return steps.model(f"real-{seed}", job.consumer, job.device,
+                           lambda: job.make(seed).fit(arena.train, arena.valid))  # fmt: skip
+
+    real = for_seeds(job.make, job.seeds, fit)
+    taken = set() if kept is None else set(kept["sample_id"].to_pylist())
+    generated = generate(job, material, real[0], stage, steps, victim=victim, taken=taken, stream=stream)
+    samples = stage.read()
+    mixed = samples if kept is None else pa.concat_tables([samples, kept])
+    say(f"{job.name}: training on the mix, with {len(mixed):,} samples")
+    mix = fit_seeds(job.make_on_mix, job.seeds, arena, mixed)
+    baseline = strongest_baseline(job.consumer, job.seeds, arena, job.device)
+    say(f"{job.name}: evaluating on {len(arena.test):,} test rows")
+    verdict = judge(real, mix, baseline, arena, job.task.verdict, job.recipe.seed)
+    raised = alarms.signs(samples, arena.train, arena.valid).raised if job.consumer.modality == "behaviour" else []
+    return Outcome(material, real[0], generated, verdict, raised)

@@ -1,0 +1,1 @@
+"""What looks bought, flooded, drifted or collapsed."""

@@ -1,0 +1,1 @@
+"""Rows as the consumers need them."""

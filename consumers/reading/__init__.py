@@ -1,0 +1,1 @@
+"""Published samples for training jobs."""

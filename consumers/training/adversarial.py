@@ -1,0 +1,211 @@
+"""Adversarial training: each step's loss gets λ times the loss of perturbed rows, drawn from named families.
+
+One code path for every family, so that they compete on equal terms, alone or as a portfolio ("masking+swaps+live").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from augment.base.errors import UsageError, suggest
+from consumers.training.losses import cross_entropy, divergence
+from consumers.victims import LogitVictim
+from gan import attacks
+from gan.live import CHOICES, Live
+
+MASKED = 0.3  # share of a row's fields that masking hides
+MIXUP_ALPHA = 0.4
+PGD_STEPS, FREELB_STEPS = 3, 2
+LIVE_EVERY = 4  # steps between the live generator's updates
+
+
+class Net(Protocol):
+    """A network in two parts; embeddings are what gradient families move, inputs what field families change."""
+
+    def embed(self, inputs: Tensor) -> Tensor: ...
+
+    def head(self, x: Tensor) -> Tensor: ...
+
+
+class Rows(NamedTuple):
+    inputs: Tensor  # int64[B, F] codes, or the embeddings themselves
+    x: Tensor  # float32[B, D], with gradient
+    label: Tensor
+    weight: Tensor
+
+
+class Perturbed(NamedTuple):
+    x: Tensor  # float32[k * B, D]: k copies of the rows, one after the other
+    label: Tensor
+
+
+@dataclass(frozen=True)
+class Settings:
+    """families: names joined by +, "" for plain training. weight: λ. share: perturbed rows per clean row.
+    radius: longest perturbation, in lengths of a row's embedding. kl: TRADES' divergence in place of the loss."""
+
+    families: str = ""
+    weight: float = 1.0
+    share: float = 0.5
+    radius: float = 0.3
+    kl: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            if name not in FAMILIES:
+                raise UsageError(f"adversarial: unknown family '{name}'{suggest(name, FAMILIES)}")
+        if not 0 < self.share <= 1:
+            raise UsageError(f"adv_share = {self.share:g} must be above 0 and at most 1")
+        if not 0 < self.radius < math.inf:
+            raise UsageError(f"radius = {self.radius:g} must be above 0")
+        if not 0 <= self.weight < math.inf:
+            raise UsageError(f"adv_weight = {self.weight:g} must be at least 0")
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name in self.families.split("+") if name]
+
+
+class Adversary:
+    """Draws each step's perturbed rows. The victim of its gradients is the network as it is at that step."""
+
+    @classmethod
+    def of(cls, settings: Settings, net: Net, dim: int, seed: int, device: str) -> Adversary | None:
+        """None for plain training."""
+        return cls(settings, net, dim, seed, device) if settings.names else None
+
+    def __init__(self, settings: Settings, net: Net, dim: int, seed: int, device: str) -> None:
+        fields = [name for name in settings.names if name in FIELD_FAMILIES]
+        if fields and not hasattr(net, "table"):
+            raise UsageError(f"adversarial: '{fields[0]}' changes categorical fields, which this model has none of")
+        self.settings, self.net = settings, net
+        self.random = torch.Generator(device).manual_seed(seed)
+        self.numpy = np.random.default_rng(seed)
+        self._dim, self._seed, self._device = dim, seed, device
+
+    @cached_property
+    def live(self) -> Live:
+        return Live(self._dim, every=LIVE_EVERY, seed=self._seed, device=self._device)
+
+    def loss(self, rows: Rows, logit: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Mean loss of the perturbed copies of the first rows of a (random) batch."""
+        settings = self.settings
+        count = max(len(settings.names), int(settings.share * len(rows.label)))
+        parts = torch.arange(min(count, len(rows.label)), device=rows.x.device).chunk(len(settings.names))
+        total, weights = rows.x.new_zeros(()), rows.x.new_zeros(())
+        for name, part in zip(settings.names, parts, strict=False):  # a tiny last batch may not serve all families
+            chosen = Rows(*(column[part] for column in rows))
+            moved = FAMILIES[name](self, chosen)
+            copies = len(moved.label) // len(part)
+            found = self.net.head(moved.x)
+            if name == "vat" or (settings.kl and name != "mixup"):  # VAT sees no label, as a direction and as a loss
+                losses = divergence(logit[part].repeat(copies), found)
+            else:
+                losses = loss(found, moved.label)
+            weight = chosen.weight.repeat(copies) / copies
+            total, weights = total + (losses * weight).sum(), weights + weight.sum()
+        return settings.weight * total / weights
+
+    def radius(self, x: Tensor) -> Tensor:
+        return attacks.lengths(x, self.settings.radius)
+
+    def hardness(self, rows: Rows) -> attacks.Loss:
+        """What gradient families climb: the cross-entropy, whatever loss the model trains with."""
+        return lambda x: cross_entropy(self.net.head(x), rows.label)
+
+    def victim(self, rows: Rows) -> LogitVictim:
+        return LogitVictim(self.net.head, rows.x.shape[1], 0.0)
+
+
+def _masking(adversary: Adversary, rows: Rows) -> Perturbed:
+    hidden = torch.rand(rows.inputs.shape, generator=adversary.random, device=rows.x.device) < MASKED
+    return Perturbed(adversary.net.embed(rows.inputs.masked_fill(hidden, 0)), rows.label)
+
+
+def _swaps(adversary: Adversary, rows: Rows) -> Perturbed:
+    return Perturbed(adversary.net.embed(_swapped(adversary, rows.inputs)), rows.label)
+
+
+def _swapped(adversary: Adversary, codes: Tensor) -> Tensor:
+    """About one and a half fields of each row take the value of another row: as often as values occur."""
+    count, fields = codes.shape
+    device = codes.device
+    moved = torch.rand(count, fields, generator=adversary.random, device=device) < 1.5 / fields
+    other = torch.randint(count, (count, fields), generator=adversary.random, device=device)
+    return torch.where(moved, codes.gather(0, other), codes)
+
+
+def _gaussian(adversary: Adversary, rows: Rows) -> Perturbed:
+    noise = torch.randn(rows.x.shape, generator=adversary.random, device=rows.x.device)
+    return Perturbed(rows.x + noise * adversary.radius(rows.x) / rows.x.shape[1] ** 0.5, rows.label)
+
+
+def _mixup(adversary: Adversary, rows: Rows) -> Perturbed:
+    """Convex mixes of rows and their labels (Zhang et al., 2018), in embedding space (Verma et al., 2019)."""
+    share = adversary.numpy.beta(MIXUP_ALPHA, MIXUP_ALPHA, len(rows.label)).astype(np.float32)
+    mine = torch.from_numpy(share).to(rows.x.device)
+    other = torch.randperm(len(rows.label), generator=adversary.random, device=rows.x.device)
+    x = mine[:, None] * rows.x + (1 - mine[:, None]) * rows.x[other]
+    return Perturbed(x, mine * rows.label + (1 - mine) * rows.label[other])
+
+
+def _fgm(adversary: Adversary, rows: Rows) -> Perturbed:
+    delta = attacks.fgm(adversary.hardness(rows), rows.x, adversary.radius(rows.x))
+    return Perturbed(rows.x + delta, rows.label)
+
+
+def _pgd(adversary: Adversary, rows: Rows, norm: str = "l2") -> Perturbed:
+    x = rows.x.detach()
+    return Perturbed(
+        rows.x + attacks.pgd(adversary.hardness(rows), x, adversary.radius(x), PGD_STEPS, norm), rows.label
+    )
+
+
+def _pgd_linf(adversary: Adversary, rows: Rows) -> Perturbed:
+    return _pgd(adversary, rows, "linf")
+
+
+def _freelb(adversary: Adversary, rows: Rows) -> Perturbed:
+    """Every step of the ascent from a random start is trained on, at the mean of their losses (Zhu et al., 2020)."""
+    x = rows.x.detach()
+    radius = adversary.radius(x)
+    start = torch.randn(x.shape, generator=adversary.random, device=x.device) * radius / x.shape[1] ** 0.5 / 2
+    steps = attacks.path(adversary.hardness(rows), x, radius, FREELB_STEPS, "l2", start)
+    return Perturbed(torch.cat([rows.x + delta for delta in steps]), rows.label.repeat(len(steps)))
+
+
+def _vat(adversary: Adversary, rows: Rows) -> Perturbed:
+    delta = attacks.vat(adversary.net.head, rows.x.detach(), adversary.radius(rows.x), adversary.random)
+    return Perturbed(rows.x + delta, rows.label)
+
+
+def _live(adversary: Adversary, rows: Rows) -> Perturbed:
+    """Half of the offered displacements mask fields, half swap them; the generator chooses, and adds its own."""
+    copies = [_masking(adversary, rows).x if i % 2 else _swaps(adversary, rows).x for i in range(CHOICES)]
+    deltas = torch.stack([copy.detach() - rows.x.detach() for copy in copies], dim=1)
+    delta = adversary.live.perturb(adversary.victim(rows), rows.x, rows.label, deltas, adversary.radius(rows.x))
+    return Perturbed(rows.x + delta, rows.label)
+
+
+FIELD_FAMILIES: dict[str, Callable[[Adversary, Rows], Perturbed]] = {
+    "masking": _masking,
+    "swaps": _swaps,
+    "live": _live,
+}
+FAMILIES: dict[str, Callable[[Adversary, Rows], Perturbed]] = FIELD_FAMILIES | {
+    "gaussian": _gaussian,
+    "mixup": _mixup,
+    "fgm": _fgm,
+    "pgd": _pgd,
+    "pgd-linf": _pgd_linf,
+    "freelb": _freelb,
+    "vat": _vat,
+}
