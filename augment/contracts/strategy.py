@@ -52,31 +52,31 @@ class Entry:
 
 
 def _gradient(kind: str, what: str) -> Entry:
-    return Entry("augment.contracts.strategy.gradient:Gradient", what, fixed={"kind": kind})
+    return Entry("augment.strategies.gradient:Gradient", what, fixed={"kind": kind})
 
 
 def _noise(kind: str, what: str, modality: str, novel: bool = True) -> Entry:
-    return Entry("augment.contracts.strategy.noise:Noise", what, (modality,), {"kind": kind}, novel=novel)
+    return Entry("augment.strategies.noise:Noise", what, (modality,), {"kind": kind}, novel=novel)
 
 
 def _negatives(kind: str, what: str) -> Entry:
-    return Entry("augment.contracts.strategy.negatives:Negatives", what, (BEHAVIOUR,), {"kind": kind})
+    return Entry("augment.strategies.negatives:Negatives", what, (BEHAVIOUR,), {"kind": kind})
 
 
 def _neighbours(kind: str, what: str) -> Entry:
-    place = "augment.contracts.strategy.mixing:Oversampling"
+    place = "augment.strategies.mixing:Oversampling"
     return Entry(place, what, (TEXT, FIELDS), {"kind": kind}, extra="mixing", package="imblearn")
 
 
 STRATEGIES: dict[str, Entry] = {
-    "gan": Entry("augment.contracts.strategy.gan:Gan", "the conditional GAN: learnt moves along real displacements"),
+    "gan": Entry("augment.strategies.gan:Gan", "the conditional GAN: learnt moves along real displacements"),
     "fgm": _gradient("fgm", "fast gradient method (Miyato et al., 2017)"),
     "pgd": _gradient("pgd", "projected gradient descent in the L2 ball (Madry et al., 2018)"),
     "pgd-linf": _gradient("pgd-linf", "projected gradient descent in the L-infinity box"),
     "freelb": _gradient("freelb", "every step of an ascent from a random start (Zhu et al., 2020)"),
     "vat": _gradient("vat", "virtual adversarial direction, needs no label (Miyato et al., 2018)"),
-    "noise": Entry("augment.contracts.strategy.noise:Noise", "a blend of the task's real perturbations below"),
-    "gaussian": Entry("augment.contracts.strategy.noise:Gaussian", "Gaussian noise on the embedding"),
+    "noise": Entry("augment.strategies.noise:Noise", "a blend of the task's real perturbations below"),
+    "gaussian": Entry("augment.strategies.noise:Gaussian", "Gaussian noise on the embedding"),
     "typos": _noise("typos", "swapped, dropped, doubled, mistyped characters", TEXT),
     "spacing": _noise("spacing", "words run together or split", TEXT),
     "look-alike": _noise("look-alike", "letters replaced by signs that look alike", TEXT),
@@ -89,20 +89,18 @@ STRATEGIES: dict[str, Entry] = {
     "item-reorder": _noise("item-reorder", "the history reordered, for consumers of its order", BEHAVIOUR, novel=False),
     "pseudo-interactions": _noise("pseudo-interactions", "items alike become targets, in the tail", BEHAVIOUR),
     "synonym": Entry(
-        "augment.contracts.strategy.synonym:Synonym",
+        "augment.strategies.synonym:Synonym",
         "words replaced by synonyms (WordNet, Cilin or your own file)",
         (TEXT,),
         idle="no text has a word with a synonym, or `similarity` asks for more than the changed texts have",
     ),
     "back-translation": Entry(
-        "augment.contracts.strategy.back_translation:BackTranslation",
+        "augment.strategies.back_translation:BackTranslation",
         "there and back through Apertium or a MarianMT model",
         (TEXT,),
         idle="texts come back word for word, or `similarity` asks for more than the translations have",
     ),
-    "mixup": Entry(
-        "augment.contracts.strategy.mixing:Mixup", "convex mixes of two rows (Zhang et al., 2018)", (TEXT, FIELDS)
-    ),
+    "mixup": Entry("augment.strategies.mixing:Mixup", "convex mixes of two rows (Zhang et al., 2018)", (TEXT, FIELDS)),
     "smote": _neighbours("smote", "minority rows between neighbours (Chawla et al., 2002)"),
     "adasyn": _neighbours("adasyn", "the same, more where it is hard (He et al., 2008)"),
     "uniform-negatives": _negatives("uniform", "negatives drawn evenly"),
@@ -111,7 +109,7 @@ STRATEGIES: dict[str, Entry] = {
     "dns-mn": _negatives("dns-mn", "one of the N hardest of M drawn negatives (Shi et al., 2023)"),
     "mixgcf": _negatives("mixgcf", "negatives mixed with the target, then snapped (Huang et al., 2021)"),
     "self-training": Entry(
-        "augment.contracts.strategy.self_training:SelfTraining",
+        "augment.strategies.self_training:SelfTraining",
         "unlabelled rows as they are, with cross-fitted soft labels",
         (TEXT, FIELDS),
         novel=False,

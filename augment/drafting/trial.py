@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from augment.base.errors import BadInput
 from augment.drafting.guess import MODALITY, Guess
 from augment.recipes.source import OF_TEXT, Source
-from augment.sources import prepare
 from augment.sources.formats import MALFORMED, own
+from augment.sources.prepare import prepare
 from augment.sources.splits import TooManyBad
 from augment.sources.sql import literal
 
@@ -24,13 +24,13 @@ MENDS = 12  # of one guess
 
 
 def tried(db: duckdb.DuckDBPyConnection, guess: Guess) -> None:
-    """Change the guess until `prepare.prepare` reads its rows. Raises BadInput where nothing that is known helps."""
+    """Change the guess until `prepare` reads its rows. Raises BadInput where nothing that is known helps."""
     with TemporaryDirectory() as folder:
         part = _part(db, guess, Path(folder)) if guess.path.stat().st_size > WHOLE else None
         for number in range(MENDS):
             try:
                 source = guess.source(**_as_part(part)) if part else guess.source()
-                prepare.prepare("init", source, MODALITY[guess.kind], Path(folder) / str(number), 0)
+                prepare("init", source, MODALITY[guess.kind], Path(folder) / str(number), 0)
                 return
             except TooManyBad as error:
                 reasons = pq.read_table(error.quarantine, columns=["reason"])["reason"].to_pylist()

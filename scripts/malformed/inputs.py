@@ -32,7 +32,8 @@ import pyarrow.parquet as pq
 from hypothesis import HealthCheck, Phase, settings
 from tqdm import tqdm
 
-from augment.sources import prepare, splits
+from augment.sources import splits
+from augment.sources.prepare import prepare
 
 sys.path.append(str(Path(__file__).parents[1]))
 
@@ -112,7 +113,7 @@ def ending(case: Case, place: Path, through: Callable[[str, Source, Path], Sourc
             job = Job(recipe, name, "cpu")
             place.mkdir(exist_ok=True)
             source = through(job.task.source, job.source, place / f"ledger-{name}")
-            splits = prepare.prepare(job.task.source, source, job.consumer.modality, place / name, recipe.seed)
+            splits = prepare(job.task.source, source, job.consumer.modality, place / name, recipe.seed)
             needs = generated.KINDS[case.kind].needs if case.kind in generated.KINDS else ("row_id",)
             check_splits(splits, needs)
             found.append(f"{dict(sorted(splits.counts.items()))} {splits.quarantined}")

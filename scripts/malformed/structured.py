@@ -30,7 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from augment.sources import prepare
+from augment.sources.prepare import prepare
 
 sys.path.append(str(Path(__file__).parents[1]))
 
@@ -183,7 +183,7 @@ def trouble(made: Dressed, folder: Path) -> str | None:
         return f"{made.named} was read as UTF-8"
     for name, each in (("run", source), ("night", night)):
         with suppress(BadInput):  # of a few rows, a split is left empty
-            prepare.prepare("x", each, "behaviour", folder / name, 1)
+            prepare("x", each, "behaviour", folder / name, 1)
         with duckdb.connect(str(folder / name / "source.duckdb")) as db:
             found = db.execute("SELECT id, text, segment, price, timestamp, __reason FROM typed ORDER BY id").fetchall()
             malformed = db.execute("SELECT count(*) FROM malformed").fetchall()[0][0]

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from nights import nightly_recipe, write
 
-from augment.runs import run as pipeline
+from augment.runs import version
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
@@ -27,8 +27,8 @@ def impressions(demo_folder):
 @pytest.fixture
 def accepted(monkeypatch):
     """A few hundred rows prove nothing: the verdict, which other tests are about, is that the samples help."""
-    judge = pipeline.judge
-    monkeypatch.setattr(pipeline, "judge", lambda *given: replace(judge(*given), accepted=True))
+    judge = version.judge
+    monkeypatch.setattr(version, "judge", lambda *given: replace(judge(*given), accepted=True))
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from augment.base.errors import BadInput
 from augment.recipes.schema import Source
-from augment.sources import prepare
 from augment.sources.ledger import Ledger
+from augment.sources.prepare import prepare
 
 START = 1_600_000_020  # a full minute
 
@@ -35,7 +35,7 @@ def prepared(tmp_path, table_or_path, modality="behaviour", **changes):
     if isinstance(path, pa.Table):
         path = tmp_path / "logs.parquet"
         pq.write_table(table_or_path, path)
-    splits = prepare.prepare("logs", source(path, **changes), modality, tmp_path / "work", seed=1)
+    splits = prepare("logs", source(path, **changes), modality, tmp_path / "work", seed=1)
     return splits, {name: pq.read_table(getattr(splits, name)) for name in ("train", "valid", "test")}
 
 
@@ -46,7 +46,7 @@ def read_twice(source, folder, columns, modality="text"):
     window = Ledger(folder / "ledger", "x", source).source(date.min, date.max)
     for name, each in (("run", source), ("night", window)):
         with suppress(BadInput):  # with few rows, a split is left empty
-            prepare.prepare("x", each, modality, folder / name, 1)
+            prepare("x", each, modality, folder / name, 1)
         with duckdb.connect(str(folder / name / "source.duckdb")) as db:
             rows = db.execute(f"SELECT {columns} FROM typed ORDER BY ALL NULLS LAST").fetchall()
             found.append((rows, sorted(line for (line,) in db.execute("SELECT line FROM malformed").fetchall())))

@@ -172,15 +172,15 @@ def test_an_exception_after_the_commit_leaves_the_version_whole(dataset):
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-import augment.dataset
+import augment.publishing.dataset
 from test_dataset import RUNS, Dataset, manifest, publish, samples
 def killed(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[3] == "while writing a shard":
     os.fsync = killed
 else:  # all is in place, but the commit
-    augment.dataset.create_table_with_add_actions = killed
-    augment.dataset.DeltaTable.create_write_transaction = killed
+    augment.publishing.dataset.create_table_with_add_actions = killed
+    augment.publishing.dataset.DeltaTable.create_write_transaction = killed
 publish(Dataset(sys.argv[2]), RUNS[1])
 """
 
@@ -317,7 +317,7 @@ def test_a_damaged_log_is_a_one_line_error(dataset):
 
 
 def test_a_second_run_is_told_at_once_who_holds_the_output(tmp_path):
-    holder = "import sys, time; from pathlib import Path; from augment.lock import locked\n"
+    holder = "import sys, time; from pathlib import Path; from augment.publishing.lock import locked\n"
     holder += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", holder, str(tmp_path)]

@@ -222,5 +222,5 @@ def test_a_missing_folder_is_one_line(tmp_path):
 
 
 def test_importing_the_module_imports_no_torch():
-    code = "import sys, augment.encoders; sys.exit('torch' in sys.modules)"
+    code = "import sys, augment.language.encoders; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -17,6 +17,7 @@ from augment.publishing.dataset import Dataset
 from augment.publishing.lock import locked
 from augment.publishing.manifest import ALL_DAYS
 from augment.runs import run as pipeline
+from augment.sources.ledger import Ledger
 from augment.strategies import gan
 from consumers.ctr import ClickModel
 from gan.trainer import TrainingDiverged
@@ -127,14 +128,14 @@ def test_what_nobody_foresaw_stops_only_its_task_and_is_in_the_nights_log(
 
 def test_an_unreadable_ledger_row_of_one_source_is_that_sources_failure(two, told, tmp_path, monkeypatch, capfd):
     """An exception of any kind, also before there is a task to run."""
-    take_in = nightly.Ledger.take_in
+    take_in = Ledger.take_in
 
     def broken(self, *given):
         if self._name == "more":
             raise RuntimeError("no such\nluck")
         return take_in(self, *given)
 
-    monkeypatch.setattr(nightly.Ledger, "take_in", broken)
+    monkeypatch.setattr(Ledger, "take_in", broken)
     with pytest.raises(RuntimeError):
         night(two(), as_of=day(2), device="cpu")
     assert status(told[0])["second"] == "failed"
@@ -200,7 +201,7 @@ def test_a_rejected_night_is_still_rejected_when_it_is_started_again(shop, tmp_p
     def work(*_):
         raise AssertionError("nothing is to do")
 
-    monkeypatch.setattr(nightly, "make_version", work)
+    monkeypatch.setattr("augment.nights.task.make_version", work)
     monkeypatch.setattr("augment.recipes.loading.load", lambda name: strict)
     again = night(strict, as_of=day(2), device="cpu")
     assert again["status"] == "rejected"

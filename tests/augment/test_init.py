@@ -13,7 +13,7 @@ from augment.base.errors import BadInput, UsageError
 from augment.drafting.draft import write_recipe
 from augment.drafting.guess import MODALITY, Choices
 from augment.recipes import loading
-from augment.sources import prepare
+from augment.sources.prepare import prepare
 
 ROWS = 240
 
@@ -32,7 +32,7 @@ def read(made, folder):
     """Every source of a recipe, as a run reads it: rows by source."""
     counts = {}
     for name, task in made.tasks.items():
-        splits = prepare.prepare(task.source, made.sources[task.source], MODALITY[task.consumer], folder / name, 0)
+        splits = prepare(task.source, made.sources[task.source], MODALITY[task.consumer], folder / name, 0)
         counts[name] = splits.counts
     return counts
 
@@ -209,7 +209,7 @@ def test_labels_in_words_and_polarities(tmp_path, words, positive):
     made, _ = written(tmp_path, "r.parquet", table)
     source = made.sources["r"]
     assert source.positive == positive
-    splits = prepare.prepare("r", source, "text", tmp_path / "work", 0)
+    splits = prepare("r", source, "text", tmp_path / "work", 0)
     rows = pa.concat_tables(map(pq.read_table, (splits.train, splits.valid, splits.test)))
     good = {"positive", "good", "好评", "yes"} if isinstance(words[0], str) else {w for w in words if w >= positive}
     told = dict(zip(table["text"].to_pylist(), table["sentiment"].to_pylist(), strict=True))

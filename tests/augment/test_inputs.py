@@ -14,8 +14,8 @@ from augment.base.errors import BadInput
 from augment.nights.night import night
 from augment.recipes.schema import Source
 from augment.recipes.source import field_column, published
-from augment.sources import prepare
 from augment.sources.ledger import Ledger
+from augment.sources.prepare import prepare
 from consumers import open_mix
 
 NAMES = (
@@ -69,7 +69,7 @@ def test_fields_may_have_any_name(tmp_path):
     night = Ledger(tmp_path / "ledger", "x", source).source(date.min, date.max)
     tables = []
     for name, each in (("run", source), ("night", night)):
-        tables.append(pq.read_table(prepare.prepare("x", each, "fields", tmp_path / name, 1).train).sort_by("row_id"))
+        tables.append(pq.read_table(prepare("x", each, "fields", tmp_path / name, 1).train).sort_by("row_id"))
     assert tables[0].equals(tables[1])
     for name in fields:
         assert set(tables[0][field_column(name)].to_pylist()) == {f"{name} {i}" for i in range(3)}

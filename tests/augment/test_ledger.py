@@ -12,8 +12,8 @@ import pytest
 
 from augment.base.errors import BadInput
 from augment.recipes.schema import Source
-from augment.sources import prepare
 from augment.sources.ledger import Ledger
+from augment.sources.prepare import prepare
 
 START = datetime(2026, 3, 1, tzinfo=timezone.utc)
 FIRST, SECOND = date(2026, 3, 1), date(2026, 3, 2)
@@ -168,7 +168,7 @@ def test_malformed_lines_are_bad_rows_of_the_night_that_read_them(tmp_path, kind
     assert (taken.rows, taken.malformed, counts(ledger)) == (24, 16, [12, 12])
     window = source.model_copy(update={"path": ledger.window(FIRST, SECOND)})
     for where, reads in (("night", window), ("run", source)):
-        splits = prepare.prepare("clicks", reads, "fields", tmp_path / where, 1)
+        splits = prepare("clicks", reads, "fields", tmp_path / where, 1)
         assert splits.quarantined == {"malformed line": 16}
         assert sum(splits.counts.values()) == 24
         kept = pq.read_table(splits.quarantine).to_pylist()
@@ -176,7 +176,7 @@ def test_malformed_lines_are_bad_rows_of_the_night_that_read_them(tmp_path, kind
         assert {row["row"] for row in kept} == {line if kind == "csv" else ""}
         strict = reads.model_copy(update={"max_bad_share": 0.3})
         with pytest.raises(BadInput, match=r"16 of 40 rows are bad.*malformed line \(16\)"):
-            prepare.prepare("clicks", strict, "fields", tmp_path / where, 1)
+            prepare("clicks", strict, "fields", tmp_path / where, 1)
 
 
 def test_a_file_whose_bits_are_flipped_is_refused_in_one_line(tmp_path):

@@ -79,7 +79,7 @@ def test_file_systems_without_hard_links_serve_too(shop, tmp_path, monkeypatch):
 
 HOLDING = """
 import sys, types
-from augment.job import work_folder
+from augment.runs.steps import work_folder
 job = types.SimpleNamespace(recipe=types.SimpleNamespace(output=sys.argv[1]))
 with work_folder(job) as folder:
     print(folder, flush=True)

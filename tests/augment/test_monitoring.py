@@ -51,7 +51,7 @@ def test_a_crash_is_told_of_too(telling, metrics, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(nightly, "_job", full)
+    monkeypatch.setattr(nightly, "windowed_job", full)
     with pytest.raises(OSError, match="No space"):
         night(telling, as_of=day(2), device="cpu")
     text = metrics.read_text()

@@ -16,7 +16,7 @@ from augment.nights.night import night
 from augment.publishing.dataset import Dataset
 from augment.recipes import loading
 from augment.recipes import schema as recipe
-from augment.runs import rows, single, steps
+from augment.runs import rows, single, steps, version
 from augment.runs import run as pipeline
 from augment.runs import task as job
 from consumers import open_mix
@@ -255,7 +255,7 @@ def test_a_run_that_was_killed_goes_on_in_its_space(shop, monkeypatch):
     made, write = shop
     write(0)
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "judge", killed)
+        patch.setattr(version, "judge", killed)
         with pytest.raises(KeyboardInterrupt):
             pipeline.run(made, device="cpu")
     monkeypatch.setattr(Ngrams, "fit", killed)  # on another machine it might fit another space

@@ -15,8 +15,8 @@ from augment.base.errors import BadInput
 from augment.language.encoders import TextEncoder
 from augment.nights.night import night
 from augment.recipes import loading
-from augment.runs import run as pipeline
 from augment.runs import task as job
+from augment.runs import version
 from augment.watch import fake_users as poison
 from consumers import open_mix
 from consumers.scoring import shilling
@@ -60,8 +60,8 @@ verdict = { seeds = 1, draws = 100, clean = ["auc"], improve = ["auc_pool"], tol
 
 @pytest.fixture(autouse=True)
 def _accepted(monkeypatch):
-    judge = pipeline.judge
-    monkeypatch.setattr(pipeline, "judge", lambda *given: replace(judge(*given), accepted=True))
+    judge = version.judge
+    monkeypatch.setattr(version, "judge", lambda *given: replace(judge(*given), accepted=True))
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from augment.numeric.measures import Mean
 from augment.publishing.dataset import Dataset
 from augment.publishing.lock import locked
 from augment.recipes import loading
+from augment.runs import rounds, single, version
 from augment.runs import run as pipeline
-from augment.runs import single
-from augment.sources import prepare
+from augment.sources.prepare import prepare
 from consumers import open_mix
 
 RECIPE = """
@@ -129,7 +129,7 @@ def test_no_validation_or_test_row_is_ever_an_anchor_or_a_neighbour(finished, sm
 
     output, result = finished
     source = small_recipe(small, output).sources["impressions"]
-    splits = prepare.prepare("impressions", source, "fields", tmp_path, 3)
+    splits = prepare("impressions", source, "fields", tmp_path, 3)
     train, held_out = (
         {i for path in paths for i in pq.read_table(path)["row_id"].to_pylist()}
         for paths in ([splits.train], [splits.valid, splits.test])
@@ -160,11 +160,11 @@ def published(small, tmp_path_factory):
     """The same run with a verdict that cannot refuse: two epochs on 1,500 rows prove nothing either way."""
     output = tmp_path_factory.mktemp("published")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "judge", lambda *args: _accept(original(*args)))
+        patch.setattr(version, "judge", lambda *args: _accept(original(*args)))
         return output, pipeline.run(small_recipe(small, output), device="cpu")
 
 
-original = pipeline.judge
+original = version.judge
 
 
 def _accept(verdict):
@@ -228,8 +228,10 @@ def test_what_a_killed_run_left_is_cleared_by_the_next(small, tmp_path):
     assert not left.exists()
 
 
-@pytest.mark.parametrize("step", ["generate", "strongest_baseline", "summary"])
-def test_a_killed_run_goes_on_from_its_finished_steps_to_the_same_samples(small, tmp_path, monkeypatch, step):
+@pytest.mark.parametrize(
+    ("module", "step"), [(version, "generate"), (version, "strongest_baseline"), (pipeline, "summary")]
+)
+def test_a_killed_run_goes_on_from_its_finished_steps_to_the_same_samples(small, tmp_path, monkeypatch, module, step):
     whole = pipeline.run(small_recipe(small, tmp_path / "whole"), device="cpu")
     chosen = small_recipe(small, tmp_path / "killed")
 
@@ -237,7 +239,7 @@ def test_a_killed_run_goes_on_from_its_finished_steps_to_the_same_samples(small,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, step, kill)
+        patch.setattr(module, step, kill)
         with pytest.raises(KeyboardInterrupt):
             pipeline.run(chosen, device="cpu")
     (kept,) = (tmp_path / "killed").glob(".run-*")
@@ -245,7 +247,7 @@ def test_a_killed_run_goes_on_from_its_finished_steps_to_the_same_samples(small,
     finished = step != "generate"
     assert (kept / "samples-0-0").is_dir() == finished
     if finished:  # not made a second time
-        monkeypatch.setattr(pipeline.Studio, "samples", kill)
+        monkeypatch.setattr(rounds.Studio, "samples", kill)
     again = pipeline.run(chosen, device="cpu")
     assert not list((tmp_path / "killed").glob(".run-*"))
     assert again["tasks"]["ctr"]["verdict"] == whole["tasks"]["ctr"]["verdict"]
@@ -292,8 +294,8 @@ def test_rounds_spar_with_a_new_victim_each_until_one_brings_nothing_and_goes(
     small, tmp_path, monkeypatch, found, rounds
 ):
     values, taken = iter(found), []
-    monkeypatch.setattr(pipeline, "robustness", lambda *_: next(values))
-    monkeypatch.setattr(pipeline, "Studio", lambda *given: taken.append(len(given[-1])) or Studio(*given))
+    monkeypatch.setattr(rounds, "robustness", lambda *_: next(values))
+    monkeypatch.setattr(rounds, "Studio", lambda *given: taken.append(len(given[-1])) or Studio(*given))
     result = pipeline.run(rounds_recipe(small, tmp_path), device="cpu")["tasks"]["ctr"]
     assert next(values, None) is None
     assert taken == [100 * i for i in range(len(taken))]  # no round makes a sample again
@@ -312,12 +314,12 @@ def test_rounds_killed_at_the_end_go_on_to_the_same_samples(small, tmp_path, mon
 
     def made(name):
         found = iter(values)
-        monkeypatch.setattr(pipeline, "robustness", lambda *_: next(found))
+        monkeypatch.setattr(rounds, "robustness", lambda *_: next(found))
         return samples(tmp_path / name, pipeline.run(rounds_recipe(small, tmp_path / name), device="cpu"))
 
     whole = made("whole")
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "strongest_baseline", lambda *_: sys.exit())
+        patch.setattr(version, "strongest_baseline", lambda *_: sys.exit())
         with pytest.raises(SystemExit):
             made("killed")
     again = made("killed")
@@ -333,7 +335,7 @@ def test_a_rounds_gain_is_over_the_same_training_without_samples(small, tmp_path
         seen.append(model.adversarial)
         return float(len(seen))
 
-    monkeypatch.setattr(pipeline, "robustness", robustness)
+    monkeypatch.setattr(rounds, "robustness", robustness)
     adversarial = 'samples = 300\nmix_options = { adversarial = "fgm" }'
     chosen = small_recipe(small, tmp_path, **{"steps = 20,": "steps = 20, rounds = 2,", "samples = 300": adversarial})
     single.generate_only(chosen, "ctr", tmp_path / "shards", device="cpu")

@@ -8,8 +8,9 @@ import pytest
 
 from augment.base.errors import BadInput
 from augment.recipes.schema import Source
-from augment.sources import database, prepare
+from augment.sources import database
 from augment.sources.ledger import Ledger
+from augment.sources.prepare import fingerprint, prepare
 
 dbapi = pytest.importorskip("adbc_driver_postgresql.dbapi")
 pytestmark = pytest.mark.slow
@@ -26,13 +27,13 @@ def test_rows_from_a_server_are_those_of_the_file(server, demo_folder, tmp_path,
     database = Source.model_validate({"connection": server, "query": "SELECT * FROM logs", **common})
     file = Source.model_validate({"path": str(path), **common})
     from_database, from_file = (
-        prepare.prepare("logs", source, "behaviour", tmp_path / name, 7)
+        prepare("logs", source, "behaviour", tmp_path / name, 7)
         for name, source in (("database", database), ("file", file))
     )
     assert pq.read_table(from_database.train).equals(pq.read_table(from_file.train))
     wrong = database.model_copy(update={"query": "SELECT * FROM nowhere"})
     with pytest.raises(BadInput, match="nowhere") as raised:
-        prepare.fingerprint(wrong)
+        fingerprint(wrong)
     assert "secret" not in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -88,7 +89,7 @@ def test_a_night_reads_from_a_server_what_a_run_reads_from_a_file(
     assert ledger.take_in(date(2026, 3, 4), 2, False).rows == again  # without a time, all rows are read each night
     night = ledger.source(date.min, date.max)
     read = [
-        prepare.prepare(name, source, modality, tmp_path / f"work{number}", 7)
+        prepare(name, source, modality, tmp_path / f"work{number}", 7)
         for number, source in enumerate((file, table, night))
     ]
     assert read[0].counts == read[1].counts == read[2].counts

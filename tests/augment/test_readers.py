@@ -13,7 +13,7 @@ from logs import START, behaviour, prepared, source
 
 from augment.base.errors import BadInput, UsageError
 from augment.recipes.loading import load, parse
-from augment.sources import prepare
+from augment.sources.prepare import fingerprint, prepare
 
 
 def written(path, rows):
@@ -200,7 +200,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path, how):
     path = tmp_path / "logs.csv"
     {"pipe": os.mkfifo, "directory": Path.mkdir, "loop": lambda path: path.symlink_to(path.name)}[how](path)
     with pytest.raises(BadInput, match="not a file"):
-        prepare.fingerprint(source(path))
+        fingerprint(source(path))
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_columns_whose_names_differ_in_case_alone_are_told_apart_by_a_number(tmp
         columns = list(map(pa.array, zip(*rows, strict=True)))
         pq.write_table(pa.Table.from_arrays(columns, ["user", "Colour", "colour", "click"]), path)
     columns = {"user": "user", "label": "click", "fields": ["Colour", "colour_1"]}
-    splits = prepare.prepare("t", source(path, columns=columns, split={}), "fields", tmp_path / "work", 0)
+    splits = prepare("t", source(path, columns=columns, split={}), "fields", tmp_path / "work", 0)
     train = pq.read_table(splits.train)
     assert set(train["Colour"].to_pylist()) == {"A0", "A1", "A2", "A3"}
     assert set(train["colour_1"].to_pylist()) == {"b0", "b1", "b2", "b3", "b4"}

@@ -1,7 +1,7 @@
 import pytest
 
 from augment.base.errors import UsageError
-from augment.recipes import loading
+from augment.recipes import loading, source
 from augment.recipes import schema as recipe
 
 GOOD = """
@@ -62,10 +62,10 @@ def test_shipped_recipes_load_and_unknown_names_get_a_suggestion():
 
 def test_every_field_is_documented():
     text = loading.explain()
-    for model in (recipe.Source, recipe.Split, recipe.Task, recipe.Gates, recipe.Generator, recipe.VerdictSettings):
+    for model in (source.Source, source.Split, recipe.Task, recipe.Gates, recipe.Generator, recipe.VerdictSettings):
         for name, field in model.model_fields.items():
             assert field.description, name
-            assert name in text or issubclass(field.annotation, recipe.Section)
+            assert name in text or issubclass(field.annotation, source.Section)
 
 
 def test_uncapped_keeps_labels_scarce_and_lifts_the_rest():
@@ -99,6 +99,6 @@ def test_a_field_has_a_name_of_its_own(columns, expected):
     ],
 )  # fmt: skip
 def test_a_manifest_never_holds_a_password(connection, kept):
-    source = recipe.Source.model_validate({"connection": connection, "query": "SELECT 1", "columns": {}})
-    assert source.connection == connection
-    assert source.model_dump(mode="json")["connection"] == kept
+    read = source.Source.model_validate({"connection": connection, "query": "SELECT 1", "columns": {}})
+    assert read.connection == connection
+    assert read.model_dump(mode="json")["connection"] == kept

@@ -15,8 +15,8 @@ from augment.nights.checks.figures import AT_LEAST, Figures, raised
 from augment.numeric.vectors import losses_to_margins, margins_to_losses
 from augment.recipes import loading
 from augment.recipes.schema import Check, Checks, Gates
+from augment.runs import rounds, single, version
 from augment.runs import run as pipeline
-from augment.runs import single
 from augment.search import search
 
 RECIPE = """
@@ -45,7 +45,7 @@ def clicks(tmp_path, monkeypatch):
     click = (columns["colour"] + rng.standard_normal(400) > 2.5).astype(int)
     table = {name: [f"{name}{v}" for v in values] for name, values in columns.items()}
     pq.write_table(pa.table({**table, "click": click}), tmp_path / "log.parquet")
-    monkeypatch.setattr(pipeline, "strongest_baseline", lambda kind, seeds, arena, device: (
+    monkeypatch.setattr(version, "strongest_baseline", lambda kind, seeds, arena, device: (
         "plain", [kind(model="logistic", epochs=1, weight_decay=0.1).fit(arena.train, arena.valid)]))  # fmt: skip
 
     def made(strategies, gates="band = [-9.0, 9.0]", rounds=1, out="out"):
@@ -119,7 +119,7 @@ def test_what_cannot_begin_is_left_out_too(clicks):
 
 def test_rounds_say_in_which_of_them_a_strategy_was_left_out(clicks, monkeypatch):
     found = iter((0.1, 0.2, 0.3))
-    monkeypatch.setattr(pipeline, "robustness", lambda *_: next(found))
+    monkeypatch.setattr(rounds, "robustness", lambda *_: next(found))
     made = run(clicks("noise = 0.5, self-training = 0.5", rounds=2))
     assert [line.split(":")[0] for line in made["warnings"][:2]] == ["round 1", "round 2"]
     assert made["warnings"][2] == "30 of the 60 samples wanted were made: 'self-training' 0 of 30"

@@ -13,15 +13,15 @@ import pytest
 from augment.base.errors import BadInput, UsageError
 from augment.generation.studio import Studio
 from augment.numeric.measures import Mean
+from augment.numeric.vectors import margins_to_losses
 from augment.recipes.loading import load, parse
 from augment.runs import single
 from augment.runs.rows import read
 from augment.runs.task import Job
-from augment.search import search as searching
 from augment.search import space, trials, winner
 from augment.search.pools import Pools
 from augment.search.search import search
-from augment.search.space import Choice, Trial
+from augment.search.space import Choice, Trial, given_settings
 from augment.search.winner import winning_recipe, write
 from augment.strategies.gan import Gan
 from consumers import ClickModel
@@ -131,7 +131,7 @@ weight = 0.3
 generator"""
     own = parse(RECIPE.replace("\ngenerator", text).format(folder="x", data="x"), "own").tasks["ctr"]
     space = {**ClickModel.space, **ClickModel.mix_space}
-    first = space.given_settings(own, {"gaussian"}, space, ClickModel(lr=1e-3, weight_decay=0.01))
+    first = given_settings(own, {"gaussian"}, space, ClickModel(lr=1e-3, weight_decay=0.01))
     assert first["band"] == space.BANDS.index((-4.0, 4.0))
     assert (first["agreement"], first["filter"], first["weight"], first["size"]) == (0.85, 0.02, 0.25, 1.0)
     assert (first["strength.gaussian"], first["share.masking"]) == (1.5, 1.0)
@@ -186,7 +186,7 @@ def test_a_run_of_the_winning_recipe_makes_what_its_trial_trained_on(demo_folder
     samples = pa.concat_tables(map(pq.read_table, (tmp_path / "shards").glob("*.parquet")))
     assert set(samples["weight"].to_pylist()) == {0.25}
     assert min(samples["label_agreement"].to_pylist()) >= 0.7
-    easiest, hardest = searching.margins_to_losses(choice.band)
+    easiest, hardest = margins_to_losses(choice.band)
     hardness = samples["hardness"].to_numpy()
     assert (hardness >= easiest - 1e-6).all()
     assert (hardness <= hardest + 1e-6).all()

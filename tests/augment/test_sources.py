@@ -12,7 +12,7 @@ from logs import START, behaviour, prepared, source
 
 from augment.base.errors import BadInput, Unavailable, UsageError
 from augment.sources import cleaning as sources
-from augment.sources import prepare
+from augment.sources.prepare import fingerprint, prepare
 
 
 def test_a_time_split_is_in_order_and_loses_no_row(tmp_path):
@@ -229,7 +229,7 @@ def test_a_sqlite_database_gives_the_rows_of_a_file(tmp_path):
     _, reference = prepared(tmp_path, table)
     assert read["train"].equals(reference["train"])
     changes = source("x", **from_database)
-    assert prepare.fingerprint(changes) == prepare.fingerprint(changes)
+    assert fingerprint(changes) == fingerprint(changes)
 
 
 def test_a_column_of_mixed_types_in_a_database_is_one_line_with_a_remedy(tmp_path):
@@ -239,7 +239,7 @@ def test_a_column_of_mixed_types_in_a_database_is_one_line_with_a_remedy(tmp_pat
         rows = [(f"u{n % 20}", f"i{n % 30}", START + 600 * n if n != 3000 else "bad") for n in range(4000)]
         db.executemany("INSERT INTO logs VALUES (?, ?, ?)", rows)
     mixed = source("x", path=None, connection=f"sqlite:///{path}", query="SELECT * FROM logs")
-    for read in (prepare.fingerprint, lambda s: prepare.prepare("logs", s, "behaviour", tmp_path / "work", 1)):
+    for read in (fingerprint, lambda s: prepare("logs", s, "behaviour", tmp_path / "work", 1)):
         with pytest.raises(BadInput, match=r"mismatch.*CAST the column") as raised:
             read(mixed)
         assert "\n" not in str(raised.value)
@@ -251,7 +251,7 @@ def test_a_password_that_cannot_be_parsed_is_not_printed(monkeypatch, password):
     monkeypatch.setenv("SHOP_PASSWORD", password)
     connection = "postgresql://me:${SHOP_PASSWORD}@127.0.0.1:1/shop"
     with pytest.raises(UsageError, match="percent-encode") as raised:
-        prepare.fingerprint(source("x", path=None, connection=connection, query="SELECT 1"))
+        fingerprint(source("x", path=None, connection=connection, query="SELECT 1"))
     assert "ss@" not in str(raised.value)
     assert password not in str(raised.value)
 
@@ -268,7 +268,7 @@ def test_a_password_that_cannot_be_parsed_is_not_printed(monkeypatch, password):
 def test_connections_that_the_driver_can_parse_reach_it(connection):
     pytest.importorskip("adbc_driver_postgresql.dbapi")
     with pytest.raises(Unavailable, match="connection to server") as raised:
-        prepare.fingerprint(source("x", path=None, connection=connection, query="SELECT 1"))
+        fingerprint(source("x", path=None, connection=connection, query="SELECT 1"))
     assert "pa#" not in str(raised.value)
 
 
@@ -277,13 +277,13 @@ def test_database_mistakes_are_one_line_without_the_password(tmp_path):
         return source("x", path=None, connection=connection, query="SELECT 1")
 
     with pytest.raises(BadInput, match="no SQLite database"):
-        prepare.fingerprint(read("sqlite:///nowhere.db"))
+        fingerprint(read("sqlite:///nowhere.db"))
     with pytest.raises(UsageError, match="not one of"):
-        prepare.fingerprint(read("oracle://x"))
+        fingerprint(read("oracle://x"))
     with pytest.raises(UsageError, match=r"a \$ that begins no"):
-        prepare.fingerprint(read("sqlite:///a$-b.db"))
+        fingerprint(read("sqlite:///a$-b.db"))
     with pytest.raises(UsageError, match="SHOP_PASSWORD"):
-        prepare.fingerprint(read("sqlite:///${SHOP_PASSWORD}"))
+        fingerprint(read("sqlite:///${SHOP_PASSWORD}"))
 
 
 def test_an_empty_file_is_called_empty(tmp_path):
