@@ -8,10 +8,11 @@ Whoever gives options (a recipe, a constructor) checks them by `checked`; what t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -26,6 +27,27 @@ class BaseOptions(BaseModel):
     """No other names, no text for a number, nothing infinite: a slip is an error before any work."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
+
+    @model_validator(mode="after")
+    def _all_are_read(self) -> BaseOptions:
+        """An option that is set and would change nothing is a mistake too; see `OnlyWith`."""
+        for name, info in type(self).model_fields.items():
+            for needed in (item for item in info.metadata if isinstance(item, OnlyWith)):
+                other = getattr(self, needed.option)
+                if other not in needed.values and getattr(self, name) != info.default:
+                    raise ValueError(f"'{name}' is {needed}; {needed.option} is '{other}'")
+        return self
+
+
+@dataclass(frozen=True)
+class OnlyWith:
+    """For `Annotated[float, OnlyWith("loss", ("hinge",))]`: read where the option `option` has one of these values."""
+
+    option: str
+    values: Collection[str]
+
+    def __str__(self) -> str:
+        return f"read with {self.option} {' or '.join(self.values)} only"
 
 
 class Described(NamedTuple):
@@ -43,11 +65,15 @@ def one_of(known: Callable[[], Iterable[str]] | Iterable[str]) -> AfterValidator
     def checked_name(value: str, info: ValidationInfo) -> str:
         names = list(known() if callable(known) else known)
         if value not in names:
-            said = f"unknown {info.field_name} '{value}'{suggest(value, names)}"
-            raise PydanticCustomError("unknown_name", "{said}", {"said": said})
+            raise unknown_name(str(info.field_name), value, names)
         return value
 
     return AfterValidator(checked_name)
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> PydanticCustomError:
+    """For a validator to raise: there is no `what` called so, but perhaps one of a like name."""
+    return PydanticCustomError("unknown_name", "{said}", {"said": f"unknown {what} '{name}'{suggest(name, known)}"})
 
 
 def described(options: type[BaseModel]) -> list[Described]:
@@ -113,4 +139,6 @@ def _choices(info: FieldInfo) -> list[str]:
 
 
 def _prose(info: FieldInfo) -> str:
-    return info.description or ""
+    """What it means, and with what it is read."""
+    needed = [f"{str(item).capitalize()}." for item in info.metadata if isinstance(item, OnlyWith)]
+    return " ".join([*([info.description] if info.description else []), *needed])

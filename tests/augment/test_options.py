@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from augment.base.errors import UsageError
-from augment.contracts.options import BaseOptions, checked, described, one_of
+from augment.contracts.options import BaseOptions, OnlyWith, checked, described, one_of
 
 
 class Options(BaseOptions):
@@ -17,6 +17,7 @@ class Options(BaseOptions):
     norm: Literal["l2", "linf"] = Field("l2", description="Of the ball.")
     loss: Annotated[str, one_of(("hinge", "softmax"))] = Field("hinge", description="What is made small.")
     scale: float = 0.5
+    margin: Annotated[float, OnlyWith("loss", ("hinge",))] = Field(1.0, description="Between two classes.")
 
     @field_validator("rounds")
     @classmethod
@@ -36,7 +37,7 @@ class Options(BaseOptions):
     ("values", "said"),
     [
         ({"strenght": 1.0}, "unknown option 'strenght'; did you mean 'strength'?"),
-        ({"zzz": 1.0}, "unknown option 'zzz'; known: loss, loud, name, norm, rounds, scale, strength"),
+        ({"zzz": 1.0}, "unknown option 'zzz'; known: loss, loud, margin, name, norm, rounds, scale, strength"),
         ({"strength": 0.0}, "strength = 0.0 must be above 0 and at most 4"),
         ({"strength": 5}, "strength = 5 must be above 0 and at most 4"),
         ({"strength": float("nan")}, "strength = nan must be above 0 and at most 4"),
@@ -51,6 +52,7 @@ class Options(BaseOptions):
         ({"name": 7}, "name = 7 must be text"),
         ({"norm": "linff"}, "unknown norm 'linff'; did you mean 'linf'?"),
         ({"loss": "hing"}, "unknown loss 'hing'; did you mean 'hinge'?"),
+        ({"loss": "softmax", "margin": 2.0}, "'margin' is read with loss hinge only; loss is 'softmax'"),
         ({"loud": True, "name": ""}, "'loud' needs a name"),
     ],
     ids=str,
@@ -68,7 +70,7 @@ def test_a_whole_number_may_stand_for_any_number():
 def test_what_is_described_is_what_is_declared():
     found = described(Options)
     assert found[:2] == [("strength", 1.0, "How far."), ("rounds", 3, "How often.")]
-    assert found[-1] == ("scale", 0.5, "")
+    assert found[-2:] == [("scale", 0.5, ""), ("margin", 1.0, "Between two classes. Read with loss hinge only.")]
 
 
 def test_a_model_that_says_nothing_of_other_names_takes_none():
