@@ -54,3 +54,10 @@ def ndcg(hit: np.ndarray, relevant: np.ndarray) -> np.ndarray:
 def recall(hit: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     """float64[users]: share of min(relevant, k) that was found."""
     return hit.sum(axis=1) / np.maximum(np.minimum(relevant, hit.shape[1]), 1)
+
+
+def rare_recall(lists: np.ndarray, hit: np.ndarray, wanted: csr_matrix, rare: np.ndarray) -> np.ndarray:
+    """Recall float64[n] on rare items, of the users who want any; `rare` bool[I], the others row by user."""
+    relevant = np.asarray(wanted @ rare.astype(np.float32)).astype(np.int64)
+    some = relevant > 0
+    return recall((hit & rare[lists])[some], relevant[some])
