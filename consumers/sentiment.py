@@ -45,8 +45,8 @@ LARGE_SEGMENTS = 3  # the tail is what lies outside the largest few
 class Sentiment(Configured):
     """Tables have `text`, `embedding` fixed_size_list<float32>[D], `label`, optionally `segment`; see `Consumer`.
 
-    What the options mean, `Options` says. Model "ngrams", a baseline, reads no embedding but counts of the text's words and characters: against it no samples
-    can be generated.
+    What the options mean, `Options` says. Model "ngrams", a baseline, reads no embedding but counts of the text's words
+    and characters: against it no samples can be generated.
     """
 
     name = "sentiment"
