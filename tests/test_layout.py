@@ -12,6 +12,15 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {"gan": {"gan"}, "augment": {"augment", "gan"}, "consumers": {"consumers", "augment", "gan"}}
 
 
+# Rooms of `consumers`, folders and files, by floor: each imports lower ones only, never a neighbour on its own.
+CONSUMER_FLOORS = (
+    {"configured", "data", "reading", "victims"},
+    {"scoring", "training"},
+    {"models", "rankers"},
+    {"ctr", "recommender", "sentiment"},
+)
+
+
 def imported(path):
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -26,6 +35,26 @@ def test_imports_run_one_way(package):
     for path in (ROOT / package).rglob("*.py"):
         tops = {name.split(".")[0] for name in imported(path)} & ours
         assert tops <= MAY_IMPORT[package], path
+
+
+def rooms_of_consumers(path):
+    """Which rooms of `consumers` a file imports."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "consumers":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("consumers."):
+            yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("consumers."))
+
+
+def test_rooms_of_consumers_import_lower_floors_only():
+    floor = {room: number for number, rooms in enumerate(CONSUMER_FLOORS) for room in rooms}
+    for path in (ROOT / "consumers").rglob("*.py"):
+        room = path.relative_to(ROOT / "consumers").with_suffix("").parts[0]
+        if room != "__init__":
+            for other in set(rooms_of_consumers(path)) - {room}:
+                assert floor[other] < floor[room], f"{path} imports {other}"
 
 
 def test_faiss_is_imported_in_one_module():
