@@ -47,7 +47,7 @@ def generate(
     tallies: dict[str, Tally] = {name: Tally() for name in task.strategies}
     encoders: list[str] = []
     warnings: list[str] = []
-    studio = Studio(job, material, victim or real, _subfolder(steps.folder, "round0"), taken)
+    studio = Studio(job.order, material.real, victim or real, _subfolder(steps.folder, "round0"), taken)
     hardness = studio.real_hardness()
 
     def trained(mix: pa.Table | None) -> tuple[Consumer, float]:
@@ -61,7 +61,7 @@ def generate(
     for number in range(rounds):
         if number:
             taken = {*taken, *stage.read()["sample_id"].to_pylist()}
-            studio = Studio(job, material, victim or real, _subfolder(steps.folder, f"round{number}"), taken)
+            studio = Studio(job.order, material.real, victim or real, _subfolder(steps.folder, f"round{number}"), taken)
         staged = len(stage.files)
         made = _one_round(job, studio, stage, steps, number, stream)
         said = [f"'{name}' is left out: {tally.fate(task.gates)}" for name, tally in made.items() if not tally.kept]
