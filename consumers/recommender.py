@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -22,22 +22,15 @@ from consumers.data import storage
 from consumers.data.columns import whole
 from consumers.data.histories import binary, flipped, minus, ordered, recent, together
 from consumers.data.interactions import Synthetic
-from consumers.rankers import RANKERS, Arrays, Ranker, Rows
-from consumers.rankers.base import TUNED, Distilled, Recency, Tuned
-from consumers.rankers.ease import EASE
+from consumers.rankers import RANKERS, Arrays, Ranker, Rows, tuning
+from consumers.rankers.base import TUNED, Distilled, Tuned
 from consumers.scoring import ranking, shilling
 from consumers.victims import RankingVictim, singular_vectors
 from gan.victim import Victim
 
-K = 20
 HIT_K = 50  # of the shilling attack
-TAIL, COLD_ITEMS = 0.8, 0.25  # shares of items, by least interactions
-COLD = 0.25  # share of users, by shortest history
 SUSPECT_WEIGHT = 0.1
-TAUS, FLOORS = (1.0, 3.0, 10.0, 30.0), (0.0, 0.1, 0.3, 0.5)  # of recency
-NEAR_BEST = 0.98  # of the best validation NDCG: among such settings the one with the best tail recall is chosen
 DIM = 64  # of the behaviour encoder
-OFF = (0.0, 0.0)  # recency
 
 
 class Recommender(Configured):
@@ -107,7 +100,7 @@ class Recommender(Configured):
         super().__init__(seed=seed, device=device, **options)
         self.ranker_ = RANKERS[self.options.model](self.options, seed, device)
         self.state_: Arrays = {}
-        self.l2_, self.recency_ = self.options.l2, OFF
+        self.l2_, self.recency_ = self.options.l2, tuning.OFF
         self.teacher_: tuple[float, float, float] | None = None  # l2, recency and its floor
 
     @classmethod
@@ -142,54 +135,10 @@ class Recommender(Configured):
             alike = {"propensity": self.options.propensity, "suspects": self.options.suspects}
             teacher = Recommender(**alike).fit(train, valid, mix)
             self.teacher_ = teacher.l2_, *teacher.recency_
-        self._tune(minus(binary(self._history(valid)), self.history_))
+        wanted = minus(binary(self._history(valid)), self.history_)
+        best = tuning.best(self.ranker_, self._rows(self.history_), self.options.l2, self.history_, wanted)
+        self.state_, self.l2_, self.recency_ = best
         return self
-
-    def _tune(self, wanted: csr_matrix) -> None:
-        """Fit by each l2; keep the one, and the recency, that find best what is `wanted` and not known.
-
-        Recency is chosen by NDCG at the l2 that is best without it, then l2 anew.
-        """
-        l2s = (self.options.l2,) if self.options.l2 >= 0 else self.ranker_.grid
-        recencies = self._recencies()
-        if len(l2s) + len(recencies) > 2 and not wanted.nnz:
-            raise BadInput(
-                "recommender: no validation row has an item of training that is new to its user, so there is nothing "
-                "to tune by: give more data, widen the split's `valid`, or set l2 and recency"
-            )
-        states = list(self._fitted(self.history_, l2s))
-        self.l2_, self.state_, self.recency_ = l2s[0], states[0], recencies[0]
-        tried = [self._on_valid(wanted, state, recencies[0]) for state in states] if wanted.nnz else []
-        if len(recencies) > 1:
-            best = states[int(np.argmax([ndcg for ndcg, _ in tried]))]
-            self.recency_ = max(recencies, key=lambda recency: self._on_valid(wanted, best, recency)[0])
-            if self.recency_ != recencies[0]:
-                tried = [self._on_valid(wanted, state, self.recency_) for state in states]
-        if len(l2s) > 1:
-            enough = NEAR_BEST * max(ndcg for ndcg, _ in tried)
-            chosen = max((i for i, (ndcg, _) in enumerate(tried) if ndcg >= enough), key=lambda i: tried[i][1])
-            self.l2_, self.state_ = l2s[chosen], states[chosen]
-
-    def _recencies(self) -> list[tuple[float, float]]:
-        """Pairs of recency and floor to try, the first of them off where that is tried."""
-        options = self.options
-        if not isinstance(options, Recency) or options.recency == 0:
-            return [OFF]
-        taus = (options.recency,) if options.recency > 0 else TAUS
-        floors = (options.recency_floor,) if options.recency_floor >= 0 else FLOORS
-        return [*([OFF] if options.recency < 0 else []), *((tau, floor) for tau in taus for floor in floors)]
-
-    def _on_valid(self, wanted: csr_matrix, state: Arrays, recency: tuple[float, float]) -> tuple[float, float]:
-        """NDCG and tail recall on validation rows."""
-        users = np.flatnonzero(wanted.getnnz(axis=1))
-        self.state_, self.recency_ = state, recency
-        lists = ranking.top(self._scores(self.history_, users), self.history_[users], K)
-        hit, relevant = ranking.hits(lists, wanted[users]), wanted[users].getnnz(axis=1)
-        recall = ranking.rare_recall(lists, hit, wanted[users], self._rare(TAIL))
-        return float(ranking.ndcg(hit, relevant).mean()), float(recall.mean()) if len(recall) else 0.0
-
-    def _fitted(self, history: csr_matrix, l2s: Sequence[float]) -> Iterator[Arrays]:
-        return self.ranker_.fit(self._rows(history), l2s)
 
     def _rows(self, history: csr_matrix) -> Rows:
         """What to train on: real (and fake) users and the mix."""
@@ -200,13 +149,14 @@ class Recommender(Configured):
         if self.teacher_ is None:
             return rows
         l2, tau, floor = self.teacher_
-        said = next(EASE(EASE.Options()).fit(rows, (l2,)))["items"]
+        ease = RANKERS["ease"]
+        said = next(ease(ease.Options()).fit(rows, (l2,)))["items"]
         shown = recent(rows.order, tau, floor).maximum(minus(rows.inputs, rows.order))  # those without an order as is
         return replace(rows, teacher=said, taught=shown.tocsr())
 
     def _scores(self, history: csr_matrix, users: np.ndarray) -> np.ndarray:
         """float32[n, I] for the users at `users`, who show `history` (all rows)."""
-        return self.ranker_.scores(self.state_, recent(history[users], *self.recency_), users)
+        return tuning.scored(self.ranker_, self.state_, history, self.recency_, users)
 
     def predict(self, rows: pa.Table) -> np.ndarray:
         """float32[n, items] scores for the `user_id`s of `rows`; a user never seen gets the items' popularity."""
@@ -224,21 +174,9 @@ class Recommender(Configured):
         wanted = minus(binary(self._history(test)), self.history_)
         known = minus(self.seen_, wanted)
         users = np.flatnonzero(wanted.getnnz(axis=1))
-        lists = ranking.top(self._scores(known, users), known[users], K)
+        lists = ranking.top(self._scores(known, users), known[users], ranking.K)
         wanted = wanted[users]
-        hit, relevant = ranking.hits(lists, wanted), wanted.getnnz(axis=1)
-        length = self.history_.getnnz(axis=1)
-        cold = length[users] <= np.quantile(length, COLD)
-        recall, popularity = ranking.recall(hit, relevant), self.history_.getnnz(axis=0)
-        measures: dict[str, Measure] = {
-            "ndcg@20": Mean(ranking.ndcg(hit, relevant)),
-            "recall@20": Mean(recall),
-            "tail_recall@20": Mean(ranking.rare_recall(lists, hit, wanted, self._rare(TAIL))),
-            "cold_recall@20": Mean(recall[cold]),
-            "cold_item_recall@20": Mean(ranking.rare_recall(lists, hit, wanted, self._rare(COLD_ITEMS))),
-            "coverage": ranking.Coverage(lists, len(self.items_)),
-            "mean_popularity": Mean(popularity[lists].mean(axis=1) / popularity.mean(), "lower"),
-        }
+        measures = ranking.measures(lists, wanted, users, self.history_)
         kinds = [name for name in attacked if name.startswith("shilling")]
         own = self._likeliest() if kinds else np.empty(0)
         for name in kinds:
@@ -250,16 +188,9 @@ class Recommender(Configured):
             flips = shilling.flips(self.history_, attacked["flips"]["seed"][0].as_py())
             history, shown = (flipped(m, flips, np.arange(len(self.users_))) for m in (self.history_, known))
             retrained = self._retrained(history, self.mix_ and self.mix_.flipped(flips))
-            hit = ranking.hits(ranking.top(retrained._scores(shown, users), known[users], K), wanted)
-            measures["ndcg_flipped@20"] = Mean(ranking.ndcg(hit, relevant))
+            hit = ranking.hits(ranking.top(retrained._scores(shown, users), known[users], ranking.K), wanted)
+            measures["ndcg_flipped@20"] = Mean(ranking.ndcg(hit, wanted.getnnz(axis=1)))
         return measures
-
-    def _rare(self, share: float) -> np.ndarray:
-        """bool[I]: the `share` of items with the fewest training interactions."""
-        popularity = self.history_.getnnz(axis=0)
-        rare = np.zeros(len(popularity), bool)
-        rare[np.argsort(popularity, kind="stable")[: int(share * len(popularity))]] = True
-        return rare
 
     def _target_hits(self, fakes: pa.Table, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """float64[users]: share of the pushed items in each real user's top 50 after retraining with the fake users.
@@ -283,14 +214,14 @@ class Recommender(Configured):
         model = Recommender(**self.parameters(), device=self.device)
         model.items_, model.users_, model.seen_, model.mix_ = self.items_, self.users_, self.seen_, mix
         model.l2_, model.recency_, model.teacher_ = self.l2_, self.recency_, self.teacher_
-        model.state_ = next(model._fitted(history, (self.l2_,)))
+        model.state_ = next(model.ranker_.fit(model._rows(history), (self.l2_,)))
         return model
 
     def as_victim(self) -> Victim:
         # What is shown to it has no order, as the items of a synthetic user have none.
         history = binary(self.history_)
         scores = self.ranker_.scores(self.state_, history, np.arange(len(self.users_)))
-        return RankingVictim(self.tables()["item_id"][1], history, scores, K, self.device)
+        return RankingVictim(self.tables()["item_id"][1], history, scores, ranking.K, self.device)
 
     def tables(self) -> dict[str, tuple[list[str], np.ndarray]]:
         """Item vectors: the model's own factors, else the singular vectors of the training matrix."""

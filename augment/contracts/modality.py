@@ -1,54 +1,187 @@
-"""A modality turns rows into vectors and vectors back into rows: text, fields, behaviour (images join here).
+"""A modality turns rows into vectors and vectors back into rows: reviews, impressions, histories, images.
 
-The strategies, the gates and the pipeline know rows only through this interface.
+Cleaning, strategies, gates and runs know rows only through this interface: a new kind of rows is one new file in
+`augment/modalities`, or an entry point of the group `sparring.modalities`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 
-from augment.contracts.values import Described
+from augment.contracts.values import Bank, Described, Validity
 
 if TYPE_CHECKING:
-    from augment.contracts.values import Bank
+    from augment.contracts.consumer import Consumer
+    from augment.recipes.schema import Gates
+
+# What helps where rows are too few, for a modality's error.
+MORE_ROWS = (
+    "give more rows, at night by a longer `window_days`, or leave less of them to `valid` and `test` of the split"
+)
 
 
-class Modality(Protocol):
+@dataclass(frozen=True)
+class RowRules:
+    """What a row of a modality must have; cleaning puts the others into quarantine."""
+
+    needs: tuple[str, ...]  # roles that a source must name; see `augment.sources.cleaning` for their columns
+    filled: tuple[str, ...] = ()  # and of which no row may be without a value
+    fields: bool = False  # a row is its fields: one at least must be named, or an id
+    classes: bool = True  # labels are probabilities of a class, and rows of both classes are needed
+    unlabelled: Literal["kept", "asked", "bad"] = "bad"  # asked: kept where the source says how many
+    copies: bool = False  # rows alike are copies, even where they have no time
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """Something that really happens to rows of a modality: each is a strategy of its name."""
+
+    what: str  # in one line, for `sparring strategies`
+    novel: bool = True  # its samples must differ from every real row
+    missing: Callable[[], str] = lambda: ""  # what to do before it can be used here
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a modality may work with."""
+
+    seed: int
+    strategies: Collection[str]  # that will ask it
+    encoder: Callable[..., Any]  # (texts, ngrams=None) → the task's frozen text encoder
+
+
+class Prepared:
+    """What rows are given before anyone trains on them: nothing, unless a modality says otherwise."""
+
+    encoder: str = ""  # name@version of the frozen encoder that was used
+    ngrams: Any = None  # that this encoder was joined with
+
+    def attach(self, rows: pa.Table) -> pa.Table:
+        return rows
+
+
+class Modality(ABC):
+    name: ClassVar[str]
+    rows: ClassVar[RowRules]
+    perturbations: ClassVar[Mapping[str, Perturbation]] = {}
+    normalised: ClassVar[bool] = False  # embeddings lie on the unit sphere
+    frozen: ClassVar[bool] = False  # the encoder is older than the victim, so that vectors of two fits are comparable
+    draws: ClassVar[int] = 4  # candidates per anchor that perturbing is worth: encoding text is dear, ids are cheap
+    decoded: pa.StructType  # what a row of this modality is, for a reader without our encoders
     encoder: str  # name@version of the frozen encoder
     dim: int
-    normalised: bool  # embeddings lie on the unit sphere
-    decoded: pa.StructType  # what a row of this modality is, for a reader without our encoders
-    draws: int  # candidates per anchor that a really perturbed copy is worth: encoding text is dear, ids are cheap
 
-    def anchors(self, train: pa.Table) -> pa.Table:
+    # -- of rows alone, before there is a victim
+
+    @classmethod
+    def bought(cls, rows: pa.Table, seed: int) -> dict[int, str]:
+        """Place of a row → reason, in order, for rows that look bought: "kind: how much, and the least that counts"."""
+        return {}
+
+    @classmethod
+    @abstractmethod
+    def check_enough(cls, source: str, train: pa.Table) -> None:
+        """Raise BadInput where training rows are too few to judge a sample by, in a sentence that says how many are.
+
+        Validation and test rows may be as few as one: a metric that they cannot answer is not measurable.
+        """
+
+    @classmethod
+    def prepare(cls, texts: Callable[[], list[str]], tools: Tools, ngrams: Any = None) -> Prepared:
+        """What rows are given; `texts` are those of training rows, `ngrams` were fitted before."""
+        return Prepared()
+
+    @classmethod
+    def segments(cls, train: pa.Table, unlabelled: pa.Table | None) -> list[str]:
+        """Values of the condition `segment`, on which a generator that is kept depends."""
+        return []
+
+    @classmethod
+    def alarms(cls, samples: pa.Table, train: pa.Table, valid: pa.Table) -> list[str]:
+        """Signs that published samples went wrong, in words."""
+        return []
+
+    # -- around one victim
+
+    @classmethod
+    @abstractmethod
+    def around(cls, train: pa.Table, prepared: Prepared, victim: Consumer, tools: Tools) -> Modality:
+        """In the space the victim was trained in."""
+
+    @abstractmethod
+    def anchors(self, train: pa.Table, unlabelled: pa.Table | None = None) -> pa.Table:
         """The rows samples may start from, one per anchor, with `row_id`; only training rows ever come in."""
-        ...
 
+    def chosen(self, rows: pa.Table, most: int, rng: np.random.Generator) -> np.ndarray:
+        """Places int64[n] of the anchors `rows` that are taken where there are more than `most`."""
+        return rng.choice(len(rows), most, replace=False)
+
+    @abstractmethod
+    def validity(self, rows: pa.Table, embedding: np.ndarray, gates: Gates, seed: int) -> Validity:
+        """Judges of the anchors' labels."""
+
+    @abstractmethod
     def describe(self, rows: pa.Table, label: np.ndarray, rng: np.random.Generator) -> Described:
         """Conditions of all anchors `rows`, whose labels float32[n] are soft where a row had none."""
-        ...
 
+    @abstractmethod
     def encode(self, rows: pa.Table) -> np.ndarray:
         """float32[n, dim] of anchor rows, or of rows made by `perturb` or `decode`."""
-        ...
 
+    @abstractmethod
     def perturb(self, rows: pa.Table, rng: np.random.Generator, kind: str = "") -> pa.Table:
         """A really perturbed copy of each row: typos, masked or swapped fields, dropped interactions.
 
-        kind: one perturbation as `augment.contracts.strategy` names it; "" is a blend.
+        kind: one of `perturbations`; "" is a blend.
         """
-        ...
 
+    @abstractmethod
     def decode(self, embedding: np.ndarray, anchors: pa.Table, bank: Bank) -> tuple[pa.Table, np.ndarray]:
         """The real rows nearest to generated vectors float32[n, dim], one per anchor row, and the vectors to publish.
 
         Where a row can be read off its vector (ids), those are the vectors of the decoded rows; text keeps its own.
         """
-        ...
 
+    @abstractmethod
     def as_decoded(self, rows: pa.Table) -> pa.StructArray:
         """The published `decoded` column of rows."""
+
+
+class Classes(Modality):
+    """Rows whose label is the probability of a class: what mixes labels, or takes rows without one, serves these."""
+
+    @classmethod
+    def as_rows(cls, decoded: pa.Table, like: list[str]) -> pa.Table:
+        """A published `decoded` column, its fields as columns, as rows that a consumer predicts.
+
+        like: names of the columns of prepared rows.
+        """
+        return decoded
+
+
+@runtime_checkable
+class Texts(Protocol):
+    """Rows that are texts."""
+
+    def with_text(self, rows: pa.Table, texts: pa.Array | pa.ChunkedArray) -> pa.Table:
+        """The rows with other texts, and without what belonged to the old ones."""
+        ...
+
+
+@runtime_checkable
+class Histories(Protocol):
+    """Rows that are users and their items: `items` shown, `targets` to rank high, `negatives` to rank low."""
+
+    def codes(self, column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+        """Item codes of all lists, end to end, and int64[n + 1] offsets."""
+        ...
+
+    def with_items(self, rows: pa.Table, name: str, items: np.ndarray, lengths: np.ndarray) -> pa.Table:
+        """The rows with other lists in the column `name`: item codes end to end, and how many are each row's."""
         ...

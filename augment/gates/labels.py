@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from augment.base.errors import BadInput
+from augment.contracts.modality import MORE_ROWS
 
 if TYPE_CHECKING:
     from augment.contracts.values import Candidates
@@ -58,6 +59,11 @@ class LabelValidity:
         self._anchor = self._probability(np.arange(len(label)), embedding)
         self.label = np.where(np.isfinite(label), label, self._anchor).astype(np.float32)
 
+    @classmethod
+    def of(cls, rows: pa.Table, embedding: np.ndarray, seed: int) -> LabelValidity:
+        """Of anchor rows with a column `label`, null where there is none."""
+        return cls(embedding, rows["label"].to_numpy().astype(np.float32), seed)  # null becomes NaN
+
     def agreement(self, candidates: Candidates) -> np.ndarray:
         anchor = candidates.anchor
         expected = self._anchor[anchor]
@@ -82,6 +88,24 @@ class LabelValidity:
         fold = self._fold[anchor]
         own = np.take_along_axis(every, np.maximum(fold, 0)[:, None], axis=1)[:, 0]
         return np.where(fold >= 0, own, every.mean(axis=1)).astype(np.float32)
+
+
+def check_classes(source: str, train: pa.Table) -> None:
+    """Raise BadInput where the training rows of the source of that name are too few of one class to judge labels by."""
+    label = train["label"].drop_null().to_numpy()
+    for side, count in (("above 0.5", np.sum(label > 0.5)), ("of at most 0.5", np.sum(label <= 0.5))):
+        if count < FOLDS:
+            raise BadInput(
+                f"sources.{source}: {count} of {len(label):,} labelled training rows have a label {side}; {FOLDS} are "
+                f"needed, since labels are judged by models of {FOLDS} folds: {MORE_ROWS} "
+                "(and raise `labelled` if it is set)"
+            )
+
+
+def judgeable(chosen: np.ndarray, rows: pa.Table) -> np.ndarray:
+    """The places int64[n] `chosen` of anchor rows, and enough more of each class to judge labels by."""
+    label = rows["label"].to_numpy()
+    return of_each(chosen, np.flatnonzero(np.isfinite(label)), label > 0.5)
 
 
 def of_each(chosen: np.ndarray, every: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -9,14 +9,25 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from itertools import pairwise
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from augment.contracts.values import Bank, Described
+from augment.base.errors import BadInput
+from augment.contracts.modality import MORE_ROWS, Modality, Perturbation, Prepared, RowRules, Tools
+from augment.contracts.values import Bank, Described, Validity
+from augment.gates.rankings import RankingValidity
+from augment.numeric.ease import FOLDS
 from augment.numeric.neighbours import Neighbours
 from augment.numeric.vectors import unit
+from augment.watch.alarms import signs
+from augment.watch.fake_users import fake_users
+
+if TYPE_CHECKING:
+    from augment.contracts.consumer import Consumer
+    from augment.recipes.schema import Gates
 
 DROPPED = (0.2, 0.4)  # share of a user's items that a perturbed copy hides
 INSERTED = 0.1  # items put in beside a user's own, as a share of them
@@ -28,16 +39,23 @@ ACTIVITY_GROUPS = 4  # segments: quartiles of history length
 _LIST = pa.list_(pa.string())
 
 
-class Behaviour:
+class Behaviour(Modality):
     """Item vectors are those the victim learnt from real training rows, frozen: the name carries their hash.
 
     train: the rows that anchors are made of, which tell what is in the tail. content: items that have a text, and the
     unit vectors float32[n, C] of their texts (see `item_texts`), by which pseudo-interactions find items alike.
     """
 
+    name = "behaviour"
+    rows = RowRules(needs=("user_id", "item_id"), classes=False)
+    perturbations: ClassVar = {
+        "item-drop": Perturbation("a part of the history hidden"),
+        "item-insert": Perturbation("near items slipped into the history"),
+        "item-reorder": Perturbation("the history reordered, for consumers of its order", novel=False),
+        "pseudo-interactions": Perturbation("items alike become targets, in the tail"),
+    }
     decoded = pa.struct([("items", _LIST), ("targets", _LIST), ("negatives", _LIST)])
     normalised = True
-    draws = 4
 
     def __init__(
         self,
@@ -58,7 +76,37 @@ class Behaviour:
         self._tail[np.argsort(counts, kind="stable")[: int(TAIL * len(counts))]] = True
         self._busy = np.quantile(np.diff(offsets), TAIL_USERS) if len(offsets) > 1 else 0.0
 
-    def anchors(self, train: pa.Table) -> pa.Table:
+    @classmethod
+    def bought(cls, rows: pa.Table, seed: int) -> dict[int, str]:
+        """Rows of fake users."""
+        users = rows["user_id"].combine_chunks()
+        fakes = fake_users(users, rows["item_id"].combine_chunks(), seed)
+        return {i: fakes[user] for i, user in enumerate(users.to_pylist()) if user in fakes}
+
+    @classmethod
+    def check_enough(cls, source: str, train: pa.Table) -> None:
+        pairs = train.group_by(["user_id", "item_id"]).aggregate([])
+        items = pc.value_counts(pairs["user_id"].combine_chunks()).field("counts").to_numpy()
+        able = int((items >= LEAST).sum())
+        if able < FOLDS:
+            raise BadInput(
+                f"sources.{source}: {able} of {len(items):,} users have {LEAST} different items in {len(train):,} "
+                f"training rows; {FOLDS} such users are needed, to make samples of one and judge them by the other: "
+                f"{MORE_ROWS}"
+            )
+
+    @classmethod
+    def alarms(cls, samples: pa.Table, train: pa.Table, valid: pa.Table) -> list[str]:
+        return signs(samples, train, valid).raised
+
+    @classmethod
+    def around(cls, train: pa.Table, prepared: Prepared, victim: Consumer, tools: Tools) -> Behaviour:
+        return cls(victim.tables(), train, _content(train, tools))
+
+    def validity(self, rows: pa.Table, embedding: np.ndarray, gates: Gates, seed: int) -> Validity:
+        return RankingValidity(rows, gates.false_negative_share, seed)
+
+    def anchors(self, train: pa.Table, unlabelled: pa.Table | None = None) -> pa.Table:
         """One row per user with at least `LEAST` distinct items that the victim knows.
 
         They are in the order of their first times; without a column `timestamp`, in that of the rows.
@@ -202,6 +250,14 @@ class Behaviour:
         offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
         lists = pa.ListArray.from_arrays(offsets, self._values.take(pa.array(items)))
         return rows.set_column(rows.column_names.index(name), name, lists.cast(_LIST))
+
+
+def _content(train: pa.Table, tools: Tools) -> tuple[list[str], np.ndarray] | None:
+    """Items and the vectors of their texts, where the source names one and a strategy asks what items are alike."""
+    if "text" not in train.column_names or "pseudo-interactions" not in tools.strategies:
+        return None
+    items, texts = item_texts(train)
+    return (items, tools.encoder(texts).encode(texts)) if items else None
 
 
 def item_texts(train: pa.Table) -> tuple[list[str], list[str]]:

@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from augment.contracts.values import Bank, Described, classes
+from augment.contracts.modality import Classes, Perturbation, Prepared, RowRules, Tools
+from augment.contracts.values import Bank, Described, Validity, classes
+from augment.gates.labels import LabelValidity, check_classes, judgeable
 from augment.numeric.neighbours import Neighbours
-from augment.recipes.source import published
+from augment.recipes.source import RESERVED, published
+from augment.watch.floods import click_floods
+
+if TYPE_CHECKING:
+    from augment.contracts.consumer import Consumer
+    from augment.recipes.schema import Gates
 
 MASKED_SHARE = 0.3  # of the fields, in a masked copy
 SWAPPED_FIELDS = 2  # at most, in a swapped copy
 NEAR = 10  # a swap takes one of this many values nearest to the old one, or any value as often as it occurs
 
 
-class Fields:
+class Fields(Classes):
     """Rows have one string column per field; null, and any value the tables do not know, is entry 0.
 
     The tables are the ones the victim learnt from real training rows, frozen: the name carries their hash.
     """
 
-    normalised = False
-    draws = 4
+    name = "fields"
+    rows = RowRules(needs=("label",), fields=True, unlabelled="asked")
+    perturbations: ClassVar = {
+        "masking": Perturbation("30% of the fields missing"),
+        "swaps": Perturbation("one or two fields swapped for near or popular values"),
+    }
 
     def __init__(self, tables: dict[str, tuple[list[str], np.ndarray]], train: pa.Table) -> None:
         self._names = list(tables)
@@ -37,8 +49,37 @@ class Fields:
         digest = hashlib.sha256(b"".join(table.tobytes() for table in self._tables.values())).hexdigest()
         self.encoder = f"fields@{digest[:12]}"
 
-    def anchors(self, train: pa.Table) -> pa.Table:
-        return train
+    @classmethod
+    def bought(cls, rows: pa.Table, seed: int) -> dict[int, str]:
+        """Floods of clicks, where users and times are known."""
+        needed = ("user_id", "item_id", "label", "timestamp")
+        if not {"user_id", "item_id", "timestamp"} <= set(rows.column_names):
+            return {}
+        return click_floods(*(rows[name].combine_chunks() for name in needed))
+
+    @classmethod
+    def check_enough(cls, source: str, train: pa.Table) -> None:
+        check_classes(source, train)
+
+    @classmethod
+    def around(cls, train: pa.Table, prepared: Prepared, victim: Consumer, tools: Tools) -> Fields:
+        return cls(victim.tables(), train)
+
+    def anchors(self, train: pa.Table, unlabelled: pa.Table | None = None) -> pa.Table:
+        return train if unlabelled is None else pa.concat_tables([train, unlabelled])
+
+    def chosen(self, rows: pa.Table, most: int, rng: np.random.Generator) -> np.ndarray:
+        return judgeable(super().chosen(rows, most, rng), rows)
+
+    def validity(self, rows: pa.Table, embedding: np.ndarray, gates: Gates, seed: int) -> Validity:
+        return LabelValidity.of(rows, embedding, seed)
+
+    @classmethod
+    def as_rows(cls, decoded: pa.Table, like: list[str]) -> pa.Table:
+        """Published columns have the source's own names."""
+        columns = [c for c in like if c not in RESERVED]
+        prepared = dict(zip(published(columns), columns, strict=True))
+        return decoded.rename_columns([prepared.get(name, name) for name in decoded.column_names])
 
     def describe(self, rows: pa.Table, label: np.ndarray, rng: np.random.Generator) -> Described:
         """The segment tells rows with an unknown or missing field from the others."""

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date, timedelta
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from augment.contracts.modality import Classes
+from augment.contracts.result import NightFacts
 from augment.nights import fits
 from augment.nights.checks.figures import Figures, raised
 from augment.nights.partitions import samples_of
 from augment.nights.window import ledger_of
-from augment.recipes.source import RESERVED, published
 from augment.runs.task import Job
 from augment.runs.version import Outcome
 
 
-def facts_of(job: Job, day: date, outcome: Outcome, chosen: fits.Choice, stay: list[str]) -> dict[str, Any]:
+def facts_of(job: Job, day: date, outcome: Outcome, chosen: fits.Choice, stay: list[str]) -> NightFacts:
     material, recipe, fit, drift = outcome.material, job.recipe, chosen.fit, chosen.drift
     then, now = _hardness(job, outcome, max((d for d in stay if d < str(day)), default=""))
     ledger = ledger_of(recipe, job.task.source)
@@ -71,12 +71,10 @@ def _worst(quarantined: Mapping[str, int]) -> str:
 def _hardness(job: Job, outcome: Outcome, yesterday: str) -> tuple[float | None, float | None]:
     """Mean loss on the last night's samples: of the victim they were made for, and of tonight's plain consumer."""
     samples = samples_of(job.dataset, [yesterday]) if yesterday else None
-    if samples is None or job.consumer.modality == "behaviour":
+    if samples is None or not issubclass(job.modality, Classes):
         return None, None
     rows = pa.Table.from_struct_array(samples["decoded"].combine_chunks())
-    columns = [c for c in pq.read_schema(outcome.material.splits.train).names if c not in RESERVED]
-    prepared = dict(zip(published(columns), columns, strict=True)) if job.consumer.modality == "fields" else {}
-    rows = rows.rename_columns([prepared.get(name, name) for name in rows.column_names])
+    rows = job.modality.as_rows(rows, pq.read_schema(outcome.material.splits.train).names)
     p = np.clip(outcome.real.predict(rows.append_column("embedding", samples["embedding"])), 1e-7, 1 - 1e-7)
     y = samples["label"].to_numpy()
     now = float(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean())

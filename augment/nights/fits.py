@@ -13,9 +13,6 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from augment.base.errors import BadInput
 from augment.base.files import digest, write_whole
 from augment.contracts.consumer import Consumer
@@ -78,7 +75,7 @@ def choose(job: Job, day: date, rows: Rows) -> Choice:
     age = (day - date.fromisoformat(last.day)).days
     if last.settings != _settings(job):
         return Choice("other settings", drift)
-    if last.segments != _segments(job, rows.train, rows.unlabelled):
+    if last.segments != job.modality.segments(rows.train, rows.unlabelled):
         return Choice("other segments", drift)
     worst = max(drift, key=lambda name: drift[name], default="")
     if worst and drift[worst] > job.recipe.nightly.refit_drift:
@@ -104,7 +101,7 @@ def lend(job: Job, fit: Fit | None, steps: Steps, warm: bool = True) -> None:
         return
     previous = sorted(_folder(job).glob(f"*/{GENERATOR}"))
     # Only in a frozen encoder's space do an old generator's weights mean anything in a new fit.
-    if warm and fit is None and previous and job.consumer.modality == "text" and not (place / WARM).exists():
+    if warm and fit is None and previous and job.modality.frozen and not (place / WARM).exists():
         write_whole(place / WARM, previous[-1].read_bytes())
 
 
@@ -114,7 +111,7 @@ def keep(job: Job, day: date, outcome: Outcome, steps: Steps) -> None:
         if (steps.folder / "round0" / GENERATOR).exists():
             shutil.copy(steps.folder / "round0" / GENERATOR, made / GENERATOR)
         train, unlabelled = outcome.material.arena.train, outcome.material.unlabelled
-        seen, segments = profile(train), _segments(job, train, unlabelled)
+        seen, segments = profile(train), job.modality.segments(train, unlabelled)
         kept = {"day": str(day), "seen": seen, "segments": segments, "settings": _settings(job)}
         (made / "fit.json").write_text(json.dumps(kept, ensure_ascii=False), "utf-8")
 
@@ -139,10 +136,3 @@ def _settings(job: Job) -> str:
     task = job.task.model_dump(mode="json", include={"consumer", "options", "encoder", "generator", "gates"})
     columns = job.source.columns.model_dump(mode="json")
     return digest({**task, "columns": columns, "seed": job.recipe.seed, "versions": job.versions})
-
-
-def _segments(job: Job, train: pa.Table, unlabelled: pa.Table | None) -> list[str]:
-    if job.consumer.modality != "text" or "segment" not in train.column_names:
-        return []
-    rows = [train["segment"]] if unlabelled is None else [train["segment"], unlabelled["segment"]]
-    return sorted({str(value) for column in rows for value in pc.unique(column).to_pylist()})

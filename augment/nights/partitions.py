@@ -38,9 +38,9 @@ def _made_of(settings: Mapping[str, Any]) -> list[Any]:
 
 def same_space(job: Job, material: Material) -> bool:
     """Whether tonight's reviews are encoded as the current version's samples are: vectors of two spaces do not mix."""
-    if material.text is None or job.dataset.current() is None:
+    if not material.prepared.encoder or job.dataset.current() is None:
         return True
-    return material.text.encoder in job.dataset.version().manifest.encoders
+    return material.prepared.encoder in job.dataset.version().manifest.encoders
 
 
 def _whole(dataset: Dataset, day: str, shards: list[Shard]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +13,13 @@ import pyarrow.parquet as pq
 
 from augment.base.errors import BadInput, Refused
 from augment.base.progress import say
+from augment.contracts.modality import Prepared
 from augment.contracts.values import Arena
+from augment.generation.studio import Real
 from augment.language.ngrams import Ngrams
-from augment.modalities.text import Text
-from augment.runs import enough
 from augment.runs.task import Job
 from augment.sources.prepare import prepare
 from augment.sources.splits import Splits, TooManyBad
-from augment.watch.fake_users import fake_users
-from augment.watch.floods import click_floods, floods
 
 
 @dataclass(frozen=True)
@@ -49,13 +47,18 @@ class Material:
     splits: Splits
     arena: Arena
     unlabelled: pa.Table | None
-    text: Text | None
+    prepared: Prepared
     poisoned: int = 0  # rows left out as bought
 
     @property
+    def real(self) -> Real:
+        """What samples may be made of."""
+        return Real(self.arena.train, self.unlabelled, self.prepared)
+
+    @property
     def ngrams(self) -> Ngrams | None:
-        """Those that the encoder of reviews was joined with."""
-        return None if self.text is None else self.text.model.ngrams
+        """Those that the rows' encoder was joined with."""
+        return self.prepared.ngrams
 
 
 def read(job: Job, work: Path, ngrams: Ngrams | None = None) -> Material:
@@ -66,7 +69,7 @@ def read(job: Job, work: Path, ngrams: Ngrams | None = None) -> Material:
 def read_rows(job: Job, work: Path, drop_poison: bool = False) -> Rows:
     """Clean and split the source, without fake users and floods if asked.
 
-    Raises what `prepare` and `enough.check` do, and Refused when nothing but poison is left. Where rows are
+    Raises what `prepare` and `Modality.check_enough` do, and Refused when nothing but poison is left. Where rows are
     the reason, the message says where they are kept.
     """
     say(f"{job.name}: reading {job.task.source}")
@@ -76,18 +79,15 @@ def read_rows(job: Job, work: Path, drop_poison: bool = False) -> Rows:
         raise BadInput(f"{error}; see {job.dataset.keep_quarantine(job.digest, error.quarantine)}") from None
     poisoned = _drop_poison(job, splits) if drop_poison else 0
     train, valid, test = (pq.read_table(path) for path in (splits.train, splits.valid, splits.test))
-    enough.check(job.task.source, job.consumer.modality, train)
+    job.modality.check_enough(job.task.source, train)
     unlabelled = pq.read_table(splits.unlabelled) if splits.unlabelled else None
     return Rows(splits, train, valid, test, unlabelled, poisoned)
 
 
 def encode(job: Job, rows: Rows, ngrams: Ngrams | None = None) -> Material:
     """Give reviews their embeddings. ngrams: fitted before, of an encoder that has some; else they are fitted here."""
-    text = None
-    attach: Callable[[pa.Table], pa.Table] = lambda rows: rows  # noqa: E731
-    if job.consumer.modality == "text":
-        text = Text(job.encoder(rows.texts, ngrams))
-        attach = text.attach
+    prepared = job.modality.prepare(lambda: rows.texts, job.tools, ngrams)
+    attach = prepared.attach
     train, valid, test = map(attach, (rows.train, rows.valid, rows.test))
     unlabelled = None if rows.unlabelled is None else attach(rows.unlabelled)
 
@@ -96,7 +96,7 @@ def encode(job: Job, rows: Rows, ngrams: Ngrams | None = None) -> Material:
         return {name: attach(variants) for name, variants in made.items() if name not in without}
 
     held_out = getattr(job.consumer, "held_out_attacks", ())
-    return Material(rows.splits, Arena(train, valid, test, attack, held_out), unlabelled, text, rows.poisoned)
+    return Material(rows.splits, Arena(train, valid, test, attack, held_out), unlabelled, prepared, rows.poisoned)
 
 
 def _drop_poison(job: Job, splits: Splits) -> int:
@@ -104,7 +104,7 @@ def _drop_poison(job: Job, splits: Splits) -> int:
     names = [n for n in ("train", "valid", "test", "unlabelled") if getattr(splits, n)]
     tables = [pq.read_table(getattr(splits, name)) for name in names]
     rows = pa.concat_tables(tables).combine_chunks()
-    reasons = rows.reasons(rows, job.consumer.modality, job.recipe.seed)
+    reasons = job.modality.bought(rows, job.recipe.seed)
     if not reasons:
         return 0
     bad = rows.take(pa.array(list(reasons)))
@@ -131,21 +131,3 @@ def _drop_poison(job: Job, splits: Splits) -> int:
         kind = reason.partition(":")[0]
         splits.quarantined[kind] = splits.quarantined.get(kind, 0) + 1
     return len(reasons)
-
-
-def reasons(rows: pa.Table, modality: str, seed: int = 0) -> dict[int, str]:
-    """Row → reason, in order, for rows with the standard columns (see `augment.sources.cleaning`) that look bought.
-
-    A reason is "kind: how much of it there is, and the least that counts".
-
-    modality: "behaviour" is looked through for fake users, "text" and "fields" for floods.
-    """
-    columns = {name: rows[name].combine_chunks() for name in rows.column_names}
-    if modality == "text":
-        return floods(columns["text"], columns.get("timestamp"), columns.get("user_id"))
-    if modality == "behaviour":
-        fakes = fake_users(columns["user_id"], columns["item_id"], seed)
-        return {i: fakes[user] for i, user in enumerate(columns["user_id"].to_pylist()) if user in fakes}
-    if not {"user_id", "item_id", "timestamp"} <= columns.keys():
-        return {}
-    return click_floods(*(columns[name] for name in ("user_id", "item_id", "label", "timestamp")))

@@ -88,8 +88,8 @@ def evaluate(
 
 
 def _check_space(job: Job, material: Material, manifest: Manifest) -> None:
-    if material.text is not None and material.text.encoder not in manifest.encoders:
+    if material.prepared.encoder and material.prepared.encoder not in manifest.encoders:
         raise UsageError(
             f"{job.folder}: the samples were made with encoder {', '.join(manifest.encoders)}, the recipe's is "
-            f"{material.text.encoder}: run the recipe again, or set the encoder it had"
+            f"{material.prepared.encoder}: run the recipe again, or set the encoder it had"
         )

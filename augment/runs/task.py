@@ -13,9 +13,11 @@ from augment.base.errors import UsageError, suggest
 from augment.base.files import digest
 from augment.base.progress import say
 from augment.contracts.consumer import Consumer, check_options
-from augment.contracts.registry import consumer_class
+from augment.contracts.modality import Modality, Tools
+from augment.contracts.registry import consumer_class, modality_class
 from augment.contracts.strategy import check as check_strategy
 from augment.engines.device import resolve_device
+from augment.generation.studio import Order
 from augment.judging.arms import check_metrics
 from augment.language.encoders import NGRAMS, TextEncoder, text_encoder
 from augment.language.ngrams import Ngrams
@@ -56,6 +58,7 @@ class Job:
         self.task: Task = self.recipe.tasks[self.name]
         self.source = self.recipe.sources[self.task.source]
         self.consumer: type[Consumer] = consumer_class(self.task.consumer)
+        self.modality: type[Modality] = modality_class(self.consumer.modality)
         self.make_with({**self.task.mix_options}, 0)  # an unknown option is said now, not after an hour
         check_metrics(self.consumer, self.task.verdict, f"tasks.{self.name}")
         for strategy in self.task.strategies:
@@ -102,6 +105,15 @@ class Job:
             ngrams = Ngrams.fit(texts, self.recipe.seed)
         cache = Path(self.recipe.output) / "embeddings.sqlite"
         return text_encoder(self.task.encoder, cache, self.device, ngrams)
+
+    @property
+    def tools(self) -> Tools:
+        return Tools(self.recipe.seed, self.task.strategies.keys(), self.encoder)
+
+    @property
+    def order(self) -> Order:
+        """What the studio is asked for."""
+        return Order(self.name, self.digest, self.day, self.task, self.modality, self.tools, self.device)
 
     @property
     def seeds(self) -> list[int]:

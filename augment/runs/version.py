@@ -15,7 +15,6 @@ from augment.runs.rounds import Generated, generate
 from augment.runs.rows import Material
 from augment.runs.steps import Steps
 from augment.runs.task import Job
-from augment.watch import alarms
 
 
 @dataclass(frozen=True)
@@ -61,5 +60,5 @@ def make_version(
     baseline = strongest_baseline(job.consumer, job.seeds, arena, job.device)
     say(f"{job.name}: evaluating on {len(arena.test):,} test rows")
     verdict = judge(real, mix, baseline, arena, job.task.verdict, job.recipe.seed)
-    raised = alarms.signs(samples, arena.train, arena.valid).raised if job.consumer.modality == "behaviour" else []
+    raised = job.modality.alarms(samples, arena.train, arena.valid)
     return Outcome(material, real[0], generated, verdict, raised)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from augment.base.files import digest
+from augment.contracts.modality import Histories
 from augment.engines.device import resolve_device
 from augment.generation.studio import Studio
 from augment.judging.arms import tolerance_of
@@ -58,11 +59,11 @@ def _search_task(job: Job, recipe: Recipe, trials: int, minutes: float | None, s
         best_plain = best_of(plain, plain, tolerance, best_clean.values["clean"]) or best_clean
         # A run of the winning recipe aims at this victim; against another, other trials count.
         victim = job.make_with(best_plain.choice.options, job.seeds[0]).fit(arena.train, arena.valid)
-        pools = Pools(job, Studio(job, material, victim, work))
+        pools = Pools(job, Studio(job.order, material.real, victim, work))
         space |= dict(getattr(own, "mix_space", {}))
         portfolio = study(
             store, f"portfolio {digest(best_plain.choice.options)[:6]}", trials, minutes, job.recipe.seed,
-            lambda trial: drawn_portfolio(trial, task, pools.strong, space, job.consumer.modality),
+            lambda trial: drawn_portfolio(trial, task, pools.strong, space, issubclass(job.modality, Histories)),
             lambda choice: fit(choice, pools.mix(choice), best_plain.values["clean"] - 3 * tolerance),
             given_settings(task, pools.strong, space, job.make_on_mix(job.recipe.seed)),
         )  # fmt: skip

@@ -79,7 +79,7 @@ def drawn_options(trial: Any, space: Mapping[str, tuple]) -> dict[str, Any]:
 
 
 def drawn_portfolio(
-    trial: Any, task: Task, strong: set[str], space: Mapping[str, tuple], modality: str
+    trial: Any, task: Task, strong: set[str], space: Mapping[str, tuple], filtered: bool
 ) -> Choice:  # fmt: skip
     return Choice(
         shares={n: trial.suggest_categorical(f"share.{n}", SHARES) for n in task.strategies},
@@ -88,7 +88,7 @@ def drawn_portfolio(
         weight=trial.suggest_categorical("weight", WEIGHTS),
         band=BANDS[trial.suggest_categorical("band", list(range(len(BANDS))))],
         agreement=trial.suggest_categorical("agreement", AGREEMENTS),
-        filter=trial.suggest_categorical("filter", FILTERS) if modality == "behaviour" else 0.0,
+        filter=trial.suggest_categorical("filter", FILTERS) if filtered else 0.0,
         options={**task.mix_options, **drawn_options(trial, space)},
     )
 

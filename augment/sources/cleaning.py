@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from augment.base.errors import BadInput
+from augment.contracts.modality import RowRules
 from augment.recipes.source import Source, field_column
 from augment.sources.files import columns_of, load, one_line, place_of
 from augment.sources.formats import own
@@ -25,10 +26,10 @@ HARMLESS = "duplicate"  # quarantined, but no sign of a broken source
 
 class Cleaning:
     def __init__(
-        self, db: duckdb.DuckDBPyConnection, name: str, source: Source, modality: str, folder: Path, seed: int
+        self, db: duckdb.DuckDBPyConnection, name: str, source: Source, rules: RowRules, folder: Path, seed: int
     ) -> None:
         self.db, self.name, self.source = db, name, source
-        self.modality, self.folder, self.seed = modality, folder, seed
+        self.rules, self.folder, self.seed = rules, folder, seed
         columns = source.columns
         roles = {
             "id": columns.id,
@@ -42,7 +43,7 @@ class Cleaning:
         self.numbers = {field_column(number): number for number in columns.numbers}
         # Clicks without a label are bad rows, unless the recipe asks for rows without; reviews never are.
         asked = source.labelled is not None or source.unlabelled is not None
-        self.semi_supervised = modality == "text" or (modality == "fields" and asked)
+        self.semi_supervised = rules.unlabelled == "kept" or (rules.unlabelled == "asked" and asked)
 
     def read(self) -> Splits:
         self._check_roles()
@@ -53,11 +54,10 @@ class Cleaning:
         return self._write()
 
     def _check_roles(self) -> None:
-        needed = {"text": ("text", "label"), "fields": ("label",), "behaviour": ("user_id", "item_id")}[self.modality]
-        for role in needed:
+        for role in self.rules.needs:
             if role not in self.roles:
                 raise BadInput(f"sources.{self.name}.columns: this task needs the role '{role.removesuffix('_id')}'")
-        if self.modality == "fields" and not (self.fields or self.numbers or {"user_id", "item_id"} & set(self.roles)):
+        if self.rules.fields and not (self.fields or self.numbers or {"user_id", "item_id"} & set(self.roles)):
             raise BadInput(f"sources.{self.name}.columns: name the impression's fields")
         if self.source.split.by != "random" and "timestamp" not in self.roles:
             raise BadInput(f"sources.{self.name}.columns: a split by {self.source.split.by} needs the role 'timestamp'")
@@ -107,8 +107,7 @@ class Cleaning:
     def _tests(self) -> dict[str, str]:
         """Reason → SQL condition of a bad row; the first that holds names it. `t` is the typed row, `r` the raw one."""
         tests = {}
-        needed = ("id", "user_id", "item_id", *(("text",) if self.modality == "text" else ()))
-        for role in needed:
+        for role in ("id", "user_id", "item_id", *self.rules.filled):
             if role in self.roles:
                 tests[f"{role.removesuffix('_id')} missing"] = f"t.{quoted(role)} IS NULL"
         names = {role: role for role in self.roles if role not in ("timestamp", "label")} | self.fields
@@ -116,9 +115,9 @@ class Cleaning:
             tests[f"{name} too long"] = f"length(t.{quoted(role)}) > {self.source.max_text}"
         if label := self.roles.get("label"):
             tests["label not a number"] = f"({self._no_number('label', label)}) OR NOT abs(t.label) < {LARGEST}"
-            if (self.modality == "fields" and not self.semi_supervised) or self.source.keep is not None:
+            if (self.rules.classes and not self.semi_supervised) or self.source.keep is not None:
                 tests["label missing"] = "t.label IS NULL"
-            if self.modality != "behaviour" and self.source.positive is None:
+            if self.rules.classes and self.source.positive is None:
                 tests["label not in 0…1"] = "t.label NOT BETWEEN 0 AND 1"
         if "timestamp" in self.roles:
             tests["timestamp unreadable"] = "t.timestamp IS NULL"
@@ -136,7 +135,7 @@ class Cleaning:
         """Give duplicates and bots their reason, check the share of bad rows, then drop sparse users and items."""
         content = ", ".join(quoted(c) for c in self._content())
         # Without a time, equal impressions are different events; equal texts are always copies.
-        if "timestamp" in self.roles or self.modality == "text":
+        if "timestamp" in self.roles or self.rules.copies:
             self._mark(HARMLESS, f"row_number() OVER (PARTITION BY {content} ORDER BY __row) > 1")
         if "id" in self.roles:
             self._mark("duplicate id", "row_number() OVER (PARTITION BY id ORDER BY __row) > 1")
@@ -307,7 +306,7 @@ class Cleaning:
         return path
 
     def _check_classes(self) -> None:
-        if self.modality == "behaviour":
+        if not self.rules.classes:
             return
         query = "SELECT bool_or(label >= 0.5), bool_or(label < 0.5) FROM clean WHERE __split = 'train'"
         if not all(self.db.execute(query).fetchall()[0]):

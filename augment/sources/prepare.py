@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from augment.base.files import file_sha256
+from augment.contracts.registry import modality_class
 from augment.recipes.source import Source
 from augment.sources import database
 from augment.sources.cleaning import Cleaning
@@ -27,9 +28,10 @@ def fingerprint(source: Source) -> dict[str, str]:
 def prepare(name: str, source: Source, modality: str, folder: Path, seed: int) -> Splits:
     """Read, clean and split one source into `folder`.
 
-    modality says which roles are needed: "text" (text, label), "fields" (label) or "behaviour" (user, item).
-    Raises BadInput: a file or column that is missing, too many bad rows (`TooManyBad`), or a split left empty.
+    modality: the name of the one whose rules rows must keep (`Modality.rows`).
+    Raises UsageError for one that there is not; BadInput for a file or column that is missing, too many bad rows
+    (`TooManyBad`), or a split left empty.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with workspace(folder / "source.duckdb", name) as db:
-        return Cleaning(db, name, source, modality, folder, seed).read()
+        return Cleaning(db, name, source, modality_class(modality).rows, folder, seed).read()

@@ -6,16 +6,12 @@ under the entry-point group `sparring.rankers`: name = "module:class".
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 
 from augment.base.errors import UsageError
+from augment.contracts.registry import in_folder, registered
 from consumers.rankers.base import Arrays, Ranker, Rows
-
-GROUP = "sparring.rankers"
 
 
 class Rankers(Mapping[str, type[Ranker]]):
@@ -23,8 +19,11 @@ class Rankers(Mapping[str, type[Ranker]]):
 
     @cached_property
     def _found(self) -> dict[str, type[Ranker]]:
-        others = {point.name: point for point in entry_points(group=GROUP)}
-        return {name: _loaded(name, point) for name, point in others.items()} | dict(_own())
+        theirs = registered("rankers")
+        for name, found in theirs.items():
+            if not (isinstance(found, type) and issubclass(found, Ranker)):
+                raise UsageError(f"sparring.rankers: '{name}' is no class derived from consumers.rankers.Ranker")
+        return {**theirs, **in_folder(__name__)}
 
     def __getitem__(self, name: str) -> type[Ranker]:
         return self._found[name]
@@ -34,24 +33,6 @@ class Rankers(Mapping[str, type[Ranker]]):
 
     def __len__(self) -> int:
         return len(self._found)
-
-
-def _own() -> Iterator[tuple[str, type[Ranker]]]:
-    """Of each file here the ranker that is called as it is; files of what rankers share have none."""
-    for module in pkgutil.iter_modules(__path__):
-        for value in vars(import_module(f"{__name__}.{module.name}")).values():
-            if isinstance(value, type) and issubclass(value, Ranker) and getattr(value, "name", "") == module.name:
-                yield module.name, value
-
-
-def _loaded(name: str, point: EntryPoint) -> type[Ranker]:
-    try:
-        found = point.load()
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"ranker '{name}' ({GROUP}): {point.value} cannot be imported: {error}") from None
-    if not (isinstance(found, type) and issubclass(found, Ranker)):
-        raise UsageError(f"ranker '{name}' ({GROUP}): {point.value} is no class derived from consumers.rankers.Ranker")
-    return found
 
 
 RANKERS = Rankers()

@@ -81,7 +81,7 @@ def _changed(job: Job, seed: int, generator: Mapping[str, Any], gates: Mapping[s
 
 
 def _mix(job: Job, material: Material, victim: Sentiment, folder: Path) -> Any:
-    tables = list(Studio(job, material, victim, folder).samples("gan", job.task.samples // 2, Tally(), 0))
+    tables = list(Studio(job.order, material.real, victim, folder).samples("gan", job.task.samples // 2, Tally(), 0))
     return weighed(pa.concat_tables(tables), CHOICE.weight)
 
 

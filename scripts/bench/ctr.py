@@ -135,7 +135,7 @@ class Clicks:
             victim = ClickModel(**given, seed=0, device=self._device).fit(arena.train, arena.valid)
             checkpoints = kept.with_suffix("")
             checkpoints.mkdir(exist_ok=True)
-            studio = Studio(self._job, self.material, victim, checkpoints)
+            studio = Studio(self._job.order, self.material.real, victim, checkpoints)
             for i, strategy in enumerate(SAMPLES):
                 made = studio.samples(strategy, self._job.task.samples // len(SAMPLES), Tally(), i)
                 path = self._work / f"{strategy}-{'-'.join(given) or 'none'}.parquet"

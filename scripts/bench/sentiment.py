@@ -210,7 +210,7 @@ class Arms:
     def _pools(self) -> Pools:
         victim = Sentiment().fit(self.arena.train, self.arena.valid)
         with tempfile.TemporaryDirectory() as folder:
-            return Pools(self._job, Studio(self._job, self._few, victim, Path(folder)), strengths=(1.0,))
+            return Pools(self._job, Studio(self._job.order, self._few.real, victim, Path(folder)), strengths=(1.0,))
 
     def _alone(self, rows: pa.Table) -> pa.Table:
         """The rows with the sentence encoder's own vectors, which are the first part of the joined ones."""

@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from nights import day, nightly_recipe, rows_of, write
+from ran import night
 
 from augment.base.errors import BadInput, Locked, NoSpace, UsageError
 from augment.nights import night as nightly
-from augment.nights.night import night
 from augment.publishing import pins
 from augment.publishing.dataset import Dataset
 from augment.publishing.lock import locked

@@ -6,8 +6,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from augment.contracts.registry import modality_class
 from augment.language import typos
-from augment.runs.rows import reasons
 from augment.watch.fake_users import fake_users
 from augment.watch.floods import BURST, COPIES, HOUR, click_floods, floods
 from consumers.scoring import shilling
@@ -18,6 +18,10 @@ SPAM = (
     "Absolutely love this, best quality ever, buy it now before it is sold out again this summer",
     "I bought three of these for my sisters and everyone at the wedding asked where they came from",
 )
+
+
+def reasons(rows, modality, seed=0):
+    return modality_class(modality).bought(rows, seed)
 
 
 @pytest.fixture(scope="module")

@@ -167,7 +167,7 @@ def test_a_run_of_the_winning_recipe_makes_what_its_trial_trained_on(demo_folder
     job = Job(space.widened(recipe, "ctr"), "ctr", "cpu")
     material = read(job, tmp_path / "work")
     victim = job.make(job.seeds[0]).fit(material.arena.train, material.arena.valid)
-    pools = Pools(job, Studio(job, material, victim, tmp_path / "work"), strengths=(0.5,))
+    pools = Pools(job, Studio(job.order, material.real, victim, tmp_path / "work"), strengths=(0.5,))
     assert {len(pool) for pool in pools._tables.values()} == {400}
 
     alone = Choice({"masking": 1.0, "gan": 0.0, "swaps": 0.0})

@@ -1,7 +1,7 @@
 """Each ranker has its own options, and a new ranker is one new thing, here or elsewhere."""
 
 import sys
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +9,7 @@ import pytest
 
 import consumers.rankers
 from augment.base.errors import BadInput, UsageError
+from augment.contracts import registry
 from augment.contracts.consumer import check_options, explained, options_of
 from augment.contracts.options import described
 from consumers import Recommender
@@ -142,24 +143,24 @@ def test_a_file_in_the_folder_is_a_ranker_without_an_edit(tmp_path, monkeypatch)
         sys.modules.pop("consumers.rankers.backwards", None)
 
 
-def registered(monkeypatch, value):
-    points = [EntryPoint("backwards", value, consumers.rankers.GROUP)]
-    monkeypatch.setattr(consumers.rankers, "entry_points", lambda group: points if group == points[0].group else [])
+def installed(monkeypatch, value):
+    points = EntryPoints([EntryPoint("backwards", value, "sparring.rankers")])
+    monkeypatch.setattr(registry, "entry_points", points.select)
     return Rankers()
 
 
 def test_a_ranker_of_another_package_comes_by_entry_point(tmp_path, monkeypatch):
     (tmp_path / "shop_rankers.py").write_text(BACKWARDS, "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    found = registered(monkeypatch, "shop_rankers:Backwards")
+    found = installed(monkeypatch, "shop_rankers:Backwards")
     assert described(found["backwards"].Options) == [("steps", 1, "How far back.")]
 
 
 def test_an_entry_point_that_is_no_ranker_is_said(monkeypatch):
-    with pytest.raises(UsageError, match=r"ranker 'backwards' .*: no_such_module:X cannot be imported"):
-        len(registered(monkeypatch, "no_such_module:X"))
-    with pytest.raises(UsageError, match="json:dumps is no class derived from"):
-        len(registered(monkeypatch, "json:dumps"))
+    with pytest.raises(UsageError, match=r"sparring\.rankers: 'backwards' \(no_such_module:X\) cannot be loaded"):
+        len(installed(monkeypatch, "no_such_module:X"))
+    with pytest.raises(UsageError, match="'backwards' is no class derived from"):
+        len(installed(monkeypatch, "json:dumps"))
 
 
 def test_a_model_saved_with_the_options_of_all_models_is_still_read(tmp_path):
