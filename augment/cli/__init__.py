@@ -18,7 +18,6 @@ from augment.base.progress import say
 from augment.cli.nightly import nightly
 from augment.cli.tables import gc, ls, rollback, show, verify
 from augment.cli.terminal import device_options, in_utf8, json_option, verdict_table
-from augment.search import space, winner
 
 if TYPE_CHECKING:
     from augment.recipes.schema import Recipe
@@ -96,9 +95,11 @@ def init(
     Columns are told by their names, unless an option names them.
     """
     if explain:
-        from augment.recipes.loading import explain as explained
+        from augment.contracts import strategy
+        from augment.recipes import loading
 
-        click.echo(json.dumps({"explained": explained()}) if as_json else explained())
+        explained = "\n".join([loading.explain(), strategy.explain()])
+        click.echo(json.dumps({"explained": explained}) if as_json else explained)
         return
     if not files:
         raise UsageError("give the files to write a recipe for, or --explain")
@@ -239,6 +240,7 @@ def search(
     The plain consumer gets as many trials as the portfolio. The evidence is written beside the winning recipe.
     """
     from augment.search import search as searching
+    from augment.search import space, winner
 
     wanted = _recipe(recipe)
     _new_file(out)  # before the search, not after it
@@ -268,12 +270,11 @@ def strategies(as_json: bool) -> None:
     from augment.contracts.strategy import listing
 
     found = listing()
-    lines = [
-        f"{s['name']:20} {', '.join(s['serves']):24} {s['what']}"
-        + (f" (options: {', '.join(f'{k}={v!r}' for k, v in s['options'].items())})" if s["options"] else "")
-        + (f"\n{'':20} not available here: {s['missing']}" if s["missing"] else "")
-        for s in found
-    ]
+    lines = []
+    for s in found:
+        lines.append(f"{s['name']:20} {', '.join(s['serves']):24} {s['what']}")
+        lines += [f"{'':22}{option}={default!r}: {s['prose'][option]}" for option, default in s["options"].items()]
+        lines += [f"{'':22}not available here: {s['missing']}"] if s["missing"] else []
     click.echo(json.dumps(found) if as_json else "\n".join(lines))
 
 
