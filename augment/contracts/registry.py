@@ -45,11 +45,16 @@ def find(kind: str, name: str) -> Any:
     """The plug-in of that name. Raises UsageError where no file and no installed package has one."""
     if name in (ours := _ours(kind)):
         return ours[name]
-    if name in (theirs := _registered(kind)):
+    if name in _registered(kind):
         return _load(kind, name)
     one = {"checks": "check", "modalities": "modality", "strategies": "strategy"}.get(kind, kind.removesuffix("s"))
-    known = [*ours, *theirs]
-    raise UsageError(f"no {one} is registered as '{name}' under {group(kind)}{suggest(name, known)}")
+    raise UsageError(f"no {one} is registered as '{name}' under {group(kind)}{suggest(name, names(kind))}")
+
+
+def names(kind: str) -> list[str]:
+    """Of all plug-ins of a kind; nothing of another package is loaded."""
+    ours = _ours(kind)
+    return [*ours, *(name for name in _registered(kind) if name not in ours)]
 
 
 def consumer_class(name: str) -> type[Consumer]:
