@@ -18,6 +18,8 @@ from augment.base.errors import UsageError, suggest
 if TYPE_CHECKING:
     from augment.contracts.consumer import Consumer
     from augment.contracts.modality import Modality
+    from augment.contracts.source import SourceKind
+    from augment.recipes.source import Source
 
 # Kind of plug-in → our folder of them. Consumers import us, so ours too come by entry point.
 FOLDERS = {
@@ -60,6 +62,13 @@ def consumer_class(name: str) -> type[Consumer]:
 def modality_class(name: str) -> type[Modality]:
     """The modality of that name; raises what `find` does."""
     return find("modalities", name)
+
+
+def source_kind(source: Source) -> SourceKind:
+    """Who reads it: another package's kind of the name that its URL begins with, else that of ours whose options it
+    has. Raises UsageError for a kind that cannot be loaded."""
+    theirs = [_load("sources", name) for name in _registered("sources") if name == source.scheme]
+    return next(kind for kind in [*theirs, *_ours("sources").values()] if kind.owns(source))()
 
 
 @cache

@@ -9,10 +9,11 @@ from typing import Any
 
 from augment.base.errors import BadInput
 from augment.base.progress import say
+from augment.contracts.source import Intake
 from augment.nights.fits import STATE
 from augment.recipes.schema import Recipe
 from augment.runs.task import Job
-from augment.sources.ledger import Intake, Ledger
+from augment.sources.ledger import Ledger
 
 
 def take_in(recipe: Recipe, source: str, day: date) -> dict[str, Any]:
