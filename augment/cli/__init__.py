@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,6 +21,7 @@ from augment.cli.terminal import device_options, in_utf8, json_option, verdict_t
 from augment.search import space, winner
 
 if TYPE_CHECKING:
+    from augment.contracts.result import RunResult
     from augment.recipes.schema import Recipe
 
 DATA = Path("sparring-data")
@@ -164,10 +165,10 @@ def run(recipe: str, full: bool, device: str, threads: int | None, as_json: bool
 
     result = pipeline.run(_recipe(recipe, full), device=device, threads=threads)
     if as_json:
-        click.echo(json.dumps(result))
+        click.echo(json.dumps(result.as_json()))
     else:
         _show_run(result)
-    if result["status"] == "rejected":
+    if result.status == "rejected":
         sys.exit(3)
 
 
@@ -303,16 +304,14 @@ def _new_file(path: Path) -> Path:
     return path
 
 
-def _show_run(result: dict[str, Any]) -> None:
-    for name, task in result["tasks"].items():
-        version = "" if task["version"] is None else f" as version {task['version']}"
-        click.echo(
-            f"\n{name}: {task['status']}{version}, {task['rows']:,} samples, {task['quarantined']:,} rows quarantined"
-        )
-        click.echo(verdict_table(task["verdict"]))
-        said = [f"{kind}: {line}" for kind in ("warning", "alarm") for line in task.get(f"{kind}s", [])]
-        notes = [task["reason"], task.get("advice"), *said]
+def _show_run(result: RunResult) -> None:
+    for name, task in result.tasks.items():
+        version = "" if task.version is None else f" as version {task.version}"
+        click.echo(f"\n{name}: {task.status}{version}, {task.rows:,} samples, {task.quarantined:,} rows quarantined")
+        click.echo(verdict_table(task.verdict))
+        said = [f"warning: {line}" for line in task.warnings] + [f"alarm: {line}" for line in task.alarms]
+        notes = [task.reason, task.advice, *said]
         click.echo("\n".join(f"  {note}" for note in notes if note))
-    if result["status"] == "unchanged":
+    if result.status == "unchanged":
         click.echo("\nnothing to do: recipe, data and versions are those of the last run")
-    click.echo(f"\nreport: {result['report']}  ({result['seconds']:.0f} s)")
+    click.echo(f"\nreport: {result.report}  ({result.seconds:.0f} s)")

@@ -6,11 +6,13 @@ import codecs
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from augment.contracts.result import Compared, measured
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,11 +60,11 @@ def device_options(command: F) -> F:
     return click.option("--device", type=choice, default="auto", show_default=True, help="Where to compute.")(command)
 
 
-def verdict_table(verdict: dict[str, dict[str, Any]]) -> str:
+def verdict_table(verdict: Mapping[str, Compared]) -> str:
     """One line per metric, aligned."""
     lines = [f"  {'metric':20}{'real':>9}{'mix':>9}{'diff':>10}  {'95% interval':21}{'':8}strongest plain baseline"]
     for name, c in verdict.items():
-        if None in (c["real"], c["mix"], c["diff"], c["low"], c["high"]):
+        if not measured(c):
             lines.append(f"  {name:20}not measurable on these test rows")
             continue
         baseline = "–" if c["baseline"] is None else f"{c['baseline']:.4f} {c['baseline_name']}"

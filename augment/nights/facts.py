@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date, timedelta
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augment.contracts.modality import Classes
+from augment.contracts.result import NightFacts
 from augment.nights import fits
 from augment.nights.checks.figures import Figures, raised
 from augment.nights.partitions import samples_of
@@ -20,7 +20,7 @@ from augment.runs.task import Job
 from augment.runs.version import Outcome
 
 
-def facts_of(job: Job, day: date, outcome: Outcome, chosen: fits.Choice, stay: list[str]) -> dict[str, Any]:
+def facts_of(job: Job, day: date, outcome: Outcome, chosen: fits.Choice, stay: list[str]) -> NightFacts:
     material, recipe, fit, drift = outcome.material, job.recipe, chosen.fit, chosen.drift
     then, now = _hardness(job, outcome, max((d for d in stay if d < str(day)), default=""))
     ledger = ledger_of(recipe, job.task.source)
