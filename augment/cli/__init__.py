@@ -97,9 +97,11 @@ def init(
     Columns are told by their names, unless an option names them.
     """
     if explain:
-        from augment.recipes.loading import explain as explained
+        from augment.contracts import check
+        from augment.recipes import loading
 
-        click.echo(json.dumps({"explained": explained()}) if as_json else explained())
+        explained = f"{loading.explain()}\n{check.explained()}"
+        click.echo(json.dumps({"explained": explained}) if as_json else explained)
         return
     if not files:
         raise UsageError("give the files to write a recipe for, or --explain")

@@ -14,6 +14,7 @@ from pathlib import Path
 from augment.base.errors import Locked, NoSpace, NotOurs, SparringError, Unavailable, UsageError
 from augment.base.files import digest
 from augment.base.progress import say
+from augment.contracts.check import checks_of
 from augment.contracts.result import NightResult, RunResult, TaskResult
 from augment.engines.device import resolve_device
 from augment.judging import report
@@ -50,6 +51,7 @@ def night(
     found = NightResult(str(day))
     try:
         with held(recipe):
+            checks_of(recipe.nightly.checks)  # an unknown one is said before anything is read
             _check_space(output, recipe.nightly.min_free_gb)
             _work(recipe, day, resolve_device(device, threads), found)
     except Locked:  # the night that holds the output tells of itself

@@ -12,6 +12,7 @@ from typing import Any
 from augment.base.errors import UsageError, check_type, suggest
 from augment.base.files import digest
 from augment.base.progress import say
+from augment.contracts.check import checks_of
 from augment.contracts.consumer import Consumer
 from augment.contracts.modality import Modality, Tools
 from augment.contracts.registry import consumer_class, modality_class
@@ -64,6 +65,7 @@ class Job:
         for strategy in self.task.strategies:
             options = self.task.strategy_options.get(strategy, {})
             check_strategy(strategy, self.consumer.modality, options, f"tasks.{self.name}")
+        checks_of(self.recipe.nightly.checks)
         self.inputs = fingerprint(self.source)
         self.versions = {package: version(package) for package in PACKAGES}
         self.settings = {
