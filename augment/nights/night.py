@@ -15,13 +15,14 @@ from augment.base.errors import Locked, NoSpace, NotOurs, SparringError, Unavail
 from augment.base.files import digest
 from augment.base.progress import say
 from augment.contracts.check import checks_of
+from augment.contracts.registry import engine
 from augment.contracts.result import NightResult, RunResult, TaskResult
-from augment.engines.device import resolve_device
 from augment.judging import report
 from augment.nights import fits, monitoring
 from augment.nights.fits import STATE
 from augment.nights.task import night_of
 from augment.nights.window import ledger_of, take_in, windowed_job
+from augment.numeric.device import resolve_device
 from augment.publishing.dataset import Dataset
 from augment.publishing.lock import held
 from augment.publishing.replica import replicate
@@ -51,7 +52,8 @@ def night(
     found = NightResult(str(day))
     try:
         with held(recipe):
-            checks_of(recipe.nightly.checks)  # an unknown one is said before anything is read
+            checks_of(recipe.nightly.checks)  # unknown names are said before anything is read
+            engine(recipe.engine)
             _check_space(output, recipe.nightly.min_free_gb)
             _work(recipe, day, resolve_device(device, threads), found)
     except Locked:  # the night that holds the output tells of itself

@@ -168,6 +168,11 @@ class Recipe(Section):
     )
     sources: dict[Name, Source] = Field(min_length=1, description="Named sources.")
     tasks: dict[Name, Task] = Field(min_length=1, description="Named tasks.")
+    engine: str = Field(
+        "inline",
+        description="What trainings run on: inline is one after the other; another package's is registered under "
+        "sparring.engines. Results are the same on each.",
+    )
     nightly: Nightly = Field(Nightly(), description="How `sparring nightly` goes about its nights.")
     _file: str | None = PrivateAttr(None)
 

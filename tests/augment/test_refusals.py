@@ -45,7 +45,7 @@ def clicks(tmp_path, monkeypatch):
     click = (columns["colour"] + rng.standard_normal(400) > 2.5).astype(int)
     table = {name: [f"{name}{v}" for v in values] for name, values in columns.items()}
     pq.write_table(pa.table({**table, "click": click}), tmp_path / "log.parquet")
-    monkeypatch.setattr(version, "strongest_baseline", lambda kind, seeds, arena, device: (
+    monkeypatch.setattr(version, "strongest_baseline", lambda kind, seeds, arena, *_: (
         "plain", [kind(model="logistic", epochs=1, weight_decay=0.1).fit(arena.train, arena.valid)]))  # fmt: skip
 
     def made(strategies, gates="band = [-9.0, 9.0]", rounds=1, out="out"):
