@@ -13,15 +13,15 @@ from augment.contracts.modality import Classes
 from augment.contracts.result import NightFacts
 from augment.nights import fits
 from augment.nights.partitions import samples_of
-from augment.nights.window import ledger_of
 from augment.runs.task import Job
 from augment.runs.version import Outcome
+from augment.sources.ledger import Ledger
 
 
-def facts_of(job: Job, day: date, outcome: Outcome, chosen: fits.Choice, stay: list[str]) -> NightFacts:
+def facts_of(job: Job, day: date, ledger: Ledger, outcome: Outcome, chosen: fits.Choice, stay: list[str]) -> NightFacts:
+    """ledger: of the source as the recipe has it; the job's own source is the window."""
     material, recipe, fit, drift = outcome.material, job.recipe, chosen.fit, chosen.drift
     then, now = _hardness(job, outcome, max((d for d in stay if d < str(day)), default=""))
-    ledger = ledger_of(recipe, job.task.source)
     window = [ledger.day_rows(day - timedelta(days=i)) for i in range(1, recipe.nightly.window_days)]
     night = Night(
         day_rows=ledger.day_rows(day),

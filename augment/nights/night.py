@@ -88,7 +88,7 @@ def _work(recipe: Recipe, day: date, device: str, found: NightResult) -> None:
     clear_left(Path(recipe.output), jobs.values())
     for name, job in jobs.items():
         with apart(found.tasks, failures, name):
-            found.tasks[name] = night_of(job, day)
+            found.tasks[name] = night_of(job, day, ledger_of(recipe, job.task.source))
     with apart(found.tasks, failures):
         _report(recipe, day, jobs, found)
     for name in _sound(recipe, found):
