@@ -88,7 +88,8 @@ def _word(c: Measured) -> str:
 
 def _forest(verdict: dict[str, Compared]) -> str:
     """Differences with their intervals; right is better."""
-    rows = {name: _oriented(c) for name, c in verdict.items() if measured(c)}
+    answered = {name: c for name, c in verdict.items() if measured(c)}
+    rows = {name: _oriented(c) for name, c in answered.items()}
     reach = max([1e-9, *(abs(v) for row in rows.values() for v in row)]) * 1.08
     left, width, step = 190, 520, 24
     height = step * len(rows) + 30
@@ -99,7 +100,7 @@ def _forest(verdict: dict[str, Compared]) -> str:
     parts = [f"<line x1={x(0)} x2={x(0)} y1=6 y2={height - 22} stroke=var(--soft) stroke-dasharray='3 3'/>"]
     for i, (name, (diff, low, high)) in enumerate(rows.items()):
         y = 18 + i * step
-        colour = {"better": "var(--good)", "worse": "var(--bad)", "same": "var(--soft)"}[_word(verdict[name])]
+        colour = {"better": "var(--good)", "worse": "var(--bad)", "same": "var(--soft)"}[_word(answered[name])]
         parts.append(
             f"<text x={left - 10} y={y + 4} text-anchor=end>{escape(name)}</text>"
             f"<line x1={x(low):.1f} x2={x(high):.1f} y1={y} y2={y} stroke={colour} stroke-width=2 />"

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ran import run as ran
 
 from augment.base.errors import Refused
 from augment.contracts.check import checks_of
@@ -16,7 +17,6 @@ from augment.numeric.vectors import losses_to_margins, margins_to_losses
 from augment.recipes import loading
 from augment.recipes.schema import Gates, Limit
 from augment.runs import rounds, single, version
-from augment.runs import run as pipeline
 from augment.search import search
 
 RECIPE = """
@@ -56,7 +56,7 @@ def clicks(tmp_path, monkeypatch):
 
 
 def run(chosen):
-    return pipeline.run(chosen, device="cpu")["tasks"]["clicks"]
+    return ran(chosen, device="cpu")["tasks"]["clicks"]
 
 
 def test_a_strategy_that_yields_nothing_is_left_out_with_a_warning(clicks, tmp_path):
