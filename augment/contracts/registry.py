@@ -17,7 +17,10 @@ from augment.base.errors import UsageError, suggest
 
 if TYPE_CHECKING:
     from augment.contracts.consumer import Consumer
+    from augment.contracts.engine import Engine
     from augment.contracts.modality import Modality
+    from augment.contracts.source import SourceKind
+    from augment.recipes.source import Source
 
 # Kind of plug-in → our folder of them. Consumers import us, so ours too come by entry point.
 FOLDERS = {
@@ -65,6 +68,19 @@ def consumer_class(name: str) -> type[Consumer]:
 def modality_class(name: str) -> type[Modality]:
     """The modality of that name; raises what `find` does."""
     return find("modalities", name)
+
+
+def engine(name: str) -> Engine:
+    """The engine of that name, ready to work; raises what `find` does."""
+    return find("engines", name)()
+
+
+def source_kind(source: Source) -> SourceKind:
+    """Who reads it: another package's kind of the name that its URL begins with, else that of ours whose options it
+    has. Raises UsageError for a kind that cannot be loaded."""
+    registered = _registered("sources") if source.scheme else ()
+    theirs = [_load("sources", name) for name in registered if name == source.scheme]
+    return next(kind for kind in [*theirs, *_ours("sources").values()] if kind.owns(source))()
 
 
 @cache

@@ -13,6 +13,7 @@ import pyarrow as pa
 from augment.base.errors import UsageError, suggest
 from augment.base.progress import say, track
 from augment.contracts.consumer import Consumer, options_of
+from augment.contracts.engine import Map
 from augment.contracts.values import Arena
 from augment.judging.verdict import Verdict, compare, decide
 from augment.numeric.measures import Measure
@@ -55,28 +56,36 @@ def robustness(model: Consumer, arena: Arena, settings: VerdictSettings) -> floa
     return 0.0
 
 
-def fit_seeds(make: Callable[[int], Consumer], seeds: list[int], arena: Arena, mix: pa.Table | None) -> list[Consumer]:
+def fit_seeds(
+    make: Callable[[int], Consumer], seeds: list[int], arena: Arena, mix: pa.Table | None, mapped: Map = map
+) -> list[Consumer]:
     """A model for each seed; the same one for all, where it has no chance in it."""
-    return for_seeds(make, seeds, lambda seed: make(seed).fit(arena.train, arena.valid, mix))
+    return for_seeds(make, seeds, lambda seed: make(seed).fit(arena.train, arena.valid, mix), mapped)
 
 
-def for_seeds(make: Callable[[int], Consumer], seeds: list[int], fitted: Callable[[int], Consumer]) -> list[Consumer]:
-    """`fitted` of each seed, or of the first alone for all, where `make` makes a model that has no chance in it."""
+def for_seeds(
+    make: Callable[[int], Consumer], seeds: list[int], fitted: Callable[[int], Consumer], mapped: Map = map
+) -> list[Consumer]:
+    """`fitted` of each seed, or of the first alone for all, where `make` makes a model that has no chance in it.
+
+    mapped: an engine's `map`.
+    """
     differ = seeds[:1] if getattr(make(seeds[0]), "deterministic", False) else seeds
-    models = [fitted(seed) for seed in track(differ, desc="training", unit="model")]
+    models = list(track(mapped(fitted, differ), "training", "model", len(differ)))
     return models * (len(seeds) // len(models))
 
 
 def strongest_baseline(
-    consumer: type[Consumer], seeds: list[int], arena: Arena, device: str
+    consumer: type[Consumer], seeds: list[int], arena: Arena, device: str, mapped: Map = map
 ) -> tuple[str, list[Consumer]]:
     """The plain model with the best primary clean metric on validation rows, trained once per seed.
 
     All candidates are tried with the first seed; the choice never sees a test row.
     """
     primary = consumer.metrics["clean"][0]
-    candidates = track(consumer.baselines(seeds[0], device).items(), desc="baselines", unit="model")
-    fitted = {name: model.fit(arena.train, arena.valid) for name, model in candidates}
+    candidates = consumer.baselines(seeds[0], device)
+    models = mapped(lambda model: model.fit(arena.train, arena.valid), candidates.values())
+    fitted = dict(zip(candidates, track(models, "baselines", "model", len(candidates)), strict=True))
 
     def on_valid(name: str) -> float:
         measure = fitted[name].evaluate(arena.valid, {})[primary]
@@ -90,7 +99,7 @@ def strongest_baseline(
             return fitted[best]
         return consumer.baselines(seed, device)[best].fit(arena.train, arena.valid)
 
-    return best, for_seeds(lambda seed: consumer.baselines(seed, device)[best], seeds, again)
+    return best, for_seeds(lambda seed: consumer.baselines(seed, device)[best], seeds, again, mapped)
 
 
 def judge(

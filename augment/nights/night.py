@@ -14,13 +14,15 @@ from pathlib import Path
 from augment.base.errors import Locked, NoSpace, NotOurs, SparringError, Unavailable, UsageError
 from augment.base.files import digest
 from augment.base.progress import say
+from augment.contracts.check import checks_of
+from augment.contracts.registry import engine
 from augment.contracts.result import NightResult, RunResult, TaskResult
-from augment.engines.device import resolve_device
 from augment.judging import report
 from augment.nights import fits, monitoring
 from augment.nights.fits import STATE
 from augment.nights.task import night_of
 from augment.nights.window import ledger_of, take_in, windowed_job
+from augment.numeric.device import resolve_device
 from augment.publishing.dataset import Dataset
 from augment.publishing.lock import held
 from augment.publishing.replica import replicate
@@ -50,6 +52,8 @@ def night(
     found = NightResult(str(day))
     try:
         with held(recipe):
+            checks_of(recipe.nightly.checks)  # unknown names are said before anything is read
+            engine(recipe.engine)
             _check_space(output, recipe.nightly.min_free_gb)
             _work(recipe, day, resolve_device(device, threads), found)
     except Locked:  # the night that holds the output tells of itself
@@ -84,7 +88,7 @@ def _work(recipe: Recipe, day: date, device: str, found: NightResult) -> None:
     clear_left(Path(recipe.output), jobs.values())
     for name, job in jobs.items():
         with apart(found.tasks, failures, name):
-            found.tasks[name] = night_of(job, day)
+            found.tasks[name] = night_of(job, day, ledger_of(recipe, job.task.source))
     with apart(found.tasks, failures):
         _report(recipe, day, jobs, found)
     for name in _sound(recipe, found):

@@ -20,9 +20,11 @@ from augment.runs.rows import encode, read_rows
 from augment.runs.steps import Steps, steps_of
 from augment.runs.task import Job
 from augment.runs.version import Outcome, make_version
+from augment.sources.ledger import Ledger
 
 
-def night_of(job: Job, day: date) -> TaskResult:
+def night_of(job: Job, day: date, ledger: Ledger) -> TaskResult:
+    """ledger: of the source that the job's window is from."""
     if done := job.dataset.find(job.digest):
         return _as_before(job, done)
     stay, gone = days_kept(job, day)
@@ -38,7 +40,7 @@ def night_of(job: Job, day: date) -> TaskResult:
             fits.lend(job, chosen.fit, steps, warm=same)
             stream = 1000 * day.toordinal()  # each night draws anew
             outcome = make_version(job, steps, stage, material, victim=chosen.victim, kept=kept, stream=stream)
-            about = facts_of(job, day, outcome, chosen, stay)
+            about = facts_of(job, day, ledger, outcome, chosen, stay)
             return _conclude(job, day, stage, outcome, about, stay, gone, steps)
     except Refused as error:
         return refusal(job, str(error))

@@ -13,8 +13,8 @@ from augment.base.errors import Refused
 from augment.base.files import digest
 from augment.base.progress import say
 from augment.contracts.result import RunResult, TaskResult
-from augment.engines.device import resolve_device
 from augment.judging import report
+from augment.numeric.device import resolve_device
 from augment.publishing import spaces
 from augment.publishing.lock import held
 from augment.publishing.stage import Stage

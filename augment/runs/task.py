@@ -12,15 +12,17 @@ from typing import Any
 from augment.base.errors import UsageError, suggest
 from augment.base.files import digest
 from augment.base.progress import say
+from augment.contracts.check import checks_of
 from augment.contracts.consumer import Consumer, check_options
+from augment.contracts.engine import Engine
 from augment.contracts.modality import Modality, Tools
-from augment.contracts.registry import consumer_class, modality_class
+from augment.contracts.registry import consumer_class, engine, modality_class
 from augment.contracts.strategy import check as check_strategy
-from augment.engines.device import resolve_device
 from augment.generation.studio import Order
 from augment.judging.arms import check_metrics
 from augment.language.encoders import NGRAMS, TextEncoder, text_encoder
 from augment.language.ngrams import Ngrams
+from augment.numeric.device import resolve_device
 from augment.publishing.dataset import Dataset
 from augment.publishing.manifest import ALL_DAYS
 from augment.recipes.schema import Recipe, Task
@@ -64,6 +66,8 @@ class Job:
         for strategy in self.task.strategies:
             options = self.task.strategy_options.get(strategy, {})
             check_strategy(strategy, self.consumer.modality, options, f"tasks.{self.name}")
+        checks_of(self.recipe.nightly.checks)
+        self.engine: Engine = engine(self.recipe.engine)
         self.inputs = fingerprint(self.source)
         self.versions = {package: version(package) for package in PACKAGES}
         self.settings = {
