@@ -35,8 +35,8 @@ FLOORS = [
     {"language", "recipes", "watch"},
     {"contracts"},
     {"strategies", "gates", "judging", "publishing", "sources", "engines"},
-    {"modalities", "generation", "testing"},
-    {"runs"},
+    {"modalities", "generation"},
+    {"runs", "testing"},
     {"nights", "search", "drafting"},
     {"cli"},
 ]

@@ -60,7 +60,7 @@ class Studio:
         self.anchors = Anchors(rows, embedding, validity.label, described, order.device)
         bank = build_bank(self.anchors, self.modality, task.generator.bank, task.generator.variants, rng)
         frozen = victim.as_victim()
-        self._gatekeeper = Gatekeeper(self.anchors, bank, validity, frozen, task.gates)
+        self.gatekeeper = Gatekeeper(self.anchors, bank, validity, frozen, task.gates)
         hardest = task.gates.keep == "hardest"
         self._maker = Maker(
             order.task,
@@ -72,11 +72,11 @@ class Studio:
             self.modality,
             self.anchors,
             validity,
-            self._gatekeeper,
+            self.gatekeeper,
         )
         aim = task.generator.band or task.gates.band
         self._filters: dict[float, Validity] = {}  # by share, of `refiltered`
-        self._workshop = Workshop(self.modality, self.anchors, bank, frozen, aim, task.generator, folder, self._seed)
+        self.workshop = Workshop(self.modality, self.anchors, bank, frozen, aim, task.generator, folder, self._seed)
 
     def samples(
         self, name: str, wanted: int, tally: Tally, number: int, options: Mapping[str, Any] | None = None
@@ -89,7 +89,7 @@ class Studio:
             tally.why = "its share comes to less than one sample"
             return iter(())
         try:
-            strategy = build(name, self._workshop, {**self._task.strategy_options.get(name, {}), **(options or {})})
+            strategy = build(name, self.workshop, {**self._task.strategy_options.get(name, {}), **(options or {})})
         except Refused as error:
             tally.wanted, tally.why = wanted, str(error)
             return iter(())
@@ -114,7 +114,7 @@ class Studio:
 
     def real_hardness(self) -> np.ndarray:
         """float32[n]: the victim's loss on the anchors themselves."""
-        return self._gatekeeper.hardness(np.arange(len(self.anchors)), self.anchors.embedding)
+        return self.gatekeeper.hardness(np.arange(len(self.anchors)), self.anchors.embedding)
 
 
 def build_bank(anchors: Anchors, modality: Modality, size: int, variants: int, rng: np.random.Generator) -> Bank:

@@ -1,0 +1,122 @@
+"""What a modality promises: vectors of rows, really perturbed copies, and rows of vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from augment.base.errors import BadInput
+from augment.contracts.consumer import Consumer
+from augment.contracts.modality import Classes, Modality
+from augment.contracts.values import Anchors, Candidates
+from augment.testing import data
+from augment.testing.promises import check_prose, error_of, skip, tests_of
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    shop: data.Shop
+
+    @property
+    def modality(self) -> Modality:
+        return self.shop.studio.modality
+
+    @cached_property
+    def anchors(self) -> Anchors:
+        return self.shop.studio.anchors
+
+    def perturbed(self, kind: str, seed: int = 0) -> pa.Table:
+        return self.modality.perturb(self.anchors.rows, np.random.default_rng(seed), kind)
+
+
+def suite(modality: type[Modality], rows: pa.Table | None = None, consumer: type[Consumer] | None = None) -> type:
+    """The tests of a modality around a consumer of its own, or a stand-in where there is none.
+
+    rows: the author's own, where those of `augment.testing.data` have not what it reads; see `data.shop`.
+    """
+    shop = data.usual(modality, consumer) if rows is None else data.shop(modality, rows, consumer)
+    return tests_of(ModalityPromises, {modality.name: Case(shop)})
+
+
+class ModalityPromises:
+    def test_it_says_what_it_is(self, case: Case) -> None:
+        for name, about in type(case.modality).perturbations.items():
+            check_prose(f"perturbation '{name}'", about.what)
+        assert case.modality.encoder.count("@") == 1, "`encoder` is name@version, on which the vectors depend"
+        assert pa.types.is_struct(case.modality.decoded), "`decoded` is the Arrow struct of a published row"
+
+    def test_an_empty_table_is_too_few_and_training_rows_are_enough(self, case: Case) -> None:
+        train = case.shop.real.train
+        said = error_of(BadInput, lambda: case.modality.check_enough("rows", train.slice(0, 0)))
+        assert said.startswith("sources.rows: "), f"the error begins with the source, not: {said}"
+        case.modality.check_enough("rows", train)
+
+    def test_anchors_have_ids_of_their_own(self, case: Case) -> None:
+        ids = case.anchors.rows["row_id"].to_pylist()
+        assert len(ids) == len(set(ids)) > 0, "`anchors` gives one row per anchor, each with a `row_id`"
+
+    def test_vectors_are_those_of_the_rows(self, case: Case) -> None:
+        vectors, some = case.modality.encode(case.anchors.rows), case.anchors.rows.slice(5, 9)
+        assert vectors.shape == (len(case.anchors), case.modality.dim), "`encode` gives float32[n, dim]"
+        assert vectors.dtype == np.float32, "`encode` gives float32[n, dim]"
+        assert np.isfinite(vectors).all(), "a vector is not finite"
+        assert np.allclose(case.modality.encode(some), vectors[5:14], atol=1e-6), "a vector depends on other rows"
+        if case.modality.normalised:
+            assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4), "`normalised`: vectors have unit length"
+
+    def test_a_copy_is_another_row_in_its_place(self, case: Case) -> None:
+        for kind, missing in self._kinds(case).items():
+            if missing:
+                continue
+            copy, before = case.perturbed(kind), case.anchors.rows
+            assert copy["row_id"].equals(before["row_id"]), f"perturb '{kind}': row_id and order stay"
+            changed = case.modality.as_decoded(copy).equals(case.modality.as_decoded(before))
+            assert not changed, f"perturb '{kind}' changes nothing"
+            assert case.modality.encode(copy).shape == case.anchors.embedding.shape, f"perturb '{kind}': can be encoded"
+            assert copy.equals(case.perturbed(kind)), f"perturb '{kind}': the same seed gives the same copies"
+
+    def test_each_perturbation_is_available_here(self, case: Case) -> None:
+        skip("; ".join(missing for missing in self._kinds(case).values() if missing))
+
+    @staticmethod
+    def _kinds(case: Case) -> dict[str, str]:
+        return {"": ""} | {name: about.missing() for name, about in type(case.modality).perturbations.items()}
+
+    def test_what_is_decoded_is_what_was_encoded(self, case: Case) -> None:
+        modality, given = case.modality, case.anchors.embedding
+        rows, vectors = modality.decode(given, case.anchors.rows, case.shop.studio.workshop.bank)
+        assert rows["row_id"].equals(case.anchors.rows["row_id"]), "`decode` keeps the anchors' ids and order"
+        assert vectors.shape == given.shape, "`decode` gives a vector for each"
+        read = np.allclose(vectors, modality.encode(rows), atol=1e-4)
+        assert read or np.array_equal(vectors, given), "vectors to publish are those of the rows, or those given"
+
+    def test_published_rows_have_their_type(self, case: Case) -> None:
+        decoded = case.modality.as_decoded(case.perturbed(""))
+        assert decoded.type == case.modality.decoded, "`as_decoded` gives the type `decoded`"
+        assert len(decoded) == len(case.anchors), "`as_decoded` gives each row"
+        if isinstance(case.modality, Classes):
+            back = case.modality.as_rows(pa.Table.from_struct_array(decoded), case.shop.real.train.column_names)
+            assert len(back) == len(decoded), "`as_rows` gives each row"
+
+    def test_conditions_have_their_shapes(self, case: Case) -> None:
+        target, segment, context = case.anchors.described
+        count = len(case.anchors)
+        assert target.shape == segment.shape == (count,), "target and segment of `describe` are [n]"
+        assert target.dtype in (np.float32, np.int64), "target is float32[n], or int64[n] of items"
+        assert segment.dtype == np.int64, "segment is int64[n]"
+        assert (context.ndim, len(context), context.dtype) == (2, count, np.float32), "context is float32[n, C]"
+
+    def test_labels_are_judged(self, case: Case) -> None:
+        anchors, rows = case.anchors, case.perturbed("")
+        validity = case.modality.validity(anchors.rows, anchors.embedding, data.GATES, 0)
+        assert ((validity.label >= 0) & (validity.label <= 1)).all(), "labels are in [0, 1], soft where there was none"
+        every = np.arange(len(anchors))
+        agreement = validity.agreement(Candidates(every, rows, case.modality.encode(rows)))
+        assert agreement.shape == every.shape, "`agreement` is float[n]"
+        assert ((agreement >= 0) & (agreement <= 1)).all(), "`agreement` is in [0, 1]"
+        kept, dropped = validity.filter(every, rows)
+        assert len(kept) == len(rows), "`filter` keeps every row"
+        assert dropped >= 0, "`filter` counts what it dropped"
