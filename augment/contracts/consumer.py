@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Consumer(Protocol):
-    """A model that trains on real rows, and on the mix when there is one.
+    """A model that trains on real rows, and on the mix when there is one. What derives from it has its defaults.
 
     The constructor takes hyper-parameters only (keyword, each with a default), `seed` and `device`, and stores each
     under its own name, as scikit-learn's estimators do. One named `mutable`, tuple[str, ...] or None, is given the
@@ -55,8 +55,12 @@ class Consumer(Protocol):
         ...
 
     def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
-        """Perturbed copies of test rows (several per `row_id`), used by verdicts, never by generation."""
-        ...
+        """Perturbed copies of test rows (several per `row_id`), used by verdicts, never by generation.
+
+        A table without `row_id` is no copy but what an attack is made with, such as the rows of fake users. By default
+        there is none.
+        """
+        return {}
 
     def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
         """Every metric that `metrics` names, with what a paired bootstrap needs: users as units where they are known.
@@ -70,9 +74,9 @@ class Consumer(Protocol):
     def tables(self) -> dict[str, tuple[list[str], np.ndarray]]:
         """The learnt id embeddings that make the behaviour encoder: name → (values, float32[n, d]).
 
-        Empty for a consumer of frozen text or image embeddings.
+        Empty, as by default, for a consumer of frozen text or image embeddings.
         """
-        ...
+        return {}
 
     def save(self, folder: Path) -> None:
         """Write `model.safetensors` and `model.json`."""
@@ -83,8 +87,11 @@ class Consumer(Protocol):
 
     @classmethod
     def baselines(cls, seed: int, device: str) -> dict[str, Consumer]:
-        """Strong plain models, by name, for the table beside the verdict; each tunes itself on `valid`."""
-        ...
+        """Strong plain models, by name, for the table beside the verdict; each tunes itself on `valid`.
+
+        At least one: by default the model itself, its options at their defaults.
+        """
+        return {"at its defaults": cls(seed=seed, device=device)}
 
 
 def options_of(consumer: type[Consumer], given: Mapping[str, Any] | None = None) -> list[Described]:

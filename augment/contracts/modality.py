@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 import numpy as np
 import pyarrow as pa
 
-from augment.contracts.values import Bank, Described, Validity
+from augment.contracts.values import Bank, Described, Validity, classes
 
 if TYPE_CHECKING:
     from augment.contracts.consumer import Consumer
@@ -149,13 +149,22 @@ class Modality(ABC):
         Where a row can be read off its vector (ids), those are the vectors of the decoded rows; text keeps its own.
         """
 
-    @abstractmethod
     def as_decoded(self, rows: pa.Table) -> pa.StructArray:
-        """The published `decoded` column of rows."""
+        """The published `decoded` column of rows: by default, their columns of the same names."""
+        columns = [rows[field.name].combine_chunks() for field in self.decoded]
+        return pa.StructArray.from_arrays(columns, fields=list(self.decoded))
 
 
 class Classes(Modality):
     """Rows whose label is the probability of a class: what mixes labels, or takes rows without one, serves these."""
+
+    def anchors(self, train: pa.Table, unlabelled: pa.Table | None = None) -> pa.Table:
+        """Each row is one."""
+        return train if unlabelled is None else pa.concat_tables([train, unlabelled])
+
+    def describe(self, rows: pa.Table, label: np.ndarray, rng: np.random.Generator) -> Described:
+        """All of one segment."""
+        return Described(label, np.zeros(len(rows), np.int64), classes(label))
 
     @classmethod
     def as_rows(cls, decoded: pa.Table, like: list[str]) -> pa.Table:

@@ -234,10 +234,6 @@ class Behaviour(Histories):
         rows = self.with_items(rows, "negatives", np.concatenate(negatives), np.array([len(n) for n in negatives]))
         return rows, self.encode(rows)
 
-    def as_decoded(self, rows: pa.Table) -> pa.StructArray:
-        columns = [rows[name].combine_chunks() for name in ("items", "targets", "negatives")]
-        return pa.StructArray.from_arrays(columns, fields=list(self.decoded))
-
     def codes(self, column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
         """Item codes of all lists, end to end, and int64[n + 1] offsets."""
         lists = column.combine_chunks()

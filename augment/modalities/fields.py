@@ -65,9 +65,6 @@ class Fields(Classes):
     def around(cls, train: pa.Table, prepared: Prepared, victim: Consumer, tools: Tools) -> Fields:
         return cls(victim.tables(), train)
 
-    def anchors(self, train: pa.Table, unlabelled: pa.Table | None = None) -> pa.Table:
-        return train if unlabelled is None else pa.concat_tables([train, unlabelled])
-
     def chosen(self, rows: pa.Table, most: int, rng: np.random.Generator) -> np.ndarray:
         return judgeable(super().chosen(rows, most, rng), rows)
 

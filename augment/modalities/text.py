@@ -87,9 +87,6 @@ class Text(Classes, Prepared):
         flat = pa.array(self.model.encode(rows["text"].to_pylist()).ravel())
         return rows.append_column("embedding", pa.FixedSizeListArray.from_arrays(flat, self.dim))
 
-    def anchors(self, train: pa.Table, unlabelled: pa.Table | None = None) -> pa.Table:
-        return train if unlabelled is None else pa.concat_tables([train, unlabelled])
-
     def chosen(self, rows: pa.Table, most: int, rng: np.random.Generator) -> np.ndarray:
         return judgeable(super().chosen(rows, most, rng), rows)
 
@@ -126,9 +123,6 @@ class Text(Classes, Prepared):
     def with_text(self, rows: pa.Table, texts: pa.Array | pa.ChunkedArray) -> pa.Table:
         kept = rows.drop_columns(["embedding"]) if "embedding" in rows.column_names else rows
         return kept.set_column(kept.column_names.index("text"), "text", texts)
-
-    def as_decoded(self, rows: pa.Table) -> pa.StructArray:
-        return pa.StructArray.from_arrays([rows["text"].combine_chunks()], fields=list(self.decoded))
 
 
 def codes(column: pa.ChunkedArray) -> np.ndarray:

@@ -14,15 +14,14 @@ import torch
 
 from augment.base.errors import UsageError
 from augment.contracts.consumer import Consumer, check_options, options_of
-from augment.contracts.registry import modality_class
-from augment.testing import data
 from augment.testing.promises import check_described, error_of, tests_of
+from augment.testing.shop import Shop, around
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
     consumer: type[Consumer]
-    shop: data.Shop
+    shop: Shop
     options: Mapping[str, Any]
 
     def made(self, seed: int = 0) -> Consumer:
@@ -48,11 +47,9 @@ class Case:
 def suite(consumer: type[Consumer], options: Mapping[str, Any] | None = None, rows: pa.Table | None = None) -> type:
     """The tests of a consumer with these options.
 
-    rows: the author's own, where those of `augment.testing.data` have not what it reads; see `data.shop`.
+    rows: the author's own, where those of `augment.testing.data` have not what it reads; see `shop_of`.
     """
-    modality = modality_class(consumer.modality)
-    shop = data.usual(modality, consumer) if rows is None else data.shop(modality, rows, consumer)
-    return tests_of(ConsumerPromises, {consumer.modality: Case(consumer, shop, options or {})})
+    return tests_of(ConsumerPromises, {consumer.name: Case(consumer, around(consumer, rows), options or {})})
 
 
 class ConsumerPromises:
@@ -78,8 +75,7 @@ class ConsumerPromises:
             assert found.shape == (len(case.test),), "`predict` gives float32[n]"
             assert ((found >= 0) & (found <= 1)).all(), "predictions are probabilities"
         else:
-            assert found.ndim == 2, "`predict` gives float32[n, items]"
-            assert len(found) == len(case.test), "`predict` gives a row of scores for each row"
+            assert (found.ndim, len(found)) == (2, len(case.test)), "`predict` gives float32[n, items]"
         some = case.model.predict(case.test.slice(3, 4))
         assert np.allclose(some, found[3:7], atol=1e-5), "a prediction depends on the other rows"
 
@@ -88,8 +84,7 @@ class ConsumerPromises:
         again = case.trained().predict(case.test)
         assert np.array_equal(again, case.model.predict(case.test)), "the same seed gives another model"
         if getattr(case.made(), "deterministic", False):
-            other = case.trained(seed=9).predict(case.test)
-            assert np.allclose(other, again), "`deterministic`, yet another seed gives another model"
+            assert np.allclose(case.trained(9).predict(case.test), again), "`deterministic`: any seed, the same model"
 
     def test_every_metric_is_measured(self, case: Case) -> None:
         found = case.model.evaluate(case.test, case.attacked)
@@ -107,8 +102,7 @@ class ConsumerPromises:
             if "row_id" in rows.column_names:
                 assert set(rows["row_id"].to_pylist()) <= ids, f"attack '{name}' has rows that the test has not"
                 assert set(rows.column_names) <= set(case.test.column_names), f"attack '{name}' has columns of its own"
-            again = case.made().attacks(case.test, 3)[name]
-            assert rows.equals(again), f"attack '{name}': the same seed gives the same rows"
+            assert rows.equals(case.made().attacks(case.test, 3)[name]), f"attack '{name}' is not repeated by its seed"
 
     def test_it_can_be_sparred_with(self, case: Case) -> None:
         anchors, victim, some = case.shop.studio.anchors, case.shop.studio.workshop.victim, np.arange(8)
@@ -117,8 +111,7 @@ class ConsumerPromises:
         assert victim.dim == anchors.embedding.shape[1], "`dim` is that of the modality's vectors"
         assert loss.shape == (8,), "`loss` gives float[B]"
         (gradient,) = torch.autograd.grad(loss.sum(), moved)
-        assert torch.isfinite(gradient).all(), "a gradient is not finite"
-        assert gradient.abs().sum() > 0, "the loss is not differentiable in the embedding"
+        assert 0 < gradient.abs().sum() < np.inf, "the loss has no gradient in the embedding, or no finite one"
 
     def test_a_saved_model_is_the_same(self, case: Case, tmp_path: Path) -> None:
         case.model.save(tmp_path)
@@ -128,7 +121,6 @@ class ConsumerPromises:
 
     def test_it_learns_from_the_mix(self, case: Case) -> None:
         mixed = case.trained(mix=case.shop.mix).predict(case.test)
-        assert np.isfinite(mixed).all(), "a prediction after training on the mix is not finite"
         assert not np.array_equal(mixed, case.model.predict(case.test)), "the mix changes nothing"
 
     def test_plain_models_can_be_told_apart(self, case: Case) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from augment.base.errors import BadInput
 from augment.contracts.engine import Engine
-from augment.testing.promises import tests_of
+from augment.testing.promises import error_of, tests_of
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,6 @@ class Case:
 def suite(engine: type[Engine]) -> type:
     """The tests of an engine, which is made without arguments."""
     return tests_of(EnginePromises, {engine.name: Case(engine)})
-
-
-class WorkFailed(Exception):
-    pass
 
 
 class EnginePromises:
@@ -55,17 +52,12 @@ class EnginePromises:
     def test_an_error_of_the_work_is_raised_as_it_is(self, case: Case) -> None:
         def work(item: int) -> int:
             if item == 2:
-                raise WorkFailed("item 2: no rows")
+                raise BadInput("item 2: no rows")
             return item
 
         results = case.engine().map(work, range(4))
         assert list(islice(results, 2)) == [0, 1], "results before the error are given"
-        try:
-            next(results)
-        except WorkFailed as error:
-            assert str(error) == "item 2: no rows", "the error is the work's own"
-        else:
-            raise AssertionError("an error of the work is lost")
+        assert error_of(BadInput, lambda: next(results)) == "item 2: no rows", "the error is the work's own"
 
     def test_who_asks_may_stop_early(self, case: Case) -> None:
         results = case.engine().map(lambda item: item, range(1000))

@@ -14,20 +14,21 @@ from augment.contracts.options import checked
 from augment.contracts.registry import every
 from augment.contracts.strategy import Strategy
 from augment.contracts.values import Candidates
-from augment.testing import data
 from augment.testing.promises import check_described, check_prose, check_refused, skip, tests_of
+from augment.testing.shop import Shop, usual
 
 
 @dataclass(frozen=True)
 class Case:
     strategy: type[Strategy]
-    shop: data.Shop
+    shop: Shop
     options: Mapping[str, Any]
 
     def made(self, folder: Path) -> Strategy:
         """The strategy in a workshop of its own folder."""
         options = checked(self.strategy.Options, self.options, self.strategy.name)
-        skip(self.strategy.missing(options, self.shop.modality))
+        if remedy := self.strategy.missing(options, self.shop.modality):
+            skip(remedy)
         return self.strategy(replace(self.shop.studio.workshop, folder=folder), options)
 
     @property
@@ -35,11 +36,9 @@ class Case:
         return np.arange(len(self.shop.studio.anchors))
 
 
-def suite(
-    *strategies: type[Strategy], options: Mapping[str, Any] | None = None, shop: data.Shop | None = None
-) -> type:
+def suite(*strategies: type[Strategy], options: Mapping[str, Any] | None = None, shop: Shop | None = None) -> type:
     """The tests of strategies with these options, on every modality that they serve, or in `shop` alone."""
-    shops = [shop] if shop else [data.usual(modality) for modality in every("modalities").values()]
+    shops = [shop] if shop else [usual(modality) for modality in every("modalities").values()]
     cases = {f"{strategy.name}-{one.modality.name}": Case(strategy, one, options or {})
              for strategy in strategies for one in shops if strategy.serves(one.modality)}  # fmt: skip
     for strategy in strategies:
@@ -75,7 +74,8 @@ class StrategyPromises:
         found = []
         for number in (0, 1):
             (tmp_path / str(number)).mkdir()
-            np.random.seed(number)  # noqa: NPY002: nothing may draw from what is global
+            # Nothing may draw from what is global.
+            np.random.seed(number)  # noqa: NPY002
             torch.manual_seed(number)
             strategy = case.made(tmp_path / str(number))
             found.append(strategy.propose(case.all_anchors[:40], np.random.default_rng(7)))
