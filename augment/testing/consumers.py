@@ -25,7 +25,7 @@ class Case:
     options: Mapping[str, Any]
 
     def made(self, seed: int = 0) -> Consumer:
-        return self.consumer(**self.options, seed=seed)  # type: ignore[call-arg]
+        return self.consumer(**self.options, seed=seed)
 
     def trained(self, seed: int = 0, mix: pa.Table | None = None) -> Consumer:
         return self.made(seed).fit(self.shop.real.train, self.shop.held_out[0], mix)
@@ -49,7 +49,7 @@ def suite(consumer: type[Consumer], options: Mapping[str, Any] | None = None, ro
 
     rows: the author's own, where those of `augment.testing.data` have not what it reads; see `shop_of`.
     """
-    return tests_of(ConsumerPromises, {consumer.name: Case(consumer, around(consumer, rows), options or {})})
+    return tests_of(ConsumerPromises, {consumer.__name__: Case(consumer, around(consumer, rows), options or {})})
 
 
 class ConsumerPromises:

@@ -38,7 +38,7 @@ class Case:
     def source(self, folder: Path, rows: pa.Table, **changes: Any) -> Source:
         """Of rows that are put into the folder, in place of any that are there."""
         folder.mkdir(exist_ok=True)
-        return Source(**{**self.put(folder, rows), "columns": COLUMNS, **changes})  # type: ignore[arg-type]
+        return Source(**{**self.put(folder, rows), "columns": COLUMNS, **changes})
 
 
 def suite(kind: type[SourceKind], put: Put, spoil: Callable[[Path], None] | None = None) -> type:
