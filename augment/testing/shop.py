@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -46,6 +47,7 @@ class Shop:
     modality: type[Modality]
     consumer: type[Consumer] | None
     rows: pa.Table
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the consumer
     tools: ClassVar[Tools] = Tools(0, (), trigrams)
 
     @cached_property
@@ -69,8 +71,8 @@ class Shop:
 
     @cached_property
     def victim(self) -> Any:
-        """The consumer at its defaults, trained on real rows."""
-        return self.consumer().fit(self.real.train, self.held_out[0]) if self.consumer else Plain()
+        """The consumer, trained on real rows."""
+        return self.consumer(**self.options).fit(self.real.train, self.held_out[0]) if self.consumer else Plain()
 
     @property
     def figures(self) -> dict[str, float]:
@@ -97,10 +99,12 @@ def usual(modality: type[Modality], consumer: type[Consumer] | None = None) -> S
     return _usual(modality, consumer or _first(modality))
 
 
-def around(consumer: type[Consumer], rows: pa.Table | None = None) -> Shop:
-    """The shop around a consumer; rows: see `shop_of`."""
+def around(consumer: type[Consumer], rows: pa.Table | None = None, options: Mapping[str, Any] | None = None) -> Shop:
+    """The shop around a consumer with these options; rows: see `shop_of`."""
     modality = modality_class(consumer.modality)
-    return usual(modality, consumer) if rows is None else shop_of(modality, rows, consumer)
+    if rows is None and not options:
+        return usual(modality, consumer)
+    return Shop(modality, consumer, rows_of(modality) if rows is None else rows, options or {})
 
 
 @cache
@@ -109,8 +113,10 @@ def _usual(modality: type[Modality], consumer: type[Consumer] | None) -> Shop:
 
 
 def shop_of(modality: type[Modality], rows: pa.Table, consumer: type[Consumer] | None = None) -> Shop:
-    """A shop of rows of the author's own, as prepared splits have them: `row_id`, what the modality's rules need, and
-    fields; in any order, since the first 70% are the training rows."""
+    """A shop of the author's own rows, as prepared splits have them: `row_id`, what the modality's rules need, fields.
+
+    In any order: the first 70% are the training rows.
+    """
     return Shop(modality, consumer or _first(modality), rows)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ COLUMNS = {"id": "row_id", "user": "user_id", "item": "item_id", "timestamp": "t
 Put = Callable[[Path, pa.Table], Mapping[str, Any]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Case:
     kind: type[SourceKind]
     put: Put
@@ -44,9 +44,8 @@ class Case:
 def suite(kind: type[SourceKind], put: Put, spoil: Callable[[Path], None] | None = None) -> type:
     """The tests of a kind of source.
 
-    put: put(folder, rows) writes rows, of those in `augment.testing.data`, where sources of the kind find them, instead
-    of what it wrote there before; it gives what a recipe's source says of the place ({"path": "lake://…"}).
-    spoil: spoil(folder) adds one line that is no row, for a kind that has such.
+    put: put(folder, rows) writes rows of `augment.testing.data` instead of what it wrote there before, and gives what
+    a recipe's source says of the place ({"path": "lake://…"}). spoil: spoil(folder) adds one line that is no row.
     """
     return tests_of(SourcePromises, {kind.name: Case(kind, put, spoil)})
 
@@ -58,8 +57,8 @@ def read(source: Source) -> tuple[list[tuple[Any, ...]], int]:
         names = ", ".join(own(column) for column in columns_of(source))
         kinds = {kind for _, kind, *_ in db.execute(f"DESCRIBE SELECT {names} FROM raw").fetchall()}
         assert kinds == {"VARCHAR"}, "columns of `raw` are text"
-        places = db.execute("SELECT count(*) - count(DISTINCT __row) FROM raw").fetchall()
-        assert places == [(0,)], "every row of `raw` has a place of its own in `__row`"
+        placed = db.execute("SELECT count(*) = count(DISTINCT __row) FROM raw").fetchall()[0][0]
+        assert placed, "every row of `raw` has a place of its own in `__row`"
         found = db.execute(f"SELECT {names} FROM raw ORDER BY ALL").fetchall()
         return found, db.execute("SELECT count(*) FROM malformed").fetchall()[0][0]
 
@@ -67,17 +66,16 @@ def read(source: Source) -> tuple[list[tuple[Any, ...]], int]:
 class SourcePromises:
     def test_it_reads_what_a_recipe_names_so(self, case: Case, tmp_path: Path) -> None:
         with registered("sources", case.kind):
-            kind = source_kind(case.source(tmp_path / "shop", data.rows()))
-        assert type(kind) is case.kind, f"the source that `put` describes is read by {type(kind).__name__}: see `owns`"
+            kind = type(source_kind(case.source(tmp_path / "shop", data.rows())))
+        assert kind is case.kind, f"what `put` describes is read by {kind.__name__}: see `owns`"
 
     def test_all_rows_are_loaded_as_text(self, case: Case, tmp_path: Path) -> None:
-        rows = data.rows()
         with registered("sources", case.kind):
-            found, malformed = read(case.source(tmp_path / "shop", rows))
+            found, malformed = read(case.source(tmp_path / "shop", rows := data.rows()))
         assert (len(found), malformed) == (len(rows), 0), "`load` fills `raw` with every row, once"
-        words = ("row_id", "user_id", "item_id", "colour", "device")
-        expected = sorted(zip(*(rows[name].to_pylist() for name in words), strict=True), key=lambda row: row[0])
-        assert [(row[0], row[1], row[2], row[5], row[6]) for row in found] == expected, "values are as they were put"
+        words = {"row_id": 0, "user_id": 1, "colour": 5, "device": 6}
+        expected = rows.sort_by("row_id").select(list(words)).to_pydict()
+        assert expected == {name: [row[i] for row in found] for name, i in words.items()}, "values are as they were put"
 
     def test_a_line_that_is_no_row_is_kept_apart(self, case: Case, tmp_path: Path) -> None:
         if case.spoil is None:
@@ -95,9 +93,9 @@ class SourcePromises:
         assert "has no column 'colours'" in said, f"the column that is not there is named, not: {said}"
 
     def test_the_fingerprint_is_of_the_content(self, case: Case, tmp_path: Path) -> None:
-        rows, found = data.rows(), []
+        found = []
         with registered("sources", case.kind):
-            for some in (rows, rows, rows.slice(1)):
+            for some in (data.rows(), data.rows(), data.rows().slice(1)):
                 source = case.source(tmp_path / "shop", some)
                 found.append(fingerprint(source))
             assert found[0] == found[1], "the fingerprint of the same rows differs"
@@ -110,10 +108,8 @@ class SourcePromises:
         with registered("sources", case.kind):
             for count in (300, 300, 480):
                 some = rows.slice(0, count)
-                source = case.source(tmp_path / "shop", some)
-                ledger = Ledger(tmp_path / "ledger", "rows", source)
-                last = datetime.fromtimestamp(some["timestamp"][-1].as_py() / 1e6, timezone.utc).date()
-                ledger.take_in(last, 2, False)
+                ledger = Ledger(tmp_path / "ledger", "rows", case.source(tmp_path / "shop", some))
+                ledger.take_in(date(2024, 1, 1), 2, False)
                 kept = pa.concat_tables(pq.read_table(part) for part in ledger.window(date.min, date.max))
                 assert sorted(kept["=row_id"].to_pylist()) == sorted(some["row_id"].to_pylist()), "each row, once"
 

@@ -39,8 +39,8 @@ def export(folder, rows):
     path = folder / "orders.zip"
     with ZipFile(path, "w") as archive:
         for number, part in enumerate((rows.slice(0, 200), rows.slice(200))):
-            with archive.open(f"orders-{number}.csv", "w") as file:
-                csv.write_csv(part, file)
+            csv.write_csv(part, file := BytesIO())
+            archive.writestr(f"orders-{number}.csv", file.getvalue())
     return {"path": f"archive://{path}"}
 
 
