@@ -40,6 +40,13 @@ FLOORS = [
     {"nights", "search", "drafting"},
     {"cli"},
 ]
+# Rooms of `consumers`, folders and files, by floor: each imports lower ones only, never a neighbour on its own.
+CONSUMER_FLOORS = (
+    {"configured", "data", "reading", "victims"},
+    {"scoring", "training"},
+    {"models", "rankers"},
+    {"ctr", "recommender", "sentiment"},
+)
 PLUGINS = (
     "augment.strategies",
     "augment.modalities",
@@ -79,6 +86,16 @@ def test_every_folder_has_a_floor_and_imports_lower_ones_only():
             mine, theirs = floor_of(module), floor_of(other)
             same_folder = module.split(".")[1:2] == other.split(".")[1:2]
             assert same_folder or theirs is None or mine is None or theirs < mine, f"{module} imports {other}"
+
+
+def test_every_room_of_consumers_has_a_floor_and_imports_lower_ones_only():
+    floor = {room: number for number, rooms in enumerate(CONSUMER_FLOORS) for room in rooms}
+    found = modules("consumers")
+    assert {module.split(".")[1] for module in found if "." in module} == set(floor)
+    for module, wanted in found.items():
+        for other in wanted - {"consumers"}:
+            mine, theirs = module.split(".")[1], other.split(".")[1]
+            assert mine == theirs or floor[theirs] < floor[mine], f"{module} imports {other}"
 
 
 def test_no_module_imports_itself_round_a_circle():

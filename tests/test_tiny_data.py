@@ -13,7 +13,7 @@ from ran import run
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from augment.base.errors import BadInput, SparringError
-from augment.contracts.strategy import STRATEGIES
+from augment.contracts.strategy import listing
 from augment.language import encoders
 from augment.language.encoders import TextEncoder
 from augment.nights import night as nightly
@@ -102,7 +102,7 @@ TASKS = {
 }
 MODALITY = {"ctr": "fields", "sentiment": "text", "recommender": "behaviour"}
 NOT_HERE = {"back-translation", "synonym", "homophones"}  # they need data that is fetched
-WAYS = {name: [s for s, entry in STRATEGIES.items() if modality in entry.modalities and s not in NOT_HERE]
+WAYS = {name: [s["name"] for s in listing() if modality in s["serves"] and s["name"] not in NOT_HERE]
         for name, modality in MODALITY.items()}  # fmt: skip
 OPTIONS = {  # beside those of TASKS
     "ctr": [

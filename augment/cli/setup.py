@@ -34,10 +34,10 @@ def init(
     Columns are told by their names, unless an option names them.
     """
     if explain:
-        from augment.contracts import check
+        from augment.contracts import check, strategy
         from augment.recipes import loading
 
-        explained = f"{loading.explain()}\n{check.explained()}"
+        explained = "\n".join([loading.explain(), strategy.explain(), check.explained()])
         click.echo(json.dumps({"explained": explained}) if as_json else explained)
         return
     if not files:
@@ -97,10 +97,9 @@ def strategies(as_json: bool) -> None:
     from augment.contracts.strategy import listing
 
     found = listing()
-    lines = [
-        f"{s['name']:20} {', '.join(s['serves']):24} {s['what']}"
-        + (f" (options: {', '.join(f'{k}={v!r}' for k, v in s['options'].items())})" if s["options"] else "")
-        + (f"\n{'':20} not available here: {s['missing']}" if s["missing"] else "")
-        for s in found
-    ]
+    lines = []
+    for s in found:
+        lines.append(f"{s['name']:20} {', '.join(s['serves']):24} {s['what']}")
+        lines += [f"{'':22}{option}={default!r}: {s['prose'][option]}" for option, default in s["options"].items()]
+        lines += [f"{'':22}not available here: {s['missing']}"] if s["missing"] else []
     click.echo(json.dumps(found) if as_json else "\n".join(lines))

@@ -18,6 +18,7 @@ from augment.contracts.values import Bank, Described, Validity
 
 if TYPE_CHECKING:
     from augment.contracts.consumer import Consumer
+    from augment.numeric.neighbours import Neighbours
     from augment.recipes.schema import Gates
 
 # What helps where rows are too few, for a modality's error.
@@ -174,14 +175,17 @@ class Texts(Protocol):
         ...
 
 
-@runtime_checkable
-class Histories(Protocol):
+class Histories(Modality):
     """Rows that are users and their items: `items` shown, `targets` to rank high, `negatives` to rank low."""
 
+    negatives: ClassVar[int] = 20  # hard items of a synthetic user, at most
+    vectors: np.ndarray  # float32[I, D] of all items, by code
+    near: Neighbours  # among their unit vectors
+
+    @abstractmethod
     def codes(self, column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
         """Item codes of all lists, end to end, and int64[n + 1] offsets."""
-        ...
 
+    @abstractmethod
     def with_items(self, rows: pa.Table, name: str, items: np.ndarray, lengths: np.ndarray) -> pa.Table:
         """The rows with other lists in the column `name`: item codes end to end, and how many are each row's."""
-        ...

@@ -48,11 +48,16 @@ def find(kind: str, name: str) -> Any:
     """The plug-in of that name. Raises UsageError where no file and no installed package has one."""
     if name in (ours := _ours(kind)):
         return ours[name]
-    if name in (theirs := _registered(kind)):
+    if name in _registered(kind):
         return _load(kind, name)
     one = {"checks": "check", "modalities": "modality", "strategies": "strategy"}.get(kind, kind.removesuffix("s"))
-    known = [*ours, *theirs]
-    raise UsageError(f"no {one} is registered as '{name}' under {group(kind)}{suggest(name, known)}")
+    raise UsageError(f"no {one} is registered as '{name}' under {group(kind)}{suggest(name, names(kind))}")
+
+
+def names(kind: str) -> list[str]:
+    """Of all plug-ins of a kind; nothing of another package is loaded."""
+    ours = _ours(kind)
+    return [*ours, *(name for name in _registered(kind) if name not in ours)]
 
 
 def consumer_class(name: str) -> type[Consumer]:
@@ -80,10 +85,12 @@ def source_kind(source: Source) -> SourceKind:
 
 @cache
 def _ours(kind: str) -> dict[str, Any]:
-    """What the files of our folder define: whatever has a `name` of its own."""
     folder = FOLDERS[kind]
-    if folder is None:
-        return {}
+    return {} if folder is None else in_folder(folder)
+
+
+def in_folder(folder: str) -> dict[str, Any]:
+    """What the files of a package define: whatever has a `name` of its own, by that name."""
     found = {}
     for info in pkgutil.iter_modules(import_module(folder).__path__):
         module = import_module(f"{folder}.{info.name}")
@@ -92,6 +99,11 @@ def _ours(kind: str) -> dict[str, Any]:
             if here and isinstance(vars(value).get("name"), str) and not inspect.isabstract(value):
                 found[value.name] = value
     return found
+
+
+def registered(kind: str) -> dict[str, Any]:
+    """Name → plug-in that another package registers."""
+    return {name: _load(kind, name) for name in _registered(kind)}
 
 
 def _registered(kind: str) -> list[str]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from augment.contracts.modality import Modality
 from augment.contracts.sample import sample_schema
-from augment.contracts.strategy import STRATEGIES, Strategy
+from augment.contracts.strategy import Strategy
 from augment.contracts.tally import Tally
 from augment.contracts.values import Anchors, Validity
 from augment.gates.keeper import Gatekeeper, Judged
@@ -49,7 +49,7 @@ class Maker:
                 candidates = strategy.propose(batch, rng)
                 if not len(candidates):
                     continue
-                judged = self.gatekeeper.judge(candidates, STRATEGIES[name].novel)
+                judged = self.gatekeeper.judge(candidates, strategy.novel)
                 judged.count(tally)
                 table = self._table(name, _one_per_anchor(judged, self.hardest), seen, tally)
                 table = table.slice(0, wanted - tally.kept)
@@ -63,7 +63,7 @@ class Maker:
             if tally.kept == before:
                 break
         if not tally.proposed:
-            tally.why = STRATEGIES[name].idle
+            tally.why = strategy.idle
 
     def _table(self, name: str, judged: Judged, seen: set[str], tally: Tally) -> pa.Table:
         candidates, anchor = judged.candidates, judged.candidates.anchor

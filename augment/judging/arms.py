@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +12,7 @@ import pyarrow as pa
 
 from augment.base.errors import UsageError, suggest
 from augment.base.progress import say, track
-from augment.contracts.consumer import Consumer
+from augment.contracts.consumer import Consumer, options_of
 from augment.contracts.engine import Map
 from augment.contracts.values import Arena
 from augment.judging.verdict import Verdict, compare, decide
@@ -141,11 +140,11 @@ def judge(
 def _advice(own: Consumer, name: str, plain: Consumer, by: str) -> str:
     """One line on a plain model that is stronger than the consumer itself, and the options that make it the consumer's.
 
-    Constructors take hyper-parameters only and keep each under its own name; see `Consumer`.
+    Consumers keep each under its own name; see `Consumer`.
     """
     said = f"{name} is stronger than this consumer on real rows ({by})"
-    names = [n for n in inspect.signature(type(plain)).parameters if n not in ("seed", "device")]
-    unlike = {n: getattr(plain, n) for n in names if getattr(plain, n) != getattr(own, n, None)}
+    options = options_of(type(plain), vars(plain))
+    unlike = {o.name: value for o in options if (value := getattr(plain, o.name)) != getattr(own, o.name, o.default)}
     if type(plain) is not type(own) or not unlike:
         return said
     return f"{said}: options = {{ {', '.join(f'{n} = {json.dumps(v)}' for n, v in unlike.items())} }}"

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from augment.base.errors import BadInput
-from augment.contracts.modality import MORE_ROWS, Modality, Perturbation, Prepared, RowRules, Tools
+from augment.contracts.modality import MORE_ROWS, Histories, Perturbation, Prepared, RowRules, Tools
 from augment.contracts.values import Bank, Described, Validity
 from augment.gates.rankings import RankingValidity
 from augment.numeric.ease import FOLDS
@@ -34,12 +34,11 @@ INSERTED = 0.1  # items put in beside a user's own, as a share of them
 NEAR = 10  # neighbours of an item that may be put in beside it
 TAIL, TAIL_USERS = 0.8, 0.5  # shares of items and of users, by least interactions
 LEAST = 4  # distinct items of an anchor: fewer leave nothing to hide
-NEGATIVES = 20  # nearest unseen items kept as hard negatives of a generated user
 ACTIVITY_GROUPS = 4  # segments: quartiles of history length
 _LIST = pa.list_(pa.string())
 
 
-class Behaviour(Modality):
+class Behaviour(Histories):
     """Item vectors are those the victim learnt from real training rows, frozen: the name carries their hash.
 
     train: the rows that anchors are made of, which tell what is in the tail. content: items that have a text, and the
@@ -218,7 +217,7 @@ class Behaviour(Modality):
         """
         items, offsets = self.codes(anchors["items"])
         kept, negatives = [], []
-        _, near = self.near.search(embedding, NEGATIVES * 4)
+        _, near = self.near.search(embedding, self.negatives * 4)
         for row, (start, stop) in enumerate(pairwise(offsets)):
             history = items[start:stop]
             vectors = self.vectors[history]
@@ -230,7 +229,7 @@ class Behaviour(Modality):
             size = least + int(np.argmax(means[least - 1 : most] @ embedding[row]))
             kept.append(np.sort(order[:size]) + start)
             unseen = near[row][~np.isin(near[row], history)]
-            negatives.append(unseen[:NEGATIVES])
+            negatives.append(unseen[: self.negatives])
         rows = self.with_items(anchors, "items", items[np.concatenate(kept)], np.array([len(k) for k in kept]))
         rows = self.with_items(rows, "negatives", np.concatenate(negatives), np.array([len(n) for n in negatives]))
         return rows, self.encode(rows)

@@ -16,19 +16,18 @@ from typing import TYPE_CHECKING
 from augment.base.errors import BadInput
 from augment.base.files import digest, write_whole
 from augment.contracts.consumer import Consumer
+from augment.contracts.strategy import strategy_class
 from augment.publishing import spaces
 from augment.runs.rows import Rows
 from augment.runs.steps import Steps
 from augment.runs.task import Job
 from augment.watch.drift import Profile, profile, stability
-from gan.trainer import WARM
 
 if TYPE_CHECKING:
     from augment.language.ngrams import Ngrams
     from augment.runs.version import Outcome
 
 STATE = "_nightly"
-GENERATOR = "generator.safetensors"
 KEPT = 3  # fits of each task
 GROWN = 2.0  # times as many texts as an encoder was fitted on make another worth its while
 
@@ -93,23 +92,25 @@ def choose(job: Job, day: date, rows: Rows) -> Choice:
 
 
 def lend(job: Job, fit: Fit | None, steps: Steps, warm: bool = True) -> None:
-    """Put the generator where the strategy looks for it: to be used as it is, or (if `warm`) to start a new fit."""
+    """Put what strategies keep where they look for it: to be used as it is, or (if `warm`) to start a new fit."""
     place = steps.folder / "round0"
-    if fit is not None and (fit.folder / GENERATOR).exists():
-        if not (place / GENERATOR).exists():
-            write_whole(place / GENERATOR, (fit.folder / GENERATOR).read_bytes())
-        return
-    previous = sorted(_folder(job).glob(f"*/{GENERATOR}"))
-    # Only in a frozen encoder's space do an old generator's weights mean anything in a new fit.
-    if warm and fit is None and previous and job.modality.frozen and not (place / WARM).exists():
-        write_whole(place / WARM, previous[-1].read_bytes())
+    for name, start in _kept(job).items():
+        if fit is not None and (fit.folder / name).exists():
+            if not (place / name).exists():
+                write_whole(place / name, (fit.folder / name).read_bytes())
+            continue
+        previous = sorted(_folder(job).glob(f"*/{name}"))
+        # Only in a frozen encoder's space does what was learnt mean anything in a new fit.
+        if start and warm and fit is None and previous and job.modality.frozen and not (place / start).exists():
+            write_whole(place / start, previous[-1].read_bytes())
 
 
 def keep(job: Job, day: date, outcome: Outcome, steps: Steps) -> None:
     def write(made: Path) -> None:
         outcome.real.save(made / "victim")
-        if (steps.folder / "round0" / GENERATOR).exists():
-            shutil.copy(steps.folder / "round0" / GENERATOR, made / GENERATOR)
+        for name in _kept(job):
+            if (steps.folder / "round0" / name).exists():
+                shutil.copy(steps.folder / "round0" / name, made / name)
         train, unlabelled = outcome.material.arena.train, outcome.material.unlabelled
         seen, segments = profile(train), job.modality.segments(train, unlabelled)
         kept = {"day": str(day), "seen": seen, "segments": segments, "settings": _settings(job)}
@@ -126,6 +127,11 @@ def forget(output: Path, task: str) -> None:
     """Remove all but the last few fits of a task."""
     for old in sorted((output / STATE / task).glob("*/fit.json"))[:-KEPT]:
         shutil.rmtree(old.parent)
+
+
+def _kept(job: Job) -> dict[str, str]:
+    """What the task's strategies keep from night to night, with the name under which a new fit starts from it."""
+    return {name: start for strategy in job.task.strategies for name, start in strategy_class(strategy).keeps.items()}
 
 
 def _folder(job: Job) -> Path:

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 
 from augment.base.files import file_sha256
 from augment.contracts.sample import sample_schema
-from augment.contracts.strategy import STRATEGIES
 from augment.publishing.manifest import Manifest, Shard
 
 SHOWN = 3  # rows named per shard
@@ -109,6 +108,8 @@ def _repeated_samples(paths: list[Path]) -> Iterator[str]:
 
 def _limits(manifest: Manifest, shard: Shard) -> dict[str, object]:
     """What the checks compare with: the manifest's identity, the run that wrote the shard, and the recorded gates."""
+    from augment.contracts.strategy import strategies  # a second, for torch: looking at tables needs none
+
     gates = manifest.gates
     hardest, easiest = np.logaddexp(0, -np.array(gates["band"])).tolist()  # a margin's loss is softplus(-margin)
     return {
@@ -121,5 +122,5 @@ def _limits(manifest: Manifest, shard: Shard) -> dict[str, object]:
         "plausibility": gates["min_plausibility"],
         "agreement": gates["min_label_agreement"],
         "novelty": gates["min_novelty"],
-        "copies": [name for name, entry in STRATEGIES.items() if not entry.novel],
+        "copies": [name for name, strategy in strategies().items() if not strategy.novel],
     }

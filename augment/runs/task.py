@@ -9,11 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from augment.base.errors import UsageError, check_type, suggest
+from augment.base.errors import UsageError, suggest
 from augment.base.files import digest
 from augment.base.progress import say
 from augment.contracts.check import checks_of
-from augment.contracts.consumer import Consumer
+from augment.contracts.consumer import Consumer, check_options
 from augment.contracts.engine import Engine
 from augment.contracts.modality import Modality, Tools
 from augment.contracts.registry import consumer_class, engine, modality_class
@@ -93,14 +93,11 @@ class Job:
 
     def make_with(self, options: Mapping[str, Any], seed: int) -> Consumer:
         """The consumer with `options` before the recipe's. Raises UsageError for one that it does not have."""
-        known = dict(inspect.signature(self.consumer).parameters)
-        takes_mutable = known.pop("mutable", None)  # the source's columns say which
-        for option, value in (options := {**self.task.options, **options}).items():
-            if option not in known:
-                raise UsageError(f"tasks.{self.name}.options: unknown option '{option}'{suggest(option, known)}")
-            check_type(value, known[option].default, f"tasks.{self.name}.options: {option}")
-        if takes_mutable and self.source.columns.mutable is not None:
-            options["mutable"] = tuple(field_column(name) for name in self.source.columns.mutable)
+        options = {**self.task.options, **options}
+        check_options(self.consumer, options, f"tasks.{self.name}.options")
+        mutable = self.source.columns.mutable
+        if mutable is not None and "mutable" in inspect.signature(self.consumer).parameters:
+            options["mutable"] = tuple(field_column(name) for name in mutable)
         return self.consumer(**options, seed=seed, device=self.device)
 
     def encoder(self, texts: Sequence[str], ngrams: Ngrams | None = None) -> TextEncoder:

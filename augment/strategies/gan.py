@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
+from pydantic import Field
 
 from augment.base.errors import Diverged, Refused
 from augment.base.progress import bar
-from augment.contracts.strategy import Workshop
+from augment.contracts.options import BaseOptions
+from augment.contracts.strategy import Strategy, Workshop
 from augment.contracts.values import Candidates
 from gan.pair import Settings
-from gan.trainer import Material, TrainingDiverged, train
+from gan.trainer import WARM, Material, TrainingDiverged, train
+
+GENERATOR = "generator.safetensors"
 
 
-class Gan:
-    """strength: length of the steps, in real displacements; 0 lets each candidate draw one from 0.5 to 1.5."""
+class Gan(Strategy):
+    name = "gan"
+    what = "the conditional GAN: learnt moves along real displacements"
+    keeps: ClassVar = {GENERATOR: WARM}
 
-    def __init__(self, workshop: Workshop, strength: float = 1.0) -> None:
-        self._strength = strength or None
+    class Options(BaseOptions):
+        strength: float = Field(
+            1.0,
+            ge=0,
+            description="Length of the moves, in real displacements; 0: each sample draws one, from 0.5 to 1.5.",
+        )
+
+    def __init__(self, workshop: Workshop, options: Options) -> None:
+        super().__init__(workshop, options)
         anchors, bank, wanted = workshop.anchors, workshop.bank, workshop.settings
         if not bank.scale > 0:
             raise Refused(f"none of the real perturbations of {len(bank.anchor):,} rows moved one: nothing to follow")
         device = anchors.device
-        self._workshop = workshop
         self._nearby = bank.origins.search(anchors.embedding, wanted.neighbours)[1]
         steps = bank.displacements if wanted.grounded else _random(bank.displacements, workshop.seed)
         self._displacements = torch.from_numpy(steps).to(device)
@@ -44,7 +58,7 @@ class Gan:
             sphere=workshop.modality.normalised,
             seed=workshop.seed,
         )
-        path = workshop.folder / "generator.safetensors"
+        path = workshop.folder / GENERATOR
         try:
             with bar(wanted.steps, "generator") as shown:
                 self.trained = train(workshop.victim, material, settings, path, lambda _: shown.update())
@@ -52,7 +66,7 @@ class Gan:
             raise Diverged(str(error)) from None
 
     def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:
-        work, draws = self._workshop, self._workshop.settings.draws
+        work, draws = self.workshop, self.workshop.draws
         vectors = self.trained.propose(
             torch.from_numpy(work.anchors.embedding[anchors]).to(work.anchors.device),
             work.anchors.condition(anchors),
@@ -60,7 +74,7 @@ class Gan:
             self._displacements,
             draws,
             int(rng.integers(2**31)),
-            self._strength,
+            self.options.strength or None,
         )
         repeated = np.repeat(anchors, draws)
         return work.candidates(repeated, vectors.reshape(len(repeated), -1).cpu().numpy())

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from typing import ClassVar
+
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from augment.contracts.strategy import Workshop
+from augment.contracts.options import BaseOptions
+from augment.contracts.strategy import Strategy
 from augment.contracts.values import Candidates
 from gan import attacks, losses
 
@@ -15,33 +20,77 @@ STEPS = 5
 START = 0.3  # length of the random start, in radii: candidates of one anchor differ
 
 
-class Gradient:
-    """strength: longest step, in real displacements."""
+class Gradient(Strategy):
+    class Options(BaseOptions):
+        strength: float = Field(1.0, gt=0, description="Longest step, in real displacements.")
 
-    def __init__(self, workshop: Workshop, kind: str = "pgd", strength: float = 1.0) -> None:
-        self._workshop, self._kind = workshop, kind
-        self._radius = strength * workshop.bank.scale
+    moves: ClassVar[int] = 1  # that one start gives
 
     def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:
-        work = self._workshop
-        repeated = np.repeat(anchors, max(1, work.settings.draws // STEPS if self._kind == "freelb" else work.draws))
+        work = self.workshop
+        repeated = np.repeat(anchors, max(1, work.draws // self.moves))
         device = work.anchors.device
         random = torch.Generator(device).manual_seed(int(rng.integers(2**31)))
         x = torch.from_numpy(work.anchors.embedding[repeated]).to(device)
         condition = work.anchors.condition(repeated)
-        steps = self._moves(lambda v: work.victim.loss(v, condition), x, random)
+        radius = torch.full((len(x), 1), self.options.strength * work.bank.scale, device=device)
+        start = F.normalize(torch.randn(x.shape, generator=random, device=device), dim=1) * START * radius
+        steps = self.steps(lambda v: work.victim.loss(v, condition), x, radius, start, random)
         moved = torch.cat([x + step for step in steps])
         if work.modality.normalised:
             moved = F.normalize(moved, dim=1)
         return work.candidates(np.tile(repeated, len(steps)), moved.cpu().numpy())
 
-    def _moves(self, loss: attacks.Loss, x: Tensor, random: torch.Generator) -> list[Tensor]:
-        radius = torch.full((len(x), 1), self._radius, device=x.device)
-        start = F.normalize(torch.randn(x.shape, generator=random, device=x.device), dim=1) * START * radius
-        if self._kind == "vat":
-            return [attacks.vat(lambda v: losses.margin(loss(v)), x, radius, random)]
-        if self._kind == "fgm":
-            return [start + attacks.fgm(loss, x + start, radius * (1 - START))]
-        if self._kind == "freelb":
-            return attacks.path(loss, x, radius, STEPS, "l2", start)
-        return [attacks.pgd(loss, x, radius, STEPS, "linf" if self._kind == "pgd-linf" else "l2", start)]
+    @abstractmethod
+    def steps(
+        self, loss: attacks.Loss, x: Tensor, radius: Tensor, start: Tensor, random: torch.Generator
+    ) -> list[Tensor]:
+        """`moves` steps [n, D] from x [n, D], none longer than radius [n, 1]; start [n, D] is a random short one."""
+
+
+class FGM(Gradient):
+    name = "fgm"
+    what = "fast gradient method (Miyato et al., 2017)"
+
+    def steps(
+        self, loss: attacks.Loss, x: Tensor, radius: Tensor, start: Tensor, random: torch.Generator
+    ) -> list[Tensor]:
+        return [start + attacks.fgm(loss, x + start, radius * (1 - START))]
+
+
+class PGD(Gradient):
+    name = "pgd"
+    what = "projected gradient descent in the L2 ball (Madry et al., 2018)"
+    norm: ClassVar[str] = "l2"
+
+    def steps(
+        self, loss: attacks.Loss, x: Tensor, radius: Tensor, start: Tensor, random: torch.Generator
+    ) -> list[Tensor]:
+        return [attacks.pgd(loss, x, radius, STEPS, self.norm, start)]
+
+
+class BoxPGD(PGD):
+    name = "pgd-linf"
+    what = "projected gradient descent in the L-infinity box"
+    norm = "linf"
+
+
+class FreeLB(Gradient):
+    name = "freelb"
+    what = "every step of an ascent from a random start (Zhu et al., 2020)"
+    moves = STEPS
+
+    def steps(
+        self, loss: attacks.Loss, x: Tensor, radius: Tensor, start: Tensor, random: torch.Generator
+    ) -> list[Tensor]:
+        return attacks.path(loss, x, radius, STEPS, "l2", start)
+
+
+class VAT(Gradient):
+    name = "vat"
+    what = "virtual adversarial direction, needs no label (Miyato et al., 2018)"
+
+    def steps(
+        self, loss: attacks.Loss, x: Tensor, radius: Tensor, start: Tensor, random: torch.Generator
+    ) -> list[Tensor]:
+        return [attacks.vat(lambda v: losses.margin(loss(v)), x, radius, random)]

@@ -2,59 +2,87 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from typing import ClassVar
+
 import numpy as np
+from pydantic import Field
 
 from augment.base.errors import Refused
-from augment.contracts.strategy import Workshop
+from augment.contracts.modality import Classes, Modality
+from augment.contracts.options import BaseOptions
+from augment.contracts.strategy import Strategy, Workshop
 from augment.contracts.values import Candidates
+from augment.numeric.neighbours import Neighbours
 
 POOL = 2  # synthetic minority rows made, per minority row
 
 
-class Mixup:
-    """alpha: of the Beta distribution of shares. The label is mixed as the vectors are (Zhang et al., 2018)."""
+class Mixup(Strategy):
+    """The label is mixed as the vectors are."""
 
-    def __init__(self, workshop: Workshop, alpha: float = 0.4) -> None:
-        self._workshop, self._alpha = workshop, alpha
+    name = "mixup"
+    what = "convex mixes of two rows (Zhang et al., 2018)"
+    needs = Classes
+
+    class Options(BaseOptions):
+        alpha: float = Field(0.4, gt=0, description="Of the Beta distribution of the two rows' shares.")
 
     def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:
-        work = self._workshop
+        work, alpha = self.workshop, self.options.alpha
         repeated = np.repeat(anchors, work.draws)
         other = rng.integers(len(work.anchors), size=len(repeated))
-        mine = rng.beta(self._alpha, self._alpha, len(repeated)).astype(np.float32)
+        mine = rng.beta(alpha, alpha, len(repeated)).astype(np.float32)
         mine = np.maximum(mine, 1 - mine)  # the anchor is the row that weighs more
         x, label = work.anchors.embedding, work.anchors.label
         moved = mine[:, None] * x[repeated] + (1 - mine[:, None]) * x[other]
         return work.candidates(repeated, moved, mine * label[repeated] + (1 - mine) * label[other])
 
 
-class Oversampling:
-    """kind: "smote" or "adasyn". A synthetic row's anchor is the nearest minority row."""
+class Oversampling(Strategy):
+    """A synthetic row's anchor is the nearest minority row."""
 
-    def __init__(self, workshop: Workshop, kind: str = "smote", neighbours: int = 5) -> None:
-        from imblearn.over_sampling import ADASYN, SMOTE
+    needs = Classes
+    sampler: ClassVar[str]  # class of imblearn.over_sampling
+    size: ClassVar[str]  # its parameter for the number of neighbours
 
-        self._workshop = workshop
+    class Options(BaseOptions):
+        neighbours: int = Field(5, gt=0, description="Nearest minority rows, of which one is the other end.")
+
+    @classmethod
+    def missing(cls, options: Options, modality: type[Modality]) -> str:
+        return "" if find_spec("imblearn") else "pip install 'sparring[mixing]'"
+
+    def __init__(self, workshop: Workshop, options: Options) -> None:
+        from imblearn import over_sampling
+
+        super().__init__(workshop, options)
         anchors = workshop.anchors
         positive = anchors.label > 0.5
         minority = positive.mean() < 0.5
         own = np.flatnonzero(positive == minority)
-        count = POOL * len(own)
-        sampler = {"smote": SMOTE, "adasyn": ADASYN}[kind]
-        size = {"smote": "k_neighbors", "adasyn": "n_neighbors"}[kind]
-        wanted = {bool(minority): len(own) + count}
+        wanted = {bool(minority): len(own) + POOL * len(own)}
+        settings = {"sampling_strategy": wanted, "random_state": workshop.seed, self.size: options.neighbours}
         try:
-            grown, _ = sampler(sampling_strategy=wanted, random_state=workshop.seed, **{size: neighbours}).fit_resample(
-                anchors.embedding, positive
-            )
+            grown, _ = getattr(over_sampling, self.sampler)(**settings).fit_resample(anchors.embedding, positive)
         except (ValueError, RuntimeError) as error:
-            raise Refused(f"{kind}: {' '.join(str(error).split())}") from None
+            raise Refused(f"{self.name}: {' '.join(str(error).split())}") from None
         self._pool = grown[len(anchors) :].astype(np.float32)
-        from augment.numeric.neighbours import Neighbours
-
         nearest = Neighbours(anchors.embedding[own]).search(self._pool, 1)[1][:, 0]
         self._anchor = own[nearest]
 
     def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:
         chosen = np.flatnonzero(np.isin(self._anchor, anchors))
-        return self._workshop.candidates(self._anchor[chosen], self._pool[chosen])
+        return self.workshop.candidates(self._anchor[chosen], self._pool[chosen])
+
+
+class SMOTE(Oversampling):
+    name = "smote"
+    what = "minority rows between neighbours (Chawla et al., 2002)"
+    sampler, size = "SMOTE", "k_neighbors"
+
+
+class ADASYN(Oversampling):
+    name = "adasyn"
+    what = "minority rows between neighbours, more where it is hard (He et al., 2008)"
+    sampler, size = "ADASYN", "n_neighbors"

@@ -1,44 +1,53 @@
-"""Real perturbations, as they come: typos, masked and swapped fields, hidden interactions; and Gaussian noise."""
+"""Real perturbations, as they come: typos, masked and swapped fields, hidden interactions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
-from augment.contracts.strategy import Workshop
+from augment.base.errors import suggest
+from augment.contracts.modality import Modality, Perturbation
+from augment.contracts.options import BaseOptions
+from augment.contracts.strategy import Strategy
 from augment.contracts.values import Candidates
-from augment.language.lexicon import unfetched
 
 
-class Noise:
-    """kind: one of the modality's perturbations, or "" for its blend of them."""
+class Noise(Strategy):
+    name = "noise"
+    what = "a blend of the task's real perturbations"
+    kind: ClassVar[str] = ""  # of a strategy that is one perturbation
 
-    def __init__(self, workshop: Workshop, kind: str = "") -> None:
-        self._modality, self._anchors, self._kind = workshop.modality, workshop.anchors, kind
+    class Options(BaseOptions):
+        kind: str = Field("", description="One of the task's perturbations alone; '' for a blend of them.")
+
+    @classmethod
+    def of(cls, kind: str, about: Perturbation) -> type[Strategy]:
+        """The strategy that is one perturbation, under its name, for every modality that has it."""
+        is_it = {"name": kind, "kind": kind, "what": about.what, "novel": about.novel, "Options": BaseOptions}
+        return type(kind, (cls,), is_it)
+
+    @classmethod
+    def serves(cls, modality: type[Modality]) -> bool:
+        return not cls.kind or cls.kind in modality.perturbations
+
+    @classmethod
+    def missing(cls, options: BaseOptions, modality: type[Modality]) -> str:
+        if not (kind := cls._kind(options)):
+            return ""
+        if kind not in modality.perturbations:
+            raise ValueError(f"unknown kind '{kind}'{suggest(kind, modality.perturbations)}")
+        return modality.perturbations[kind].missing()
 
     def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:
-        repeated = np.repeat(anchors, self._modality.draws)
-        rows = self._modality.perturb(self._anchors.rows.take(pa.array(repeated)), rng, self._kind)
-        return Candidates(repeated, rows, self._modality.encode(rows))
+        modality = self.workshop.modality
+        repeated = np.repeat(anchors, modality.draws)
+        rows = self.workshop.anchors.rows.take(pa.array(repeated))
+        rows = modality.perturb(rows, rng, self._kind(self.options))
+        return Candidates(repeated, rows, modality.encode(rows))
 
-
-def missing(options: Mapping[str, Any]) -> str:
-    """What to do before that kind of noise can be made; "" when it can."""
-    return unfetched("homophones") if options.get("kind") == "homophones" else ""
-
-
-class Gaussian:
-    """strength: mean length of the noise, in real displacements."""
-
-    def __init__(self, workshop: Workshop, strength: float = 1.0) -> None:
-        self._workshop, self._length = workshop, strength * workshop.bank.scale
-
-    def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:
-        work = self._workshop
-        repeated = np.repeat(anchors, work.settings.draws)
-        x = work.anchors.embedding[repeated]
-        noise = rng.standard_normal(x.shape, np.float32) * np.float32(self._length / x.shape[1] ** 0.5)
-        return work.candidates(repeated, x + noise)
+    @classmethod
+    def _kind(cls, options: BaseOptions) -> str:
+        return cls.kind or getattr(options, "kind", "")

@@ -6,19 +6,27 @@ Every other strategy perturbs unlabelled rows too: this is the unperturbed case,
 from __future__ import annotations
 
 import numpy as np
+from pydantic import Field
 
-from augment.contracts.strategy import Workshop
+from augment.contracts.modality import Classes
+from augment.contracts.options import BaseOptions
+from augment.contracts.strategy import Strategy
 from augment.contracts.values import Candidates
 
 
-class SelfTraining:
-    """confidence: least distance of the soft label from one half, 0 to 0.5."""
+class SelfTraining(Strategy):
+    name = "self-training"
+    what = "unlabelled rows as they are, with cross-fitted soft labels"
+    needs = Classes
+    novel = False
+    idle = "the source keeps no row without label (`unlabelled`), or none is as sure as `confidence` asks"
 
-    def __init__(self, workshop: Workshop, confidence: float = 0.0) -> None:
-        self._anchors, self._confidence = workshop.anchors, confidence
+    class Options(BaseOptions):
+        confidence: float = Field(0.0, ge=0, le=0.5, description="Least distance of the soft label from one half.")
 
     def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:
-        soft = self._anchors.label[anchors]
+        real = self.workshop.anchors
+        soft = real.label[anchors]
         # A labelled row is real already; only its soft label tells an unlabelled one.
-        chosen = anchors[(soft > 0) & (soft < 1) & (np.abs(soft - 0.5) >= self._confidence)]
-        return Candidates(chosen, self._anchors.rows.take(chosen), self._anchors.embedding[chosen])
+        chosen = anchors[(soft > 0) & (soft < 1) & (np.abs(soft - 0.5) >= self.options.confidence)]
+        return Candidates(chosen, real.rows.take(chosen), real.embedding[chosen])

