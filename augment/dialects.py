@@ -24,6 +24,7 @@ from augment.rows import Source, codec_of
 DELIMITERS = (",", ";", "\t", "|")  # that a first line may have without being asked
 LONGEST_RECORD = 500_000  # characters within which a quote must be closed
 LONGEST_LINE = 10_000  # characters of a malformed line that are kept
+_AROUND = 64  # bytes before and behind quotes that tell which they are
 _STAND_IN = "\ue000"  # for a delimiter of several characters: Python's csv knows none
 
 
@@ -140,6 +141,25 @@ def _cells(head: str, delimiter: str, quote: str) -> list[str]:
     except csv.Error:  # a value of absurd length
         cells = []
     return [cell.replace(_STAND_IN, delimiter) if one == _STAND_IN else cell for cell in cells]
+
+
+def may_end_open(path: str, dialect: Dialect) -> bool:
+    """Whether the last quote of a UTF-8 file may begin a value that nothing closes: DuckDB leaves the rows from there on
+    out without a word. Never false where it does; true also where an inch mark stands within a value, say.
+    """
+    quote, count, kept = dialect.quote.encode(), 0, b""  # kept: the last quotes with what is around them
+    with opened(path) as stream:
+        while block := stream.read(BLOCK):
+            count += block.count(quote)
+            seen = kept + block
+            last = seen.rfind(quote)
+            first = len(seen[: last + 1].rstrip(quote))
+            kept = seen[max(0, first - _AROUND) : last + _AROUND] + seen[max(last + _AROUND, len(seen) - _AROUND) :]
+    before, after = kept[: kept.rfind(quote)].rstrip(quote), kept[kept.rfind(quote) + 1 :]
+    run = len(kept) - len(before) - len(after)
+    begins = not before.strip(b" ") or before.rstrip(b" ").endswith((dialect.delimiter.encode(), b"\r", b"\n"))
+    ends = not after or after.startswith((dialect.delimiter.encode(), b"\r", b"\n"))
+    return count > 0 and (count % 2 == 1 or not ends or run % 2 == begins)
 
 
 def without_open_quotes(path: str, dialect: Dialect, folder: Path) -> tuple[str, Path]:

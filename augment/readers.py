@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from augment import database
-from augment.dialects import LONGEST_LINE, without_open_quotes
+from augment.dialects import LONGEST_LINE, may_end_open, without_open_quotes
 from augment.errors import BadInput, UsageError, suggest
 from augment.formats import Rows, delimited, described, keys_of, kind_of, own, rows_of, with_partitions
 from augment.rows import Source
@@ -26,7 +26,8 @@ MEMORY = "2GB"  # beyond it DuckDB spills to the disk
 LONGEST = 300  # characters of what an error quotes
 # Errors after which DuckDB loses lines, or has lost some to a quote that was never closed.
 _OPEN_QUOTES = (
-    "WHERE error_type IN ('UNQUOTED VALUE', 'LINE SIZE OVER MAXIMUM', 'INVALID STATE') OR contains(csv_line, chr(10))"
+    "WHERE error_type IN ('UNQUOTED VALUE', 'LINE SIZE OVER MAXIMUM', 'INVALID STATE') "
+    "OR contains(csv_line, chr(10)) OR contains(rtrim(csv_line, chr(13)), chr(13))"
 )
 
 
@@ -100,7 +101,7 @@ def _load_file(db: duckdb.DuckDBPyConnection, where: str, source: Source, path: 
         _check_keys(db, rows, wanted, where, before)
     if rows.dialect is None:
         return
-    if rows.dialect.quote and _rejected(db, _OPEN_QUOTES):
+    if rows.dialect.quote and (_rejected(db, _OPEN_QUOTES) or may_end_open(str(rows.path), rows.dialect)):
         db.execute(f"DELETE FROM raw WHERE __row > {before}")
         _forget_rejected(db)
         copy, apart = without_open_quotes(str(rows.path), rows.dialect, scratch)
