@@ -144,8 +144,8 @@ def _cells(head: str, delimiter: str, quote: str) -> list[str]:
 
 
 def may_end_open(path: str, dialect: Dialect) -> bool:
-    """Whether the last quote of a UTF-8 file may begin a value that nothing closes: DuckDB leaves the rows from there on
-    out without a word. Never false where it does; true also where an inch mark stands within a value, say.
+    """Whether the last quote of a UTF-8 file may begin a value that nothing closes: DuckDB leaves the rows from
+    there on out without a word. Never false where it does; true also where an inch mark stands within a value, say.
     """
     quote, count, kept = dialect.quote.encode(), 0, b""  # kept: the last quotes with what is around them
     with opened(path) as stream:

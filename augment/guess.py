@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 
 from augment.errors import BadInput, UsageError, suggest
+from augment.formats import kind_of
 from augment.look import Column, Look
 from augment.readers import one_line
 from augment.rows import Columns, Source, Split
@@ -205,6 +206,8 @@ def _no_task(path: Path, columns: dict[str, Column], choices: Choices, headless:
     }
     kinds = [choices.task] if choices.task else list(needed)
     wanted = "; ".join(f"{needed[kind]} for {kind}" for kind in kinds)
+    if not headless and kind_of(str(path)) == "delimited text":
+        wanted += "; by place, as column2, if the first line is a row"
     return f"{first} fit no task by their names; say which are which: {wanted}; or write it by hand (init --explain)"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -55,9 +56,10 @@ class Look:
     columns: dict[str, Column]
 
 
-def look(db: duckdb.DuckDBPyConnection, path: Path) -> Look:
+def look(db: duckdb.DuckDBPyConnection, path: Path, chosen: Iterable[str] = ()) -> Look:
     """Look at a file, whose rows are in table `seen` then: the first, and a spread of all.
 
+    chosen: columns that the user names; one by its place, as column2, says that there is no header.
     Raises BadInput for a file that cannot be read, or has no rows.
     """
     if not path.exists():
@@ -83,7 +85,8 @@ def look(db: duckdb.DuckDBPyConnection, path: Path) -> Look:
         if delimiter:
             options["delimiter"] = delimiter
             names = seen()
-        if sum(_is_value(name) for name in names) * 2 > len(names):  # the first line is a row
+        by_place = any(re.fullmatch(r"column\d+", name) and name not in names for name in chosen)
+        if by_place or sum(_is_value(name) for name in names) * 2 > len(names):  # the first line is a row
             options |= {"header": False, "names": [f"column{place + 1}" for place in range(_width(path, options))]}
             names = seen()
     if not _rows(db) and kind_of(str(path)) == "delimited text":  # quotes that no line closes

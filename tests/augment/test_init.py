@@ -289,6 +289,18 @@ def test_files_without_a_header_are_asked_about(tmp_path):
     assert sum(counts.values()) == ROWS  # the first line is a row
 
 
+def test_columns_named_by_place_say_that_there_is_no_header(tmp_path):
+    """Where the first row is of words, nothing else does."""
+    content = "\n".join(f"{'good' if i % 2 else 'bad'};it is the shirt number {i};tops" for i in range(ROWS)).encode()
+    with pytest.raises(UsageError, match="columns bad, .* by place, as column2, if the first line is a row"):
+        written(tmp_path, "reviews.csv", content)
+    made, _ = written(tmp_path, "reviews.csv", content, label="column1", text="column2")
+    (counts,) = read(made, tmp_path / "work").values()
+    assert sum(counts.values()) == ROWS
+    with pytest.raises(UsageError, match="--label column4: no such column"):
+        written(tmp_path, "reviews.csv", content, label="column4", text="column2")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "error", "message"),
     [
