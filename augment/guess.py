@@ -15,7 +15,7 @@ import duckdb
 
 from augment.errors import BadInput, UsageError, suggest
 from augment.formats import kind_of
-from augment.look import Column, Look
+from augment.look import NEARLY, Column, Look
 from augment.readers import one_line
 from augment.rows import Columns, Source, Split
 from augment.sources import EARLIEST
@@ -171,7 +171,10 @@ def _positive(column: Column, rated: bool) -> tuple[float | list[str] | None] | 
     low, high = column.low, column.high
     if column.distinct < 2:
         return None
-    if column.number:
+    clicks = {value: count for value, count in zip(column.values, column.counts, strict=True) if _is_click(value)}
+    if len({float(value) for value in clicks}) == 2 and sum(clicks.values()) >= NEARLY * column.rows:
+        return (None,)
+    if column.mostly:
         if low >= 0 and high <= 1:
             return (None,)
         if column.distinct == 2:  # -1 and 1, 1 and 2
@@ -186,6 +189,10 @@ def _positive(column: Column, rated: bool) -> tuple[float | list[str] | None] | 
         return (None,)
     good = [value for value in column.values if value.lower() in _GOOD.split()]
     return (good,) if good and column.distinct <= 10 and len(good) < column.distinct else None
+
+
+def _is_click(value: str) -> bool:
+    return re.fullmatch(r"[01](\.0+)?", value) is not None
 
 
 def _no_task(path: Path, columns: dict[str, Column], choices: Choices, headless: bool) -> str:

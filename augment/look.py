@@ -20,6 +20,7 @@ from augment.rows import Columns, Source
 from augment.values import WORDS, literal, quoted, text_of
 
 SAMPLE = 10_000  # first rows looked at, and as many of all rows where there are more
+NEARLY = 0.97  # of a column's values; of the rest, fewer are bad rows than stop a run
 MISSING = ("\\n", "na", "n/a", "#n/a", "null", "none", "nan", "nil", "-", "--", "?")
 _DELIMITERS = ("::", "\x01", "^", "~")  # that readers take only when they are told to
 
@@ -33,12 +34,14 @@ class Column:
     rows: int  # with a value
     distinct: int
     number: bool  # every value is one; a leading zero marks a code, such as a postcode
+    mostly: bool  # nearly every value is: a few bad rows do not change what a column is
     fraction: bool
     comma: bool  # numbers with a decimal comma
     low: float
     high: float
     missing: list[str]  # words that mean missing
     values: list[str]  # the most frequent ones
+    counts: list[int]  # of these
 
     @property
     def binary(self) -> bool:
@@ -135,11 +138,13 @@ def _column(db: duckdb.DuckDBPyConnection, name: str, kind: str) -> Column | Non
             f"FROM (SELECT {text} AS t FROM seen) WHERE {there}"
         ).fetchall()[0]
         values = db.execute(
-            f"SELECT t FROM (SELECT {text} AS t FROM seen) WHERE {there} GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 20"
+            f"SELECT t, count(*) FROM (SELECT {text} AS t FROM seen) WHERE {there} "
+            "GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 20"
         ).fetchall()
     except duckdb.Error:
         return None
     number = bool(rows) and numbers == rows
     comma_only = bool(rows) and not number and commas == rows
-    return Column(name, text, rows, distinct, number, bool(fraction), comma_only, low, high,
-                  sorted(missing or []), [row[0] for row in values])  # fmt: skip
+    mostly = bool(rows) and numbers >= NEARLY * rows
+    return Column(name, text, rows, distinct, number, mostly, bool(fraction), comma_only, low, high,
+                  sorted(missing or []), *map(list, zip(*values, strict=True) if values else ([], [])))  # fmt: skip

@@ -149,7 +149,12 @@ class Trial:
             reader.take_in(self.table.last, 2, False)
             night = reader.source(date.min, date.max)
         except BadInput as error:
-            return None if name != "init" else f"a night cannot: {error}"
+            if name == "init":
+                return f"a night cannot: {error}"
+            named = table.broken is None or table.broken.name in str(error)
+            return None if named else f"{table.broken} is not named: {error}"
+        if table.broken:
+            return f"{table.broken} was read"
         for how, each in (("run", lenient), ("night", night)):
             if each is None:
                 continue
@@ -189,6 +194,8 @@ class Trial:
             return f"glob: {fault}"
         if self.chance.random() < 0.4:  # most of the time goes into trainings, which depend little on files
             return None
+        if self.table.broken:
+            return self._broken(written)
         codes = []
         for name, more in (("run", []), ("nightly", ["--as-of", str(self.table.last)])):
             shutil.rmtree(self.folder / "out", ignore_errors=True)
@@ -200,6 +207,17 @@ class Trial:
                 return f"{name} refuses what init wrote: {ended.said}"
             codes.append(0 if ended.code == 3 else ended.code)
         return None if codes[0] == codes[1] else f"run and nightly end with {codes}: {ended.said}"
+
+    def _broken(self, written: Path) -> str | None:
+        """A run refuses the glob and names the file; so does a night."""
+        for name, more in (("run", []), ("nightly", ["--as-of", str(self.table.last)])):
+            ended = command(name, str(written), "--device", "cpu", "--json", *more)
+            self._count(name, ended)
+            if fault := ended.fault():
+                return f"{name}: {fault}"
+            if ended.code not in (2, 5) or str(self.table.broken) not in ended.said[-1]:
+                return f"{name} of a glob with {self.table.broken} ends with {ended.code}: {ended.said}"
+        return None
 
 
 def fast() -> list[Any]:

@@ -37,6 +37,9 @@ NEEDED = {
 }
 FORMS = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S.%f", "offset", "%s", "ms", "%Y%m%d%H%M%S"]
 FORMS += ["%d.%m.%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%a, %d %b %Y %H:%M:%S GMT", "%d/%b/%Y:%H:%M:%S +0000"]
+PLAIN_FORMS = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S", "offset", "%s", "%Y/%m/%d %H:%M:%S", "%d %b %Y %H:%M:%S"]
+LABELS = [("no", "yes"), ("False", "True"), ("negative", "positive"), ("Bad", "Good"), ("0.0", "1.0"), ("-1", "1")]
+LABELS += [("1", "5"), ("差评", "好评"), ("f", "t")]
 MISSING = ["", "", "NaN", "NA", "\\N", "null", "-"]
 EMPTY = {"", "nan"}
 
@@ -60,6 +63,7 @@ class Table:
     malformed: int = 0
     counts: dict[Path, tuple[int, int]] = field(default_factory=dict)
     how: list[str] = field(default_factory=list)
+    broken: Path | None = None  # a file, not the first, that must be refused by name
 
 
 class Real:
@@ -99,25 +103,47 @@ def dressed(real: Real, folder: Path, chance: random.Random) -> Table:
     style, missing = chance.choice(FORMS), chance.choice(MISSING)
     plain = {name: block[name].to_pylist() for name in block.column_names if name in renamed and name != "timestamp"}
     made.whole &= len(block) >= 200 and all(_telling(plain, real.task))
+    mixed = chance.random() < 0.15  # several ways to write a time, none of which can be another
+    words = chance.choice(LABELS) if chance.random() < 0.3 and real.task != "recommender" else ("0", "1")
     for number in range(len(block)):
+        if mixed:
+            style = chance.choice(PLAIN_FORMS)
         row = {renamed[name]: _cell(values[number], missing) for name, values in plain.items()}
         if when is not None and "timestamp" in renamed:
             row[renamed["timestamp"]] = cell = _moment(when[number], style, chance)
             made.times[cell] = _microseconds(when[number], style)
+        if (label := made.roles.get("label")) in row and row[label] in ("0", "1"):
+            row[label] = words[int(row[label])]
         made.rows.append(row)
-    made.how.append(f"{style} {missing!r} {renamed}")
+    made.how.append(f"{'mixed' if mixed else style} {missing!r} {words} {renamed}")
+    if chance.random() < 0.2:
+        _priced(made, chance)
     if made.times:
         made.last = max(when).date() + timedelta(days=1)  # type: ignore[arg-type]
     _surprise(made, renamed, chance)
     {"delimited": _delimited, "json": _json, "parquet": _parquet}[form](made, folder, chance)
+    if chance.random() < 0.12 and len(made.rows) > 1:
+        _spoil(made, chance)
     made.malformed = sum(bad for _, bad in made.counts.values())
     return made
+
+
+def _priced(made: Table, chance: random.Random) -> None:
+    """Numbers as people write them in one column, which are none to a reader."""
+    columns = [c for c, v in made.rows[-1].items() if re.fullmatch(r"\d+\.\d+", v) and c not in made.roles.values()]
+    if not columns:
+        return
+    column, how = chance.choice(columns), chance.choice(["${}", "{} EUR", "{:,.2f}", "{}%", "{:+.3f}", "{:.2e}"])
+    made.how.append(f"{column}: {how}")
+    for row in made.rows:
+        if re.fullmatch(r"\d+\.\d+", row[column]):
+            row[column] = how.format(float(row[column]) * (1000 if "," in how else 1))
 
 
 def part(table: Table, files: list[Path]) -> Table:
     """The rows of the first files alone."""
     rows, bad = (sum(table.counts[path][place] for path in files) for place in (0, 1))
-    return replace(table, files=files, rows=table.rows[:rows], malformed=bad)
+    return replace(table, files=files, rows=table.rows[:rows], malformed=bad, broken=None)
 
 
 def _telling(plain: dict[str, list[Any]], task: str) -> list[bool]:
@@ -203,6 +229,11 @@ def _delimited(made: Table, folder: Path, chance: random.Random) -> None:
     made.rows = [{known[c]: v.encode(codec, "ignore").decode(codec) for c, v in row.items()} for row in made.rows]
     made.roles = {role: known[column] for role, column in made.roles.items()}
     dress = Dressed({}, [], names=list(made.rows[0]))
+    if chance.random() < 0.1:  # 'user_id ' and ' label'
+        padded = {c: chance.choice([f" {c}", f"{c} ", c]) for c in made.rows[0]}
+        made.rows = [{padded[c]: v for c, v in row.items()} for row in made.rows]
+        made.roles = {role: padded[column] for role, column in made.roles.items()}
+        dress.names = list(made.rows[0])
     if chance.random() < 0.12:
         dress.options["delimiter"] = chance.choice(["::", "^", "~"])
     if chance.random() < 0.12 and len(made.rows) > 1:
@@ -221,6 +252,29 @@ def _delimited(made: Table, folder: Path, chance: random.Random) -> None:
     made.how += dress.how
     if chance.random() < 0.1:
         _add_empty(made, folder / "rows9.csv")
+
+
+def _spoil(made: Table, chance: random.Random) -> None:
+    """One more file, that cannot be read as the others are."""
+    first = made.files[0]
+    made.broken = first.with_name("rows8" + "".join(first.suffixes))
+    content, how = first.read_bytes(), chance.choice(["half", "no column", "encoding"])
+    plain = first.suffix not in (".gz", ".zst", ".parquet")
+    if how == "half" and not plain:
+        content = content[: len(content) // 2]
+    elif how == "encoding" and plain and made.form == "delimited" and first.suffix != ".tsv":
+        content = content.splitlines(keepends=True)[0] + "宝贝收到了，质量很好；非常满意\n".encode("gb18030") * 40
+    else:
+        how = "no column"
+        content = {"json": b'{"a": 1}\n{"a": 2}\n', "delimited": b"a,b\n1,2\n"}.get(made.form, b"PAR1 and no more")
+        content = compressed(content, first.suffix)
+    if made.choices and how == "no column":  # without header, any file has all columns
+        made.broken = None
+        return
+    made.how.append(f"{made.broken.name}: {how}")
+    made.broken.write_bytes(content)
+    made.files.append(made.broken)
+    made.counts[made.broken] = (0, 0)
 
 
 def _by_place(made: Table) -> list[str]:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from augment.rows import Source, field_column
+from augment.values import WORDS
 from malformed.dressing import EMPTY, Table
 
 
@@ -58,6 +59,9 @@ def _wanted(sort: str, cell: str, table: Table, source: Source) -> Any:
         return float(value.lower() in [word.lower() for word in source.positive])
     if value.lower() == "nan":
         return None
+    for number, words in WORDS.items():
+        if value.lower() in words:
+            return float(number)
     try:
         number = float(value.replace(",", ".") if source.decimal == "," else value)
     except ValueError:

@@ -217,6 +217,21 @@ def test_labels_in_words_and_polarities(tmp_path, words, positive):
         assert label == ((word.lower() if isinstance(word, str) else word) in good)
 
 
+@pytest.mark.parametrize(
+    ("values", "positive", "odd"),
+    [([0, 1], None, "pending"), ([0, 0, 0, 1], None, "7.5"), ([1, 0], None, "-1"), ([1, 5, 4], 4, "pending")],
+)
+def test_a_few_odd_labels_are_bad_rows_and_no_other_kind_of_label(tmp_path, values, positive, odd):
+    label = [str(value) for value in (values * ROWS)[:ROWS]]
+    label[-2:] = [odd, odd]
+    table = pa.table({"label": label, "text": [f"review number {i}" for i in range(ROWS)]})
+    made, _ = written(tmp_path, "a.csv", table)
+    assert made.sources["a"].positive == positive
+    splits = sources.prepare("a", made.sources["a"], "text", tmp_path / "work", 0)
+    assert sum(splits.quarantined.values()) == 2
+    assert sum(splits.counts.values()) == ROWS - 2
+
+
 def test_of_a_large_file_the_rows_that_were_looked_at_are_tried(tmp_path, monkeypatch):
     monkeypatch.setattr("augment.trial.WHOLE", 100)
     content = lines(*(f"u{i % 9};{i % 7},{i % 90};01.{1 + i // 30:02d}.2025;{i % 2}" for i in range(ROWS)),
@@ -292,7 +307,7 @@ def test_files_without_a_header_are_asked_about(tmp_path):
 def test_columns_named_by_place_say_that_there_is_no_header(tmp_path):
     """Where the first row is of words, nothing else does."""
     content = "\n".join(f"{'good' if i % 2 else 'bad'};it is the shirt number {i};tops" for i in range(ROWS)).encode()
-    with pytest.raises(UsageError, match="columns bad, .* by place, as column2, if the first line is a row"):
+    with pytest.raises(UsageError, match=r"columns bad, .* by place, as column2, if the first line is a row"):
         written(tmp_path, "reviews.csv", content)
     made, _ = written(tmp_path, "reviews.csv", content, label="column1", text="column2")
     (counts,) = read(made, tmp_path / "work").values()
