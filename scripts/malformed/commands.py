@@ -43,8 +43,8 @@ from augment.rows import Source, Split
 from consumers.ctr import ClickModel
 from consumers.recommender import Recommender
 from consumers.sentiment import Sentiment
-from malformed import conclude, dressing, expected
-from malformed.dressing import Table
+from malformed import conclude, dressing, expected, tables
+from malformed.tables import Real, Table
 
 # What makes a recipe's task one of seconds.
 SMALL = {
@@ -113,7 +113,7 @@ class Trial:
         (task,), (source,) = made.tasks.values(), made.sources.values()
         if fault := self._guessed(task.consumer, source, text):
             return f"init: {fault}"
-        first = dressing.part(self.table, self.table.files[:1])
+        first = tables.part(self.table, self.table.files[:1])
         if fault := self._read(source, first, text, "init", task.consumer):
             return f"init, run reads: {fault}"
         return self._commands(written, text, source, task.consumer)
@@ -130,7 +130,7 @@ class Trial:
         if not self.table.whole:
             return None
         roles = {role: column for role, column in source.columns.model_dump().items() if isinstance(column, str)}
-        wanted = {role: column for role, column in self.table.roles.items() if role in dressing.NEEDED[kind]}
+        wanted = {role: column for role, column in self.table.roles.items() if role in tables.NEEDED[kind]}
         if kind != self.table.task and "--task" not in self.table.choices:
             return f"took {self.table.task} for {kind}"
         if roles != wanted and "left out" not in text and "often missing" not in text:
@@ -192,7 +192,7 @@ class Trial:
         written.write_text("\n".join(lines) + "\n", "utf-8")
         if len(files) > 1 and (fault := self._read(source, self.table, text, "glob", consumer)):
             return f"glob: {fault}"
-        if self.chance.random() < 0.4:  # most of the time goes into trainings, which depend little on files
+        if len(self.table.rows) > 1000 or self.chance.random() < 0.5:  # trainings depend little on files
             return None
         if self.table.broken:
             return self._broken(written)
@@ -234,10 +234,10 @@ def fast() -> list[Any]:
     return patches
 
 
-def run(tables: list[Path], minutes: float, seed: int, folder: Path, count: int | None = None) -> Counter[str]:
+def run(paths: list[Path], minutes: float, seed: int, folder: Path, count: int | None = None) -> Counter[str]:
     """Inputs for so many minutes (or `count` of them), each by a seed of its own; how many ended how."""
     counts, number, ends = Counter[str](), 0, time.monotonic() + 60 * minutes
-    real = [dressing.Real(path) for path in tables]
+    real = [Real(path) for path in paths]
     for each in fast():
         each.start()
     while time.monotonic() < ends and number != count:

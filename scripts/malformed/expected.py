@@ -7,7 +7,7 @@ from typing import Any
 
 from augment.rows import Source, field_column
 from augment.values import WORDS
-from malformed.dressing import EMPTY, Table
+from malformed.tables import EMPTY, Table
 
 
 def columns_read(source: Source, modality: str) -> dict[str, tuple[str, str]]:
