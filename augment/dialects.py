@@ -36,7 +36,7 @@ class Dialect:
     delimiter: str
     quote: str
     header: bool
-    skip: int = 0  # lines before the header
+    skip: int = 0  # lines before the header, or the first row
 
 
 def as_utf8(path: str, source: Source, folder: Path, lines: bool = True) -> str:
@@ -107,19 +107,16 @@ def dialect_of(path: str, source: Source, wanted: list[str]) -> Dialect:
     finds most columns. Raises BadInput for a first line that is no header.
     """
     with opened(path) as stream:
-        head = (
-            stream.read(BLOCK)
-            .decode("utf-8", "replace")
-            .removeprefix("\ufeff")
-            .replace("\r\n", "\n")
-            .replace("\r", "\n")
-        )
+        head = stream.read(BLOCK).decode("utf-8", "replace").lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     delimiters, skip = (source.delimiter,) if source.delimiter else DELIMITERS, 0
     if excel := re.match(r"sep=(.)\n", head, re.IGNORECASE):  # a first line that tells Excel alone
         head, skip = head[excel.end() :], 1
         delimiters = (source.delimiter or excel[1],)
     elif not source.delimiter and re.search(r"\.tsv\b", path.lower()):
         delimiters = ("\t",)
+
+    blank = re.match(r"(?: *\n)*", head)
+    skip, head = skip + blank[0].count("\n"), head[blank.end() :]  # type: ignore[index, union-attr]
 
     def fits(delimiter: str) -> tuple[int, int]:
         cells = _cells(head, delimiter, source.quote)

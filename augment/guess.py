@@ -263,8 +263,10 @@ def _fields(found: Guess, columns: dict[str, Column]) -> None:
         if column.name in found.roles.values() or column.distinct < 2:
             continue
         many = column.distinct > 50 and not re.search(r"(id|hash|code|zip|postcode)$", column.name.lower())
-        if column.number and (column.fraction or many):
+        if column.mostly and (column.fraction or many):
             found.numbers.append(column.name)
+            if not column.number:
+                found.notes["columns"] = f"rows whose '{column.name}' is no number are bad"
         elif column.distinct < column.rows:
             found.fields.append(column.name)
     if not (found.fields or found.numbers or {"user", "item"} & found.roles.keys()):

@@ -12,10 +12,10 @@ from typing import Any
 import duckdb
 
 from augment.dialects import as_utf8, dialect_of
-from augment.encodings import fitting
+from augment.encodings import BLOCK, fitting, opened
 from augment.errors import BadInput
 from augment.formats import kind_of, sample
-from augment.readers import check_regular
+from augment.readers import check_regular, one_line
 from augment.rows import Columns, Source
 from augment.values import WORDS, literal, quoted, text_of
 
@@ -96,19 +96,28 @@ def look(db: duckdb.DuckDBPyConnection, path: Path, chosen: Iterable[str] = ()) 
         options["quote"] = ""
         names = seen()
     if not _rows(db):
-        raise BadInput(f"{path} has no rows")
+        raise BadInput(_no_rows(path, names))
     kinds = [str(row[1]) for row in db.execute("DESCRIBE seen").fetchall()]
     columns = [_column(db, name, kind) for name, kind in zip(names, kinds, strict=True) if name.strip()]
     commas = [c for c in columns if c and c.comma]
     if kind_of(str(path)) == "delimited text" and commas and not any(c and c.number and c.fraction for c in columns):
         options["decimal"] = ","
         for column in commas:
-            column.number = column.fraction = True
+            column.number = column.mostly = column.fraction = True
     return Look(path, options, {column.name: column for column in columns if column})
 
 
 def _rows(db: duckdb.DuckDBPyConnection) -> int:
     return int(db.execute("SELECT count(*) FROM seen").fetchall()[0][0])
+
+
+def _no_rows(path: Path, names: list[str]) -> str:
+    with opened(str(path)) as stream:
+        lines = stream.read(BLOCK).strip().splitlines()
+    if kind_of(str(path)) != "delimited text" or len(lines) < 2:
+        return f"{path} has no rows"
+    shown = one_line(", ".join(names))
+    return f"{path}: no line has as many values as the first, which is to name them ({shown}): mend that line"
 
 
 def _width(path: Path, options: dict[str, Any]) -> int:

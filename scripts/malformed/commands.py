@@ -101,21 +101,25 @@ class Trial:
         self.table, self.folder, self.chance, self.counts = table, folder, chance, counts
 
     def fault(self) -> str | None:
-        written = self.folder / "recipe.toml"
-        ended = command("init", str(self.table.files[0]), *self.table.choices, "-o", str(written), "--json")
-        self._count("init", ended)
+        written, files = self.folder / "recipe.toml", self.table.files[:1]
+        if self.chance.random() < 0.15 and not self.table.choices:
+            files = self.table.files[:2]  # each becomes a source and a task
+        ended = command("init", *map(str, files), *self.table.choices, "-o", str(written), "--json")
+        self._count("init" if len(files) == 1 else "init of two", ended)
         if (fault := ended.fault()) or ended.code == 3:
             return f"init: {fault or 'exit 3'}"
         if ended.code:
-            return f"init refused: {ended.said}" if self.table.whole else None
+            return f"init refused: {ended.said}" if self.table.whole and len(files) == 1 else None
         text = written.read_text("utf-8")
         made = recipe.parse(text, "written")
-        (task,), (source,) = made.tasks.values(), made.sources.values()
-        if fault := self._guessed(task.consumer, source, text):
-            return f"init: {fault}"
-        first = tables.part(self.table, self.table.files[:1])
-        if fault := self._read(source, first, text, "init", task.consumer):
-            return f"init, run reads: {fault}"
+        for number, (name, file) in enumerate(zip(made.tasks, files, strict=True)):
+            task, source, first = made.tasks[name], made.sources[name], tables.part(self.table, file)
+            if fault := self._guessed(task.consumer, source, text) if number == 0 else None:
+                return f"init: {fault}"
+            if fault := self._read(source, first, text, "init" + number * "2", task.consumer):
+                return f"init, {name} reads: {fault}"
+        if len(files) > 1:
+            return None
         return self._commands(written, text, source, task.consumer)
 
     def _count(self, name: str, ended: Ended) -> None:
@@ -149,7 +153,7 @@ class Trial:
             reader.take_in(self.table.last, 2, False)
             night = reader.source(date.min, date.max)
         except BadInput as error:
-            if name == "init":
+            if name.startswith("init"):
                 return f"a night cannot: {error}"
             named = table.broken is None or table.broken.name in str(error)
             return None if named else f"{table.broken} is not named: {error}"

@@ -70,7 +70,8 @@ class Real:
         return self._table.slice(chance.randrange(max(1, len(self._table) - count)), count)
 
 
-def part(table: Table, files: list[Path]) -> Table:
-    """The rows of the first files alone."""
-    rows, bad = (sum(table.counts[path][place] for path in files) for place in (0, 1))
-    return replace(table, files=files, rows=table.rows[:rows], malformed=bad, broken=None)
+def part(table: Table, file: Path) -> Table:
+    """The rows of one of its files."""
+    before = sum(table.counts[path][0] for path in table.files[: table.files.index(file)])
+    rows, bad = table.counts[file]
+    return replace(table, files=[file], rows=table.rows[before : before + rows], malformed=bad, broken=None)

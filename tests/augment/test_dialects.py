@@ -79,6 +79,18 @@ def test_delimiters_and_ends_of_lines(tmp_path, delimiter, end):
     assert read(tmp_path / "a.dat", tmp_path, delimiter=delimiter) == (given, [])
 
 
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+@pytest.mark.parametrize("options", [{}, {"header": False, "names": ["id", "text", "kind"]}], ids=["header", "none"])
+@pytest.mark.parametrize("first", ["", "\ufeff", "\ufeff\ufeff"], ids=["", "mark", "marks"])
+def test_empty_lines_before_the_first_are_none(tmp_path, end, options, first):
+    given = [*rows(50), ("s1", "two\nlines", "k")]
+    head = None if options else ("id", "text", "kind")
+    text = first + "\n  \n" + lines(given, header=head)
+    (tmp_path / "a.csv").write_bytes(text.replace("\n", end).encode())
+    given[-1] = ("s1", f"two{end}lines", "k")
+    assert read(tmp_path / "a.csv", tmp_path, **options) == (given, [])
+
+
 def test_without_header_and_without_quotes(tmp_path):
     given = [("r1", 'say "hi', "k"), ("r2", '"', "k"), ("r3", '"x"y"', "k")]
     (tmp_path / "a.log").write_text(lines(given, "|", header=None, quote=""))

@@ -253,6 +253,26 @@ def test_a_late_change_of_a_column_is_seen(tmp_path):
     read(made, tmp_path / "work")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_columns_without_a_name_are_left_out(tmp_path, end):
+    """The index that pandas writes, and what is behind a delimiter at the end of each line."""
+    content = end.join([",user,slot,click,", *(f"{i},u{i % 9},{i % 7},{i % 2}," for i in range(ROWS))]).encode()
+    made, _ = written(tmp_path, "a.csv", content)
+    assert made.sources["a"].columns.fields == ["slot"]
+    (counts,) = read(made, tmp_path / "work").values()
+    assert sum(counts.values()) == ROWS
+
+
+def test_numbers_of_which_a_few_are_none_are_numbers(tmp_path):
+    price = [f"{i / 7:.2f}" for i in range(ROWS)]
+    price[-1] = "price"  # as where files with headers were joined
+    made, text = written(tmp_path, "a.csv", clicks(price=price))
+    assert made.sources["a"].columns.numbers == ["price"]
+    assert "rows whose 'price' is no number are bad" in text
+    (counts,) = read(made, tmp_path / "work").values()
+    assert sum(counts.values()) == ROWS - 1
+
+
 # -- what is asked for ---------------------------------------------------------------------------------
 
 
@@ -324,6 +344,8 @@ def test_columns_named_by_place_say_that_there_is_no_header(tmp_path):
         ("x.xlsx", b"nothing", BadInput, r"format '\.xlsx'"),
         ("x.csv", b"", BadInput, "x.csv is empty"),
         ("x.csv", b"user,click\n", BadInput, "x.csv has no rows"),
+        ("x.csv", lines(*["1,u,0"] * 50, head="user,click"), BadInput, r"as many values .* \(user, click\)"),
+        ("x.jsonl", b"user,click\nu,1\n", BadInput, "holds no columns; it should be JSON lines"),
         ("x.csv", lines(*["u,0"] * 50, head="user,click"), BadInput, "nothing to learn from label 'click'"),
         ("x.csv", lines(*["1", "0"] * 50, head="click"), BadInput, "nothing to learn from beside the label"),
         ("x.csv", lines("u,a,1", "v,b,0", head="user,slot,click"), BadInput, r"x\.csv: .*(no rows left|one side)"),
