@@ -203,7 +203,8 @@ def sample(db: duckdb.DuckDBPyConnection, source: Source, path: str, most: int) 
             text = as_utf8(path, source, Path(scratch), lines=False) if kind_of(path) == "JSON lines" else None
             rows = rows_of(db, source, path, Path(scratch), keys_of(db, text, most) if text else [])
             if not any(rows.names):
-                raise BadInput(f"{path}: holds no columns; it should be {kind_of(path)} by its name")
+                line = ", an object in each line" if kind_of(path) == "JSON lines" else ""
+                raise BadInput(f"{path}: holds no columns; it should be {kind_of(path)} by its name{line}")
             first = {name.lower(): (place, name) for place, name in reversed([*enumerate(rows.names)]) if name}
             columns = ", ".join(f"c{place} AS {quoted(name)}" for place, name in sorted(first.values()))
             select = f"SELECT {columns} FROM {rows.relation} LIMIT {most}"

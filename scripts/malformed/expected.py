@@ -55,7 +55,7 @@ def _wanted(sort: str, cell: str, table: Table, source: Source) -> Any:
         return value.split(".")[0] if re.fullmatch(r"-?\d+\.0+", value) else value
     if sort == "time":
         return table.times.get(value, ValueError("no time"))
-    if isinstance(source.positive, list):
+    if sort == "label" and isinstance(source.positive, list):
         return float(value.lower() in [word.lower() for word in source.positive])
     if value.lower() == "nan":
         return None

@@ -103,7 +103,8 @@ def _value(cell: str, how: str) -> Any:
     if cell.lower() in EMPTY:
         return None
     if how != "text" and re.fullmatch(r"-?(0|[1-9]\d{0,17})(\.\d+)?", cell):
-        return float(cell) if how == "float" or "." in cell else int(cell)
+        exact = len(cell) < 16  # a float has no more digits
+        return float(cell) if (how == "float" and exact) or "." in cell else int(cell)
     return cell
 
 
