@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -16,6 +16,25 @@ if TYPE_CHECKING:
 
     from augment.numeric.measures import Measure
     from gan.victim import Victim
+
+
+class Looked(Protocol):
+    """What `sparring init` found in a file that fits a consumer."""
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Role → column."""
+        ...
+
+    @property
+    def mutable(self) -> Sequence[str] | None:
+        """Fields whose change leaves what is asked the same."""
+        ...
+
+    @property
+    def script(self) -> str:
+        """Of the texts: latin, chinese or other."""
+        ...
 
 
 class Consumer(Protocol):
@@ -80,6 +99,11 @@ class Consumer(Protocol):
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Consumer: ...
+
+    @classmethod
+    def first_recipe(cls, found: Looked) -> list[str]:
+        """Lines of TOML that `sparring init` writes into a task: a portfolio that needs no search, and a verdict."""
+        ...
 
     @classmethod
     def baselines(cls, seed: int, device: str) -> dict[str, Consumer]:
