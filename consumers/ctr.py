@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from pydantic import Field, field_validator, model_validator
 from scipy.special import expit
 from torch import Tensor
 
-from augment.base.errors import UsageError, suggest
+from augment.contracts.consumer import Looked
+from augment.contracts.options import one_of
 from augment.numeric.measures import Auc, Measure
 from consumers import victims
+from consumers.configured import Configured
 from consumers.data import storage, target_statistics
 from consumers.data.columns import whole
-from consumers.models import click_trees as ctr_trees
+from consumers.models import click_trees
 from consumers.models.boosted_trees import DEPTH, Growth
 from consumers.models.click_trees import Clicks, OnStatistics
 from consumers.models.clicks import HEADS, OnFields
@@ -26,6 +30,7 @@ from consumers.scoring import classification as shared
 from consumers.scoring import click_attacks
 from consumers.training import loop as training
 from consumers.training.adversarial import Adversary, Settings
+from consumers.training.losses import LOSSES
 from gan.victim import Victim
 
 RESERVED = {"row_id", "timestamp", "label", "text", "segment", "embedding", "weight"}
@@ -38,18 +43,13 @@ BATCH = 1024
 PREDICT_BATCH = 65_536
 
 
-class ClickModel:
+class ClickModel(Configured):
     """Tables have one string column per field, and `label`; see `Consumer`.
 
-    model: "logistic", "deepfm", "dcnv2", or "trees": boosted trees on target statistics. min_count: rarer values, and
-    null, are the unknown value. mutable: fields that attacks may swap; see `click_attacks`.
-
-    Of the networks alone: target_statistics puts each value's click rate and count (see `target_statistics`) beside
-    what is learnt of it. dim: learnt numbers per field value. weight_decay: 0 tunes it on validation log loss. loss:
-    "cross-entropy", "l2" or "hinge". adversarial and what follows: see `adversarial.Settings`.
-    Of the trees alone: leaves per tree; 0 tunes them on validation log loss.
+    mutable: fields that attacks may swap; see `click_attacks`. What the other options mean, `Options` says.
     """
 
+    name = "ctr"
     modality: ClassVar[str] = "fields"
     metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "clean": ("auc", "logloss", "ece"),
@@ -74,50 +74,57 @@ class ClickModel:
         "radius": (0.1, 0.3),
     }
 
+    class Options(Settings):
+        """Of a click model."""
+
+        model: Annotated[str, one_of(MODELS)] = Field(
+            "dcnv2", description="logistic, deepfm or dcnv2; or trees: boosted trees on target statistics."
+        )
+        target_statistics: bool = Field(
+            False, description="Networks: each value's click rate and count beside what is learnt of it."
+        )
+        dim: int = Field(8, ge=1, description="Networks: learnt numbers per field value.")
+        lr: float = Field(2e-3, gt=0, description="Networks: learning rate.")
+        weight_decay: float = Field(0.0, ge=0, description="Networks: 0 tunes it on validation log loss.")
+        epochs: int = Field(12, ge=1, description="Networks: at most so many; the best one is kept.")
+        leaves: int = Field(0, description="Trees: of each, at most; 0 tunes them on validation log loss.")
+        min_count: int = Field(2, ge=1, description="Rarer values, and null, are the unknown value.")
+        loss: Annotated[str, one_of(LOSSES)] = Field("cross-entropy", description="cross-entropy, l2 or hinge.")
+        attacked_rows: int = Field(3000, ge=0, description="Test rows, at most, that attacks are made of.")
+
+        @field_validator("leaves")
+        @classmethod
+        def _fit_a_tree(cls, leaves: int) -> int:
+            if not 0 <= leaves <= 1 << DEPTH or leaves == 1:
+                raise ValueError(f"must be from 2 to {1 << DEPTH}, or 0 to tune them")
+            return leaves
+
+        @model_validator(mode="after")
+        def _trees_learn_one_way(self) -> ClickModel.Options:
+            if self.model == "trees" and (self.adversarial or self.loss != "cross-entropy"):
+                raise ValueError(
+                    "model 'trees' has no `adversarial` and no other `loss`: leave them out, or take 'dcnv2'"
+                )
+            return self
+
+    options: Options
+
     def __init__(
-        self,
-        *,
-        model: str = "dcnv2",
-        target_statistics: bool = False,
-        dim: int = 8,
-        lr: float = 2e-3,
-        weight_decay: float = 0.0,
-        epochs: int = 12,
-        leaves: int = 0,
-        min_count: int = 2,
-        loss: str = "cross-entropy",
-        adversarial: str = "",
-        adv_weight: float = 1.0,
-        adv_share: float = 0.5,
-        radius: float = 0.3,
-        trades: bool = False,
-        attacked_rows: int = 3000,
-        mutable: Sequence[str] | None = None,
-        seed: int = 0,
-        device: str = "cpu",
+        self, *, mutable: Sequence[str] | None = None, seed: int = 0, device: str = "cpu", **options: Any
     ) -> None:
-        if model not in MODELS:
-            raise UsageError(f"ctr: unknown model '{model}'{suggest(model, MODELS)}")
-        if model == "trees" and (adversarial or loss != "cross-entropy"):
-            raise UsageError(
-                "ctr: model 'trees' has no `adversarial` and no other `loss`: leave them out, or take 'dcnv2'"
-            )
-        if model == "trees":
-            self.space, self.mix_space = {"leaves": (4, 8, 16, 32), "min_count": (1, 2, 5)}, {}
-        if not 0 <= leaves <= 1 << DEPTH or leaves == 1:
-            raise UsageError(f"ctr: leaves = {leaves} must be from 2 to {1 << DEPTH}, or 0 to tune them")
-        self.model, self.dim, self.lr, self.weight_decay, self.epochs = model, dim, lr, weight_decay, epochs
-        self.target_statistics, self.leaves = target_statistics, leaves
-        self.min_count, self.attacked_rows, self.seed, self.device = min_count, attacked_rows, seed, device
+        super().__init__(seed=seed, device=device, **options)
         self.mutable = None if mutable is None else tuple(mutable)
-        self.loss = training.known_loss(loss)
-        self.adversarial, self.adv_weight, self.adv_share = adversarial, adv_weight, adv_share
-        self.radius, self.trades = radius, trades
-        self.sparring_ = Settings(adversarial, adv_weight, adv_share, radius, trades)
+        if self.options.model == "trees":
+            self.space, self.mix_space = {"leaves": (4, 8, 16, 32), "min_count": (1, 2, 5)}, {}
+
+    def parameters(self) -> dict[str, Any]:
+        return {**super().parameters(), "mutable": self.mutable}
 
     def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> ClickModel:
         self.values_ = {
-            name: _vocabulary(train[name], self.min_count) for name in train.column_names if name not in RESERVED
+            name: _vocabulary(train[name], self.options.min_count)
+            for name in train.column_names
+            if name not in RESERVED
         }
         codes, label = self._codes(train), shared.labels(train)
         self.prior_ = shared.log_odds(label)
@@ -127,9 +134,9 @@ class ClickModel:
         if mix is not None:
             rows = rows.with_copies(self._copies(mix, train))
         on_valid = self._codes(valid), shared.labels(valid)
-        if self.model == "trees":
-            grid = (Growth(self.leaves),) if self.leaves else ctr_trees.GRID
-            self.net_ = ctr_trees.fit(rows, len(train), on_valid, self._sizes, grid, self.seed).to(self.device)
+        if self.options.model == "trees":
+            grid = (Growth(self.options.leaves),) if self.options.leaves else click_trees.GRID
+            self.net_ = click_trees.fit(rows, len(train), on_valid, self._sizes, grid, self.seed).to(self.device)
         else:
             self.net_ = self._fit_net(rows, len(train), *on_valid)
         return self
@@ -143,7 +150,7 @@ class ClickModel:
     def _fit_net(self, rows: Clicks, real: int, valid_codes: np.ndarray, valid_label: np.ndarray) -> OnFields:
         """The network of the weight decay that is best on validation rows."""
         codes, statistics = rows.codes, None
-        if self.target_statistics:
+        if self.options.target_statistics:
             fold = target_statistics.assigned(real, self.seed)
             statistics = QUIET * target_statistics.fit(codes[:real], self._sizes, rows.label[:real], fold)
             codes = codes + sum(self._sizes) * target_statistics.of_copies(fold, rows.anchor)[:, None]
@@ -151,16 +158,16 @@ class ClickModel:
         on_valid = torch.from_numpy(valid_codes).to(self.device)
 
         def valid_loss(net: torch.nn.Module) -> float:
-            return training.mean_loss(self.loss, _logits(net, on_valid), valid_label)
+            return training.mean_loss(self.options.loss, _logits(net, on_valid), valid_label)
 
         tried = []
-        for decay in (self.weight_decay,) if self.weight_decay else GRID:
+        for decay in (self.options.weight_decay,) if self.options.weight_decay else GRID:
             net = self._net(statistics)
-            adversary = Adversary.of(self.sparring_, net, net.width, self.seed, self.device)
+            adversary = Adversary.of(self.options, net, net.width, self.seed, self.device)
             loss = training.fit(
                 net, tensors, valid_loss,
-                epochs=self.epochs, batch=BATCH, lr=self.lr, weight_decay=decay, seed=self.seed,
-                loss=self.loss, adversary=adversary,
+                epochs=self.options.epochs, batch=BATCH, lr=self.options.lr, weight_decay=decay, seed=self.seed,
+                loss=self.options.loss, adversary=adversary,
             )  # fmt: skip
             tried.append((loss, net))
         best = min(tried, key=lambda pair: pair[0])[1]
@@ -171,7 +178,7 @@ class ClickModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             known = None if statistics is None else torch.from_numpy(statistics)
-            return OnFields(self._sizes, self.dim, HEADS[self.model], known).to(self.device)
+            return OnFields(self._sizes, self.options.dim, HEADS[self.options.model], known).to(self.device)
 
     @property
     def _sizes(self) -> list[int]:
@@ -207,7 +214,7 @@ class ClickModel:
 
     def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
         """Fields hidden, renamed, swapped or out of date; see `click_attacks`."""
-        return click_attacks.made(test, shared.attacked_rows(test, self.attacked_rows), self.mutable, seed)
+        return click_attacks.made(test, shared.attacked_rows(test, self.options.attacked_rows), self.mutable, seed)
 
     def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
         codes, label, users = self._codes(test), shared.labels(test), shared.Users(test)
@@ -216,7 +223,7 @@ class ClickModel:
         rare = self._rarity(test) <= self.rare_
         measures |= users.drawn({"auc_rare": Auc(label[rare], probability[rare])}, rare)
         if attacked:
-            chosen = shared.attacked_rows(test, self.attacked_rows)
+            chosen = shared.attacked_rows(test, self.options.attacked_rows)
             with torch.no_grad():
                 x = self.net_.embed(torch.from_numpy(codes[chosen]).to(self.device))
             measures |= users.drawn(shared.embedding_attacks(self.net_.head, x, label[chosen], RADIUS), chosen)
@@ -236,7 +243,7 @@ class ClickModel:
 
     def save(self, folder: Path) -> None:
         settings = {
-            "parameters": storage.parameters(self),
+            "parameters": self.parameters(),
             "prior": self.prior_,
             "rare": self.rare_,
             "older": {name: values.to_pylist() for name, values in self.older_.items()},
@@ -262,9 +269,23 @@ class ClickModel:
 
     def _empty_net(self, arrays: Mapping[str, np.ndarray]) -> OnFields | OnStatistics:
         """A net that the arrays of a saved one fit into."""
-        if self.model == "trees":
+        if self.options.model == "trees":
             return OnStatistics(self._sizes, len(arrays["forest.leaf"])).to(self.device)
-        return self._net(arrays["statistics"][None] if self.target_statistics else None)
+        return self._net(arrays["statistics"][None] if self.options.target_statistics else None)
+
+    @classmethod
+    def first_recipe(cls, found: Looked) -> list[str]:
+        """Swaps can be asked for where some field may change, newest users and items where there are such."""
+        improve = ["auc_masked", *(["auc_swapped"] if found.mutable else []), "auc_renamed"]
+        improve += ["auc_newest"] if {"user", "item"} & found.roles.keys() else []
+        return [
+            "strategies = { gan = 0.34, masking = 0.33, swaps = 0.33 }",
+            '# mix_options = { adversarial = "masking+swaps+fgm", radius = 0.2 }  # gradient attacks too; '
+            "twice the time",
+            "gates = { band = [-4.0, 4.0] }",
+            "generator = { draws = 4 }",
+            f'verdict = {{ clean = ["auc", "logloss"], improve = {json.dumps(improve)} }}',
+        ]
 
     @classmethod
     def baselines(cls, seed: int, device: str) -> dict[str, ClickModel]:

@@ -6,26 +6,32 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from pydantic import Field, model_validator
 from scipy.sparse import csr_matrix, vstack
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from augment.base.errors import UsageError, suggest
+from augment.base.errors import UsageError
+from augment.contracts.consumer import Looked
+from augment.contracts.options import one_of
 from augment.language import typos
+from augment.language.lexicon import unfetched
 from augment.language.ngrams import Counts
 from augment.numeric.measures import Auc, Measure
 from consumers import victims
+from consumers.configured import Configured
 from consumers.data import storage
 from consumers.scoring import classification as shared
 from consumers.training import loop as training
 from consumers.training.adversarial import Adversary, Settings
+from consumers.training.losses import LOSSES
 from gan.victim import Victim
 
 Family = Callable[[str, np.random.Generator], str]
@@ -38,17 +44,14 @@ SYNONYMS = 14 / 24  # variants by synonyms per variant by typos
 LARGE_SEGMENTS = 3  # the tail is what lies outside the largest few
 
 
-class Sentiment:
+class Sentiment(Configured):
     """Tables have `text`, `embedding` fixed_size_list<float32>[D], `label`, optionally `segment`; see `Consumer`.
 
-    model: "logistic", "mlp" (one hidden layer), or "ngrams": logistic regression that reads no embedding but counts
-    of the text's words and characters, a baseline, against which no samples can be generated. C: inverse L2 strength;
-    0 tunes it on validation AUC. balanced: weigh classes equally. loss: "cross-entropy", "l2" or "hinge".
-    adversarial and what follows: see `adversarial.Settings`. variants, held_out, attacked_rows: size of the attack
-    pools (each text costs an encoding); synonyms: the lexicon of their synonyms ("wordnet", "cilin", a file), "" for
-    none.
+    What the options mean, `Options` says. Model "ngrams", a baseline, reads no embedding but counts of the text's words
+    and characters: against it no samples can be generated.
     """
 
+    name = "sentiment"
     modality: ClassVar[str] = "text"
     metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "clean": ("auc", "macro_f1", "logloss", "ece"),
@@ -61,47 +64,39 @@ class Sentiment:
     space: ClassVar[Mapping[str, tuple]] = {"C": GRID, "balanced": (False, True)}
     mix_space: ClassVar[Mapping[str, tuple]] = {}
 
-    def __init__(
-        self,
-        *,
-        model: str = "logistic",
-        C: float = 0.0,
-        balanced: bool = False,
-        hidden: int = 64,
-        epochs: int = 30,
-        loss: str = "cross-entropy",
-        adversarial: str = "",
-        adv_weight: float = 1.0,
-        adv_share: float = 0.5,
-        radius: float = 0.3,
-        trades: bool = False,
-        variants: int = 8,
-        synonyms: str = "",
-        held_out: int = 4,
-        attacked_rows: int = 300,
-        seed: int = 0,
-        device: str = "cpu",
-    ) -> None:
-        if model not in (*LR, NGRAMS):
-            raise UsageError(f"sentiment: unknown model '{model}'{suggest(model, (*LR, NGRAMS))}")
-        if model == NGRAMS and (adversarial or loss != "cross-entropy"):
-            raise UsageError("sentiment: model 'ngrams' has neither `adversarial` nor another loss than cross-entropy")
-        self.model, self.C, self.balanced, self.hidden, self.epochs = model, C, balanced, hidden, epochs
-        self.variants, self.synonyms, self.held_out, self.attacked_rows = variants, synonyms, held_out, attacked_rows
-        self.seed, self.device = seed, device
-        self.loss = training.known_loss(loss)
-        self.adversarial, self.adv_weight, self.adv_share = adversarial, adv_weight, adv_share
-        self.radius, self.trades = radius, trades
-        self.sparring_ = Settings(adversarial, adv_weight, adv_share, radius, trades)
+    class Options(Settings):
+        """Of a model of reviews."""
+
+        model: Annotated[str, one_of((*LR, NGRAMS))] = Field(
+            "logistic",
+            description="logistic; mlp: one hidden layer; ngrams: logistic on counts of n-grams, a baseline.",
+        )
+        C: float = Field(0.0, ge=0, description="Inverse L2 strength; 0 tunes it on validation AUC.")
+        balanced: bool = Field(False, description="Weigh the classes equally.")
+        hidden: int = Field(64, ge=1, description="Of mlp: width of the hidden layer.")
+        epochs: int = Field(30, ge=1, description="Of minibatch training: at most so many; the best one is kept.")
+        loss: Annotated[str, one_of(LOSSES)] = Field("cross-entropy", description="cross-entropy, l2 or hinge.")
+        variants: int = Field(8, ge=0, description="Typos of each attacked text; each costs an encoding.")
+        synonyms: str = Field("", description="Lexicon of synonym attacks: wordnet, cilin or a file; without it, none.")
+        held_out: int = Field(4, ge=0, description="Variants of each family that generation never uses.")
+        attacked_rows: int = Field(300, ge=0, description="Test rows, at most, that attacks are made of.")
+
+        @model_validator(mode="after")
+        def _counts_learn_one_way(self) -> Sentiment.Options:
+            if self.model == NGRAMS and (self.adversarial or self.loss != "cross-entropy"):
+                raise ValueError("model 'ngrams' has neither `adversarial` nor another loss than cross-entropy")
+            return self
+
+    options: Options
 
     def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> Sentiment:
         label = shared.labels(train)
-        if self.model == NGRAMS:
+        if self.options.model == NGRAMS:
             self.counts_, vectors = Counts.fit(train["text"].to_pylist())
         else:
             vectors = embeddings(train)
         weight = np.ones(len(label), np.float32)
-        if self.balanced:
+        if self.options.balanced:
             weight *= np.where(label > 0.5, 0.5 / label.mean(), 0.5 / (1 - label.mean())).astype(np.float32)
         if mix is not None:
             vectors = _stacked(vectors, self._vectors(mix))
@@ -111,29 +106,31 @@ class Sentiment:
         ranked = sorted(segments, key=lambda s: -s["counts"])
         self.large_segments_ = [s["values"] for s in ranked[:LARGE_SEGMENTS]]
         self.prior_ = shared.log_odds(label, weight)
-        candidates = [self._fit_net(vectors, label, weight, valid, c) for c in ((self.C,) if self.C else GRID)]
+        candidates = [
+            self._fit_net(vectors, label, weight, valid, c) for c in ((self.options.C,) if self.options.C else GRID)
+        ]
         valid_label, valid_vectors = shared.labels(valid), self._vectors(valid)
         self.net_: _Flat = max(candidates, key=lambda net: Auc(valid_label, _predict(net, valid_vectors)).value())
         self.threshold_ = shared.best_threshold(valid_label, _predict(self.net_, valid_vectors))
         return self
 
     def _vectors(self, rows: pa.Table) -> Vectors:
-        if self.model != NGRAMS:
+        if self.options.model != NGRAMS:
             return embeddings(rows)
         texts = rows["text"] if "text" in rows.column_names else pc.struct_field(rows["decoded"], "text")
         return self.counts_.transform(texts.to_pylist())
 
     def _fit_net(self, vectors: Vectors, label: np.ndarray, weight: np.ndarray, valid: pa.Table, c: float) -> _Flat:
-        if self.model != "mlp" and self.loss == "cross-entropy" and not self.adversarial:
+        if self.options.model != "mlp" and self.options.loss == "cross-entropy" and not self.options.adversarial:
             return self._fit_logistic(vectors, label, weight, c)
         net = self._net(vectors.shape[1])
         tensors = [torch.from_numpy(x).to(self.device) for x in (vectors, label, weight)]
         valid_label, valid_vectors = shared.labels(valid), embeddings(valid)
         training.fit(
             net, tensors,
-            lambda net: training.mean_loss(self.loss, _logits(net, valid_vectors), valid_label),
-            epochs=self.epochs, batch=128, lr=LR[self.model], weight_decay=0.03 / c, seed=self.seed,
-            loss=self.loss, adversary=Adversary.of(self.sparring_, net, net.dim, self.seed, self.device),
+            lambda net: training.mean_loss(self.options.loss, _logits(net, valid_vectors), valid_label),
+            epochs=self.options.epochs, batch=128, lr=LR[self.options.model], weight_decay=0.03 / c, seed=self.seed,
+            loss=self.options.loss, adversary=Adversary.of(self.options, net, net.dim, self.seed, self.device),
         )  # fmt: skip
         return net
 
@@ -149,9 +146,9 @@ class Sentiment:
     def _net(self, dim: int) -> _Flat:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            if self.model != "mlp":
+            if self.options.model != "mlp":
                 return _Flat(nn.Linear(dim, 1)).to(self.device)
-            body = nn.Sequential(nn.Linear(dim, self.hidden), nn.ReLU(), nn.Linear(self.hidden, 1))
+            body = nn.Sequential(nn.Linear(dim, self.options.hidden), nn.ReLU(), nn.Linear(self.options.hidden, 1))
             return _Flat(body).to(self.device)
 
     def predict(self, rows: pa.Table) -> np.ndarray:
@@ -160,24 +157,24 @@ class Sentiment:
     def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
         """Worst-of-pool variants: typos (and synonyms), and two families that generation never uses."""
         rng = np.random.default_rng(seed)
-        rows = shared.attacked_rows(test, self.attacked_rows)
+        rows = shared.attacked_rows(test, self.options.attacked_rows)
         chosen = test.select(["row_id", "text", "label"]).take(pa.array(rows))
-        pool: list[Family] = [typos.typo] * self.variants
-        if self.synonyms:
+        pool: list[Family] = [typos.typo] * self.options.variants
+        if self.options.synonyms:
             from augment.language.lexicon import lexicon, replace_words
 
-            words = lexicon(self.synonyms)
+            words = lexicon(self.options.synonyms)
             synonym = partial(replace_words, lexicon=words, rate=typos.RATE)
-            pool += [lambda text, rng: synonym(text, rng=rng)] * round(SYNONYMS * self.variants)
+            pool += [lambda text, rng: synonym(text, rng=rng)] * round(SYNONYMS * self.options.variants)
         pools: dict[str, list[Family]] = {
             "pool": pool,
-            "unseen": [typos.unseen] * self.held_out,
-            "respelt": [typos.respelt] * self.held_out,
+            "unseen": [typos.unseen] * self.options.held_out,
+            "respelt": [typos.respelt] * self.options.held_out,
         }
         made = {name: _variants(chosen, families, rng) for name, families in pools.items()}
         first = {"typos": ("pool", 0), "unseen": ("unseen", 0), "respelt": ("respelt", 0)}
-        if self.synonyms:
-            first["synonyms"] = ("pool", self.variants)
+        if self.options.synonyms:
+            first["synonyms"] = ("pool", self.options.variants)
         typos.say_touched({
             f"attack '{family}'": zip(
                 chosen["text"].to_pylist(), made[pool]["text"].to_pylist()[at :: len(pools[pool])], strict=True
@@ -196,7 +193,7 @@ class Sentiment:
         slices = users.drawn({"auc_tail_segments": Auc(label[tail], probability[tail])}, tail)
         measures = users.drawn(measures) | slices
         if attacked:
-            chosen = shared.attacked_rows(test, self.attacked_rows)
+            chosen = shared.attacked_rows(test, self.options.attacked_rows)
             measures |= users.drawn(self._gradient_attacks(test.take(pa.array(chosen))), chosen)
         return measures | shared.attacked_measures(attacked, self.predict, users)
 
@@ -213,7 +210,7 @@ class Sentiment:
         return {name: Auc(label, expit(moved)) for name in ("auc_pgd", "auc_apgd")}
 
     def as_victim(self) -> Victim:
-        if self.model == NGRAMS:
+        if self.options.model == NGRAMS:
             raise UsageError("sentiment: model 'ngrams' has no vectors to move; use an encoder with +ngrams instead")
         net = self.net_.requires_grad_(False)
         return victims.LogitVictim(net, net.dim, self.prior_)
@@ -223,25 +220,49 @@ class Sentiment:
 
     def save(self, folder: Path) -> None:
         settings: dict[str, Any] = {
-            "parameters": storage.parameters(self),
+            "parameters": self.parameters(),
             "dim": self.net_.dim,
             "threshold": self.threshold_,
         }
         settings |= {"prior": self.prior_, "large_segments": self.large_segments_}
-        counts = self.counts_.arrays() if self.model == NGRAMS else {}
+        counts = self.counts_.arrays() if self.options.model == NGRAMS else {}
         storage.save(folder, {**shared.state_arrays(self.net_), **counts}, settings)
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Sentiment:
         arrays, settings = storage.load(folder)
         model = cls(**settings["parameters"], device=device)
-        if model.model == NGRAMS:
+        if model.options.model == NGRAMS:
             model.counts_ = Counts.of(arrays)
         net = model._net(settings["dim"])
         shared.load_arrays(net, arrays)
         model.net_, model.threshold_ = net.to(device).eval(), settings["threshold"]
         model.prior_, model.large_segments_ = settings["prior"], settings["large_segments"]
         return model
+
+    @classmethod
+    def first_recipe(cls, found: Looked) -> list[str]:
+        """The encoder and the strategies are those of the texts' script."""
+        install = ": pip install 'sparring[chinese]'"
+        encoder = {
+            "latin": 'encoder = "minilm+ngrams"  # of English; usem3+ngrams for 15 other languages',
+            "chinese": f'encoder = "usem3+ngrams"  # of Chinese and 15 other languages{install}',
+            "other": f'encoder = "usem3+ngrams"  # of 16 languages{install}',
+        }[found.script]
+        strategies = "strategies = { gan = 1.0 }  # unlabelled reviews are used too"
+        if found.script != "latin":
+            strategies = "strategies = { gan = 0.8, noise = 0.2 }"
+        if found.script == "chinese":
+            command, better = unfetched("homophones"), "{ gan = 0.8, homophones = 0.2 }"
+            strategies = f"{strategies}  # better, after `{command}`: {better}" if command else f"strategies = {better}"
+        return [
+            "weight = 0.25",
+            "gates = { band = [-6.0, 6.0] }",
+            encoder,
+            strategies,
+            "generator = { draws = 4 }",
+            'verdict = { clean = ["auc"], improve = ["auc_pool", "auc_unseen"] }',
+        ]
 
     @classmethod
     def baselines(cls, seed: int, device: str) -> dict[str, Sentiment]:

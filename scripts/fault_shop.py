@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from augment import cli
 from augment.base.files import sha256
 from augment.publishing.dataset import Dataset
-from augment.runs import run as pipeline
+from augment.runs import version
 from consumers import open_mix
 
 FIRST = date(2026, 3, 1)
@@ -121,8 +121,8 @@ class Child:
         with self.errors.open("wb") as said, open(os.devnull, "wb") as nothing:
             os.dup2(said.fileno(), 2)
             os.dup2(nothing.fileno(), 1)
-            judge = pipeline.judge
-            pipeline.judge = lambda *given: replace(judge(*given), accepted=True)
+            judge = version.judge
+            version.judge = lambda *given: replace(judge(*given), accepted=True)
             sys.argv = ["sparring", *arguments]
             code = 0
             try:

@@ -28,6 +28,109 @@ def test_imports_run_one_way(package):
         assert tops <= MAY_IMPORT[package], path
 
 
+# Folders of `augment` in the order in which a row travels, from the ground up: each imports lower floors only.
+FLOORS = [
+    {"base"},
+    {"numeric"},
+    {"language", "recipes", "watch"},
+    {"contracts"},
+    {"strategies", "gates", "judging", "publishing", "sources", "engines"},
+    {"modalities", "generation", "testing"},
+    {"runs"},
+    {"nights", "search", "drafting"},
+    {"cli"},
+]
+# Rooms of `consumers`, folders and files, by floor: each imports lower ones only, never a neighbour on its own.
+CONSUMER_FLOORS = (
+    {"configured", "data", "reading", "victims"},
+    {"scoring", "training"},
+    {"models", "rankers"},
+    {"ctr", "recommender", "sentiment"},
+)
+PLUGINS = (
+    "augment.strategies",
+    "augment.modalities",
+    "augment.engines",
+    "augment.nights.checks",
+    "augment.sources.kinds",
+)
+
+
+def modules(package):
+    """Dotted name → the modules of ours that it imports, wherever in the file."""
+    paths = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / package).rglob("*.py")}
+    names = {name.removesuffix(".__init__") for name in paths.values()}
+    found = {}
+    for path, name in paths.items():
+        wanted = set()
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                own = {f"{node.module}.{alias.name}" for alias in node.names} & names
+                wanted |= own or {node.module}
+            elif isinstance(node, ast.Import):
+                wanted |= {alias.name for alias in node.names}
+        found[name.removesuffix(".__init__")] = {w for w in wanted if w.split(".")[0] == package}
+    return found
+
+
+def floor_of(module):
+    folder = [*module.split("."), ""][1]
+    return next((i for i, folders in enumerate(FLOORS) if folder in folders), None)
+
+
+def test_every_folder_has_a_floor_and_imports_lower_ones_only():
+    folders = {path.name for path in (ROOT / "augment").iterdir() if (path / "__init__.py").exists()}
+    assert folders == set().union(*FLOORS)
+    for module, wanted in modules("augment").items():
+        for other in wanted:
+            mine, theirs = floor_of(module), floor_of(other)
+            same_folder = module.split(".")[1:2] == other.split(".")[1:2]
+            assert same_folder or theirs is None or mine is None or theirs < mine, f"{module} imports {other}"
+
+
+def test_every_room_of_consumers_has_a_floor_and_imports_lower_ones_only():
+    floor = {room: number for number, rooms in enumerate(CONSUMER_FLOORS) for room in rooms}
+    found = modules("consumers")
+    assert {module.split(".")[1] for module in found if "." in module} == set(floor)
+    for module, wanted in found.items():
+        for other in wanted - {"consumers"}:
+            mine, theirs = module.split(".")[1], other.split(".")[1]
+            assert mine == theirs or floor[theirs] < floor[mine], f"{module} imports {other}"
+
+
+def test_no_module_imports_itself_round_a_circle():
+    graph = {name: wanted - {name} for package in MAY_IMPORT for name, wanted in modules(package).items()}
+    done = set()
+    while ready := {name for name, wanted in graph.items() if name not in done and wanted & graph.keys() <= done}:
+        done |= ready
+    assert graph.keys() == done, sorted(graph.keys() - done)
+
+
+@pytest.mark.parametrize("folder", PLUGINS)
+def test_plugins_are_imported_by_the_registry_alone(folder):
+    for package in MAY_IMPORT:
+        for module, wanted in modules(package).items():
+            if not module.startswith(folder):
+                assert not [w for w in wanted if w.startswith(f"{folder}.")], module
+
+
+def test_no_file_but_its_own_names_a_modality():
+    names = {"text", "fields", "behaviour"}
+    for path in (ROOT / "augment").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Compare) and "modality" in ast.unparse(node):
+                told = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant)} & names
+                assert not told, f"{path}:{node.lineno}"
+
+
+def test_functions_are_short_enough_to_see_whole():
+    for package in MAY_IMPORT:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.FunctionDef):
+                    assert node.end_lineno - node.lineno < 50, f"{path}: {node.name}"
+
+
 def test_faiss_is_imported_in_one_module():
     users = [p.name for package in MAY_IMPORT for p in (ROOT / package).rglob("*.py") if "faiss" in set(imported(p))]
     assert users == ["neighbours.py"]

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ran import run
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from augment.base.errors import BadInput, SparringError
@@ -17,7 +18,6 @@ from augment.language import encoders
 from augment.language.encoders import TextEncoder
 from augment.nights import night as nightly
 from augment.recipes import loading
-from augment.runs import run as pipeline
 from augment.runs import single
 from augment.search import search
 from consumers.ctr import ClickModel
@@ -142,7 +142,7 @@ def do(how, wanted, folder):
     """The exit code that the command line would end with; what is no known error is raised."""
     try:
         if how == "run":
-            done = pipeline.run(wanted, device="cpu")
+            done = run(wanted, device="cpu")
         elif how == "generate":
             done = single.generate_only(wanted, "it", folder / "made", device="cpu")
         elif how == "search":
@@ -176,7 +176,7 @@ def do(how, wanted, folder):
 def test_too_little_is_bad_input_that_says_how_much_is_needed(tmp_path, how, consumer, shape, said):
     def made(wanted):
         if how == "run":
-            pipeline.run(wanted, device="cpu")
+            run(wanted, device="cpu")
         single.generate_only(wanted, "it", tmp_path / "made", device="cpu")
 
     with pytest.raises(BadInput, match=said):

@@ -51,5 +51,11 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def check_regular(path: str) -> None:
+    """Raise BadInput for what is no file, or a link to none: a pipe would block for ever."""
+    if not Path(path).is_file():
+        raise BadInput(f"{path}: not a file that can be read")
+
+
 def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]

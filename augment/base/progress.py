@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -12,11 +12,11 @@ import click
 T = TypeVar("T")
 
 
-def track(iterable: Collection[T], desc: str, unit: str) -> Iterable[T]:
-    """Iterate with a bar that shows rate and time left."""
+def track(iterable: Iterable[T], desc: str, unit: str, total: int | None = None) -> Iterable[T]:
+    """Iterate with a bar that shows rate and time left; total: of items, where the iterable cannot tell."""
     from tqdm import tqdm
 
-    return tqdm(iterable, desc=desc, unit=unit, leave=False, disable=not sys.stderr.isatty())
+    return tqdm(iterable, desc=desc, unit=unit, total=total, leave=False, disable=not sys.stderr.isatty())
 
 
 @contextmanager

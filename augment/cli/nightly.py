@@ -44,18 +44,18 @@ def nightly(
         raise
     found = night(wanted, as_of=day, device=device, threads=threads, notify=notify)
     if as_json:
-        click.echo(json.dumps(found))
-    for name, task in found["tasks"].items() if not as_json else ():
-        click.echo(f"{name}: {task['status']}: {task['reason']}")
-        about = task.get("night", {})
-        for line in task.get("warnings", ()):
+        click.echo(json.dumps(found.as_json()))
+    for name, task in found.tasks.items() if not as_json else ():
+        click.echo(f"{name}: {task.status}: {task.reason}")
+        about = task.night
+        for line in task.warnings:
             click.echo(f"  warning: {line}")
-        for check in about.get("checks", ()):
+        for check in about["checks"] if about else ():
             click.echo(f"  {check['severity']}: {check['reason']}")
         if about:
             fitted = "fitted anew, " if about["refit"] else ""
             click.echo(f"  generator: {fitted}{about['why']}; samples of {len(about['days'])} nights")
-        if "replica_behind" in task:
-            click.echo(f"  warning: the replica is behind: {task['replica_behind']}")
-    if found["status"] == "rejected":
+        if task.replica_behind is not None:
+            click.echo(f"  warning: the replica is behind: {task.replica_behind}")
+    if found.status == "rejected":
         sys.exit(Refused.exit_code)

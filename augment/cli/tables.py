@@ -46,19 +46,21 @@ def ls(output: Path, as_json: bool) -> None:
 @json_option
 def show(output: Path, version: str, as_json: bool) -> None:
     """Show the manifest of a VERSION (number, run digest or current) of the task table OUTPUT."""
+    from augment.contracts.result import TaskResult
+
     dataset = _one_dataset(output)
     found = dataset.find(version) or dataset.version(version)
     if as_json:
         click.echo(found.manifest.dump().decode())
         return
-    result = found.manifest.result
+    result = TaskResult.stored(found.manifest.result)
     click.echo(
         f"{dataset.root} {found.status}, run {found.run}, {found.created}\nencoder {', '.join(found.manifest.encoders)}"
     )
     for path, digest in found.manifest.inputs.items():
         click.echo(f"input {path} sha256 {digest[:16]}")
-    click.echo(verdict_table(result["verdict"]))
-    click.echo(result["reason"])
+    click.echo(verdict_table(result.verdict))
+    click.echo(result.reason)
 
 
 @click.command()

@@ -6,12 +6,20 @@ import codecs
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from augment.base.errors import UsageError
+from augment.base.progress import say
+from augment.contracts.result import Compared, measured
+
+if TYPE_CHECKING:
+    from augment.recipes.schema import Recipe
+
+DATA = Path("sparring-data")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -58,11 +66,11 @@ def device_options(command: F) -> F:
     return click.option("--device", type=choice, default="auto", show_default=True, help="Where to compute.")(command)
 
 
-def verdict_table(verdict: dict[str, dict[str, Any]]) -> str:
+def verdict_table(verdict: Mapping[str, Compared]) -> str:
     """One line per metric, aligned."""
     lines = [f"  {'metric':20}{'real':>9}{'mix':>9}{'diff':>10}  {'95% interval':21}{'':8}strongest plain baseline"]
     for name, c in verdict.items():
-        if None in (c["real"], c["mix"], c["diff"], c["low"], c["high"]):
+        if not measured(c):
             lines.append(f"  {name:20}not measurable on these test rows")
             continue
         baseline = "–" if c["baseline"] is None else f"{c['baseline']:.4f} {c['baseline_name']}"
@@ -72,3 +80,25 @@ def verdict_table(verdict: dict[str, dict[str, Any]]) -> str:
         interval = f"[{c['low']:+.4f}, {c['high']:+.4f}]"
         lines.append(f"  {name:20}{c['real']:9.4f}{c['mix']:9.4f}{c['diff']:+10.4f}  {interval:21}{word:8}" + baseline)
     return "\n".join(lines)
+
+
+def recipe_of(name: str, full: bool = False) -> Recipe:
+    """The recipe; the data of a shipped one is fetched when it is not there."""
+    from augment.recipes.loading import load, shipped
+    from augment.sources import demo as demo_data
+
+    recipe = load(name)
+    if name in shipped():
+        demo_data.fetch(DATA, [Path(str(s.path)).stem for s in recipe.sources.values()], say=say)
+    return recipe.uncapped() if full else recipe
+
+
+def new_file(path: Path) -> Path:
+    """`path`, in a folder that exists now. Raises UsageError when something is there, or no folder can be."""
+    if path.exists():
+        raise UsageError(f"{path} exists; choose another name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"{path}: {path.parent} is no folder; choose another name") from None
+    return path

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from augment.base.errors import UsageError, check_type, suggest
+from augment.contracts.options import Described, checked, described
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,12 +18,36 @@ if TYPE_CHECKING:
     from gan.victim import Victim
 
 
+class Looked(Protocol):
+    """What `sparring init` found in a file that fits a consumer."""
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Role → column."""
+        ...
+
+    @property
+    def mutable(self) -> Sequence[str] | None:
+        """Fields whose change leaves what is asked the same."""
+        ...
+
+    @property
+    def script(self) -> str:
+        """Of the texts: latin, chinese or other."""
+        ...
+
+
 class Consumer(Protocol):
     """A model that trains on real rows, and on the mix when there is one.
 
-    The constructor takes hyper-parameters only (keyword, each with a default, `seed` and `device` among
-    them) and stores each under its own name, as scikit-learn's estimators do. One named `mutable`, tuple[str, ...] or
-    None, is given the fields that the recipe's source names so: attacks may change no others.
+    The constructor takes hyper-parameters only (keyword, each with a default), `seed` and `device`, and stores each
+    under its own name, as scikit-learn's estimators do. One named `mutable`, tuple[str, ...] or None, is given the
+    fields that the recipe's source names so: attacks may change no others.
+
+    Options: a pydantic model of the hyper-parameters, without the three above (see `contracts.options`); without it,
+    the constructor's signature says what there is, and a default of what type it is. Where one option decides which
+    others there are, a class method `options_for(given)` gives the model for some of them, and `option_models()` all
+    such models by when they hold, "" for those that always do. All three are optional.
     """
 
     modality: ClassVar[str]  # "text", "fields" or "behaviour"
@@ -73,6 +101,43 @@ class Consumer(Protocol):
     def load(cls, folder: Path, device: str = "cpu") -> Consumer: ...
 
     @classmethod
+    def first_recipe(cls, found: Looked) -> list[str]:
+        """Lines of TOML that `sparring init` writes into a task: a portfolio that needs no search, and a verdict."""
+        ...
+
+    @classmethod
     def baselines(cls, seed: int, device: str) -> dict[str, Consumer]:
         """Strong plain models, by name, for the table beside the verdict; each tunes itself on `valid`."""
         ...
+
+
+def options_of(consumer: type[Consumer], given: Mapping[str, Any] | None = None) -> list[Described]:
+    """The hyper-parameters that a recipe may set beside those `given`; without prose where there is no model."""
+    if model := _model(consumer, given or {}):
+        return described(model)
+    apart = ("seed", "device", "mutable")
+    signature = inspect.signature(consumer).parameters
+    return [Described(name, one.default, "") for name, one in signature.items() if name not in apart]
+
+
+def explained(consumer: type[Consumer]) -> dict[str, list[Described]]:
+    """Every hyper-parameter with its prose, by when it can be set, "" for those that always can."""
+    models = getattr(consumer, "option_models", None)
+    return {when: described(model) for when, model in models().items()} if models else {"": options_of(consumer)}
+
+
+def check_options(consumer: type[Consumer], given: Mapping[str, Any], where: str) -> None:
+    """Raise UsageError, in one line that begins with `where`, for options that the consumer does not take."""
+    if model := _model(consumer, given):
+        checked(model, given, where)
+        return
+    known = {option.name: option.default for option in options_of(consumer)}
+    for name, value in given.items():
+        if name not in known:
+            raise UsageError(f"{where}: unknown option '{name}'{suggest(name, known)}")
+        check_type(value, known[name], f"{where}: {name}")
+
+
+def _model(consumer: type[Consumer], given: Mapping[str, Any]) -> Any:
+    chosen = getattr(consumer, "options_for", None)
+    return chosen(given) if chosen else getattr(consumer, "Options", None)

@@ -112,7 +112,7 @@ class Modality(ABC):
 
     @classmethod
     @abstractmethod
-    def open(cls, train: pa.Table, prepared: Prepared, victim: Consumer, tools: Tools) -> Modality:
+    def around(cls, train: pa.Table, prepared: Prepared, victim: Consumer, tools: Tools) -> Modality:
         """In the space the victim was trained in."""
 
     @abstractmethod

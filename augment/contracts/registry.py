@@ -17,7 +17,10 @@ from augment.base.errors import UsageError, suggest
 
 if TYPE_CHECKING:
     from augment.contracts.consumer import Consumer
+    from augment.contracts.engine import Engine
     from augment.contracts.modality import Modality
+    from augment.contracts.source import SourceKind
+    from augment.recipes.source import Source
 
 # Kind of plug-in → our folder of them. Consumers import us, so ours too come by entry point.
 FOLDERS = {
@@ -67,12 +70,27 @@ def modality_class(name: str) -> type[Modality]:
     return find("modalities", name)
 
 
+def engine(name: str) -> Engine:
+    """The engine of that name, ready to work; raises what `find` does."""
+    return find("engines", name)()
+
+
+def source_kind(source: Source) -> SourceKind:
+    """Who reads it: another package's kind of the name that its URL begins with, else that of ours whose options it
+    has. Raises UsageError for a kind that cannot be loaded."""
+    registered = _registered("sources") if source.scheme else ()
+    theirs = [_load("sources", name) for name in registered if name == source.scheme]
+    return next(kind for kind in [*theirs, *_ours("sources").values()] if kind.owns(source))()
+
+
 @cache
 def _ours(kind: str) -> dict[str, Any]:
-    """What the files of our folder define: whatever has a `name` of its own."""
     folder = FOLDERS[kind]
-    if folder is None:
-        return {}
+    return {} if folder is None else in_folder(folder)
+
+
+def in_folder(folder: str) -> dict[str, Any]:
+    """What the files of a package define: whatever has a `name` of its own, by that name."""
     found = {}
     for info in pkgutil.iter_modules(import_module(folder).__path__):
         module = import_module(f"{folder}.{info.name}")
@@ -81,6 +99,11 @@ def _ours(kind: str) -> dict[str, Any]:
             if here and isinstance(vars(value).get("name"), str) and not inspect.isabstract(value):
                 found[value.name] = value
     return found
+
+
+def registered(kind: str) -> dict[str, Any]:
+    """Name → plug-in that another package registers."""
+    return {name: _load(kind, name) for name in _registered(kind)}
 
 
 def _registered(kind: str) -> list[str]:

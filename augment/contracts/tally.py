@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from augment.contracts.result import Made
 from augment.recipes.schema import Gates
 
 SAMPLED = 512  # scores kept of what one gate refused: bounds a tally, whatever is proposed
@@ -109,7 +110,7 @@ class Tally:
         passed = self.kept + self.dropped
         return f"the gates kept {passed:,} of {self.proposed:,}{': ' if said else ''}{', '.join(said)}"
 
-    def summary(self, gates: Gates) -> dict[str, Any]:
+    def summary(self, gates: Gates) -> Made:
         """For a run's result."""
 
         def median(values: list[float]) -> float | None:

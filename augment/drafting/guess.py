@@ -16,10 +16,9 @@ import duckdb
 from augment.base.errors import BadInput, UsageError, suggest
 from augment.drafting.look import Column, Look
 from augment.recipes.source import Columns, Source, Split
-from augment.sources.files import one_line
 from augment.sources.sql import AMBIGUOUS, EARLIEST, WORDS, given, microseconds
+from augment.sources.tables import one_line
 
-MODALITY = {"sentiment": "text", "ctr": "fields", "recommender": "behaviour"}
 # Role → names a column of it goes by, most telling first; spaces, points and hyphens count as _.
 NAMES = {
     "user": "user_id user userid customer_id customer member_id visitor_id visitorid session_id uid 用户",

@@ -11,10 +11,10 @@ from typing import Any
 import duckdb
 
 from augment.base.errors import BadInput
+from augment.base.files import check_regular
 from augment.recipes.source import Columns, Source
 from augment.sources.dialects import as_utf8, dialect_of
 from augment.sources.encodings import fitting
-from augment.sources.files import check_regular
 from augment.sources.formats import kind_of, sample
 from augment.sources.sql import WORDS, literal, quoted, text_of
 

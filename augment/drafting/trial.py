@@ -12,7 +12,8 @@ import duckdb
 import pyarrow.parquet as pq
 
 from augment.base.errors import BadInput
-from augment.drafting.guess import MODALITY, Guess
+from augment.contracts.registry import consumer_class
+from augment.drafting.guess import Guess
 from augment.recipes.source import OF_TEXT, Source
 from augment.sources.formats import MALFORMED, own
 from augment.sources.prepare import prepare
@@ -30,7 +31,7 @@ def tried(db: duckdb.DuckDBPyConnection, guess: Guess) -> None:
         for number in range(MENDS):
             try:
                 source = guess.source(**_as_part(part)) if part else guess.source()
-                prepare("init", source, MODALITY[guess.kind], Path(folder) / str(number), 0)
+                prepare("init", source, consumer_class(guess.kind).modality, Path(folder) / str(number), 0)
                 return
             except TooManyBad as error:
                 reasons = pq.read_table(error.quarantine, columns=["reason"])["reason"].to_pylist()

@@ -49,7 +49,7 @@ class Studio:
 
     def __init__(self, order: Order, real: Real, victim: Consumer, folder: Path, taken: Collection[str] = ()) -> None:
         task, self._seed, self._task = order.settings, order.tools.seed, order.settings
-        self.modality = order.modality.open(real.train, real.prepared, victim, order.tools)
+        self.modality = order.modality.around(real.train, real.prepared, victim, order.tools)
         rows = self.modality.anchors(real.train, real.unlabelled)
         rng = np.random.default_rng(self._seed)
         if len(rows) > task.generator.anchors:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +12,8 @@ import pyarrow as pa
 
 from augment.base.errors import UsageError, suggest
 from augment.base.progress import say, track
-from augment.contracts.consumer import Consumer
+from augment.contracts.consumer import Consumer, options_of
+from augment.contracts.engine import Map
 from augment.contracts.values import Arena
 from augment.judging.verdict import Verdict, compare, decide
 from augment.numeric.measures import Measure
@@ -56,28 +56,36 @@ def robustness(model: Consumer, arena: Arena, settings: VerdictSettings) -> floa
     return 0.0
 
 
-def fit_seeds(make: Callable[[int], Consumer], seeds: list[int], arena: Arena, mix: pa.Table | None) -> list[Consumer]:
+def fit_seeds(
+    make: Callable[[int], Consumer], seeds: list[int], arena: Arena, mix: pa.Table | None, mapped: Map = map
+) -> list[Consumer]:
     """A model for each seed; the same one for all, where it has no chance in it."""
-    return for_seeds(make, seeds, lambda seed: make(seed).fit(arena.train, arena.valid, mix))
+    return for_seeds(make, seeds, lambda seed: make(seed).fit(arena.train, arena.valid, mix), mapped)
 
 
-def for_seeds(make: Callable[[int], Consumer], seeds: list[int], fitted: Callable[[int], Consumer]) -> list[Consumer]:
-    """`fitted` of each seed, or of the first alone for all, where `make` makes a model that has no chance in it."""
+def for_seeds(
+    make: Callable[[int], Consumer], seeds: list[int], fitted: Callable[[int], Consumer], mapped: Map = map
+) -> list[Consumer]:
+    """`fitted` of each seed, or of the first alone for all, where `make` makes a model that has no chance in it.
+
+    mapped: an engine's `map`.
+    """
     differ = seeds[:1] if getattr(make(seeds[0]), "deterministic", False) else seeds
-    models = [fitted(seed) for seed in track(differ, desc="training", unit="model")]
+    models = list(track(mapped(fitted, differ), "training", "model", len(differ)))
     return models * (len(seeds) // len(models))
 
 
 def strongest_baseline(
-    consumer: type[Consumer], seeds: list[int], arena: Arena, device: str
+    consumer: type[Consumer], seeds: list[int], arena: Arena, device: str, mapped: Map = map
 ) -> tuple[str, list[Consumer]]:
     """The plain model with the best primary clean metric on validation rows, trained once per seed.
 
     All candidates are tried with the first seed; the choice never sees a test row.
     """
     primary = consumer.metrics["clean"][0]
-    candidates = track(consumer.baselines(seeds[0], device).items(), desc="baselines", unit="model")
-    fitted = {name: model.fit(arena.train, arena.valid) for name, model in candidates}
+    candidates = consumer.baselines(seeds[0], device)
+    models = mapped(lambda model: model.fit(arena.train, arena.valid), candidates.values())
+    fitted = dict(zip(candidates, track(models, "baselines", "model", len(candidates)), strict=True))
 
     def on_valid(name: str) -> float:
         measure = fitted[name].evaluate(arena.valid, {})[primary]
@@ -91,7 +99,7 @@ def strongest_baseline(
             return fitted[best]
         return consumer.baselines(seed, device)[best].fit(arena.train, arena.valid)
 
-    return best, for_seeds(lambda seed: consumer.baselines(seed, device)[best], seeds, again)
+    return best, for_seeds(lambda seed: consumer.baselines(seed, device)[best], seeds, again, mapped)
 
 
 def judge(
@@ -132,11 +140,11 @@ def judge(
 def _advice(own: Consumer, name: str, plain: Consumer, by: str) -> str:
     """One line on a plain model that is stronger than the consumer itself, and the options that make it the consumer's.
 
-    Constructors take hyper-parameters only and keep each under its own name; see `Consumer`.
+    Consumers keep each under its own name; see `Consumer`.
     """
     said = f"{name} is stronger than this consumer on real rows ({by})"
-    names = [n for n in inspect.signature(type(plain)).parameters if n not in ("seed", "device")]
-    unlike = {n: getattr(plain, n) for n in names if getattr(plain, n) != getattr(own, n, None)}
+    options = options_of(type(plain), vars(plain))
+    unlike = {o.name: value for o in options if (value := getattr(plain, o.name)) != getattr(own, o.name, o.default)}
     if type(plain) is not type(own) or not unlike:
         return said
     return f"{said}: options = {{ {', '.join(f'{n} = {json.dumps(v)}' for n, v in unlike.items())} }}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from augment.base.files import write_whole
+from augment.contracts.result import Compared, Measured, RunResult, TaskResult, measured
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: light-dark(#1d2430, #e6e9ef); --soft: light-dark(#667085, #98a2b3);
@@ -28,14 +28,14 @@ code { font-size: .85em } .scroll { overflow-x: auto }
 """
 
 
-def write(result: dict[str, Any], path: Path) -> Path:
+def write(result: RunResult, path: Path) -> Path:
     """Render a run result (see `augment.runs.run.run`) to `path`, whole or not at all."""
-    tasks = "".join(_task(name, task) for name, task in result["tasks"].items())
+    tasks = "".join(_task(name, task) for name, task in result.tasks.items())
     page = (
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>Sparring: {escape(result['status'])}</title><style>{_STYLE}</style>"
-        f"<h1>Sparring: does the mix help?</h1><p class=soft>run <code>{escape(result['run'])}</code>, "
-        f"{result['seconds']:.0f} s. Each line compares the same consumer trained on real rows and on the mix, on test "
+        f"<title>Sparring: {escape(result.status)}</title><style>{_STYLE}</style>"
+        f"<h1>Sparring: does the mix help?</h1><p class=soft>run <code>{escape(result.run)}</code>, "
+        f"{result.seconds:.0f} s. Each line compares the same consumer trained on real rows and on the mix, on test "
         f"rows that nothing else has read.</p>{tasks}</html>"
     )
     write_whole(path, page.encode())
@@ -52,43 +52,44 @@ def forget(output: Path, keep_last: int, keep_days: float, dry_run: bool = False
     return old
 
 
-def _task(name: str, task: dict[str, Any]) -> str:
-    version = "" if task.get("version") is None else f" as version {task['version']}"
-    status = escape(task["status"])
-    head = f"<h2>{escape(name)}: <span class={status}>{status}{version}</span></h2><p>{escape(task['reason'])}</p>"
+def _task(name: str, task: TaskResult) -> str:
+    version = "" if task.version is None else f" as version {task.version}"
+    status = escape(task.status)
+    head = f"<h2>{escape(name)}: <span class={status}>{status}{version}</span></h2><p>{escape(task.reason)}</p>"
     if status == "failed":
         return head
     return (
         head
-        + (f"<p>{escape(task['advice'])}.</p>" if task.get("advice") else "")
+        + (f"<p>{escape(task.advice)}.</p>" if task.advice else "")
         + "".join(
             f"<p><b>{kind}</b>: {escape(line)}.</p>"
-            for kind in ("Warning", "Alarm")
-            for line in task.get(f"{kind.lower()}s", ())
+            for kind, lines in (("Warning", task.warnings), ("Alarm", task.alarms))
+            for line in lines
         )
-        + f"{_forest(task['verdict'])}<div class=scroll>{_verdict(task['verdict'], task['seeds'])}</div>"
+        + f"{_forest(task.verdict)}<div class=scroll>{_verdict(task.verdict, task.seeds)}</div>"
         f"<h3>What was made</h3><div class=scroll>{_strategies(task)}</div><p class=soft>{_fate(task)}</p>"
-        f"<h3>How hard it is for the consumer</h3>{_histogram(task['histograms']['hardness'])}"
+        f"<h3>How hard it is for the consumer</h3>{_histogram(task.histograms['hardness'])}"
         f"<p class=soft>Victim's loss: <span style='color:var(--soft)'>real anchors</span> and "
-        f"<span style='color:var(--mix)'>samples</span>, as shares. Encoder <code>{escape(task['encoder'])}</code>.</p>"
+        f"<span style='color:var(--mix)'>samples</span>, as shares. Encoder <code>{escape(task.encoder)}</code>.</p>"
     )
 
 
-def _oriented(c: dict[str, Any]) -> tuple[float, float, float]:
+def _oriented(c: Measured) -> tuple[float, float, float]:
     """Difference and interval, turned so that right of zero is better."""
     if c["better_is"] == "higher":
         return c["diff"], c["low"], c["high"]
     return -c["diff"], -c["high"], -c["low"]
 
 
-def _word(c: dict[str, Any]) -> str:
+def _word(c: Measured) -> str:
     _, low, high = _oriented(c)
     return "better" if low > 0 else "worse" if high < 0 else "same"
 
 
-def _forest(verdict: dict[str, dict[str, Any]]) -> str:
+def _forest(verdict: dict[str, Compared]) -> str:
     """Differences with their intervals; right is better."""
-    rows = {name: _oriented(c) for name, c in verdict.items() if None not in (c["diff"], c["low"], c["high"])}
+    answered = {name: c for name, c in verdict.items() if measured(c)}
+    rows = {name: _oriented(c) for name, c in answered.items()}
     reach = max([1e-9, *(abs(v) for row in rows.values() for v in row)]) * 1.08
     left, width, step = 190, 520, 24
     height = step * len(rows) + 30
@@ -99,7 +100,7 @@ def _forest(verdict: dict[str, dict[str, Any]]) -> str:
     parts = [f"<line x1={x(0)} x2={x(0)} y1=6 y2={height - 22} stroke=var(--soft) stroke-dasharray='3 3'/>"]
     for i, (name, (diff, low, high)) in enumerate(rows.items()):
         y = 18 + i * step
-        colour = {"better": "var(--good)", "worse": "var(--bad)", "same": "var(--soft)"}[_word(verdict[name])]
+        colour = {"better": "var(--good)", "worse": "var(--bad)", "same": "var(--soft)"}[_word(answered[name])]
         parts.append(
             f"<text x={left - 10} y={y + 4} text-anchor=end>{escape(name)}</text>"
             f"<line x1={x(low):.1f} x2={x(high):.1f} y1={y} y2={y} stroke={colour} stroke-width=2 />"
@@ -111,7 +112,7 @@ def _forest(verdict: dict[str, dict[str, Any]]) -> str:
     return f"<svg viewBox='0 0 {left + width + 10} {height}' role=img aria-label='differences'>{''.join(parts)}</svg>"
 
 
-def _verdict(verdict: dict[str, dict[str, Any]], seeds: int) -> str:
+def _verdict(verdict: dict[str, Compared], seeds: int) -> str:
     head = "<tr><th>metric<th>real<th>mix<th>mix − real<th>95% interval<th><th>strongest plain baseline</tr>"
     body = "".join(
         f"<tr><td>{escape(name)}<td>{_n(c['real'])}<td>{_n(c['mix'])}{_difference(c)}"
@@ -122,28 +123,28 @@ def _verdict(verdict: dict[str, dict[str, Any]], seeds: int) -> str:
     return f"<table>{head}{body}</table><p class=soft>{note}</p>"
 
 
-def _difference(c: dict[str, Any]) -> str:
-    if None in (c["diff"], c["low"], c["high"]):
+def _difference(c: Compared) -> str:
+    if not measured(c):
         return "<td colspan=3 class=soft>not measurable on these test rows"
     interval = f"{_n(c['low'], '+')} … {_n(c['high'], '+')}"
     return f"<td>{_n(c['diff'], '+')}<td>{interval}<td class={_word(c)}>{_word(c)}"
 
 
-def _strategies(task: dict[str, Any]) -> str:
+def _strategies(task: TaskResult) -> str:
     head = "<tr><th>strategy<th>wanted<th>proposed<th>kept<th>median hardness<th>median novelty<th>refused</tr>"
     body = "".join(
         f"<tr><td>{escape(name)}<td>{s.get('wanted', s['kept']):,}<td>{s['proposed']:,}<td>{s['kept']:,}"
         f"<td>{_n(s['hardness_median'])}<td>{_n(s['novelty_median'])}<td>{escape(s.get('fate', ''))}</tr>"
-        for name, s in task["strategies"].items()
+        for name, s in task.strategies.items()
     )
     return f"<table>{head}{body}</table>"
 
 
-def _fate(task: dict[str, Any]) -> str:
+def _fate(task: TaskResult) -> str:
     """What gates refused and what was quarantined, in words."""
-    gates = ", ".join(f"{escape(gate)} {count:,}" for gate, count in sorted(task["gates"].items(), key=lambda g: -g[1]))
-    bad = ", ".join(f"{escape(reason)} {count:,}" for reason, count in task["quarantine"].items())
-    read = ", ".join(f"{escape(split)} {count:,}" for split, count in task["real_rows"].items())
+    gates = ", ".join(f"{escape(gate)} {count:,}" for gate, count in sorted(task.gates.items(), key=lambda g: -g[1]))
+    bad = ", ".join(f"{escape(reason)} {count:,}" for reason, count in task.quarantine.items())
+    read = ", ".join(f"{escape(split)} {count:,}" for split, count in task.real_rows.items())
     return f"Refused by the gates: {gates or 'none'}. Real rows: {read}. Quarantined: {bad or 'none'}."
 
 

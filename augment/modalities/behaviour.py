@@ -99,7 +99,7 @@ class Behaviour(Histories):
         return signs(samples, train, valid).raised
 
     @classmethod
-    def open(cls, train: pa.Table, prepared: Prepared, victim: Consumer, tools: Tools) -> Behaviour:
+    def around(cls, train: pa.Table, prepared: Prepared, victim: Consumer, tools: Tools) -> Behaviour:
         return cls(victim.tables(), train, _content(train, tools))
 
     def validity(self, rows: pa.Table, embedding: np.ndarray, gates: Gates, seed: int) -> Validity:

@@ -62,7 +62,7 @@ class Fields(Classes):
         check_classes(source, train)
 
     @classmethod
-    def open(cls, train: pa.Table, prepared: Prepared, victim: Consumer, tools: Tools) -> Fields:
+    def around(cls, train: pa.Table, prepared: Prepared, victim: Consumer, tools: Tools) -> Fields:
         return cls(victim.tables(), train)
 
     def anchors(self, train: pa.Table, unlabelled: pa.Table | None = None) -> pa.Table:

@@ -79,7 +79,7 @@ class Text(Classes, Prepared):
         return sorted({str(value) for column in rows for value in pc.unique(column).to_pylist()})
 
     @classmethod
-    def open(cls, train: pa.Table, prepared: Prepared, victim: Consumer, tools: Tools) -> Text:
+    def around(cls, train: pa.Table, prepared: Prepared, victim: Consumer, tools: Tools) -> Text:
         return cast(Text, prepared)
 
     def attach(self, rows: pa.Table) -> pa.Table:

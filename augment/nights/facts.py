@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import date, timedelta
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from augment.contracts.check import Night, checks_of
 from augment.contracts.modality import Classes
+from augment.contracts.result import NightFacts
 from augment.nights import fits
-from augment.nights.checks.figures import Figures, raised
 from augment.nights.partitions import samples_of
-from augment.nights.window import ledger_of
 from augment.runs.task import Job
 from augment.runs.version import Outcome
+from augment.sources.ledger import Ledger
 
 
-def facts_of(job: Job, day: date, outcome: Outcome, chosen: fits.Choice, stay: list[str]) -> dict[str, Any]:
+def facts_of(job: Job, day: date, ledger: Ledger, outcome: Outcome, chosen: fits.Choice, stay: list[str]) -> NightFacts:
+    """ledger: of the source as the recipe has it; the job's own source is the window."""
     material, recipe, fit, drift = outcome.material, job.recipe, chosen.fit, chosen.drift
     then, now = _hardness(job, outcome, max((d for d in stay if d < str(day)), default=""))
-    ledger = ledger_of(recipe, job.task.source)
     window = [ledger.day_rows(day - timedelta(days=i)) for i in range(1, recipe.nightly.window_days)]
-    usual = float(np.median([rows for rows in window if rows] or [0]))
-    rows = sum(material.splits.counts.values())
-    bad = sum(material.splits.quarantined.values())
-    kept = sum(t.kept for t in outcome.generated.tallies.values())
-    figures = Figures(
-        few_rows=ledger.day_rows(day) / usual if usual else 1.0,
-        bad_rows=(bad - material.poisoned) / max(1, rows + bad),
-        drift=max(drift.values(), default=0.0),
-        poison=material.poisoned / max(1, rows + bad),
-        alarms=float(len(outcome.alarms)),
-        kept_share=kept / max(1, sum(t.proposed for t in outcome.generated.tallies.values())),
+    night = Night(
+        day_rows=ledger.day_rows(day),
+        window_rows=window,
+        counts=material.splits.counts,
+        quarantined=material.splits.quarantined,
+        poisoned=material.poisoned,
+        drift=drift,
+        tallies=outcome.generated.tallies,
+        alarms=outcome.alarms,
+        gates=job.task.gates,
     )
-    gates, quarantined = job.task.gates, material.splits.quarantined
-    details = {
-        "few_rows": f"{ledger.day_rows(day):,} rows",
-        "bad_rows": _worst(quarantined),
-        "drift": max(drift, key=lambda name: drift[name], default=""),
-        "poison": f"{material.poisoned:,} rows: {_worst(quarantined)}",
-        "alarms": "; ".join(outcome.alarms),
-        "kept_share": "; ".join(f"'{name}': {t.fate(gates)}" for name, t in outcome.generated.tallies.items()),
-    }
+    checks = checks_of(recipe.nightly.checks)
+    figures = {name: check.figure(night) for name, check in checks.items()}
+    failures = [checks[name].failure(*figure) for name, figure in figures.items()]
     return {
         "day": str(day),
         "days": [*stay, str(day)],
@@ -57,15 +48,9 @@ def facts_of(job: Job, day: date, outcome: Outcome, chosen: fits.Choice, stay: l
         "poisoned": material.poisoned,
         "hardness_of_yesterdays_samples": now,
         "hardness_when_made": then,
-        "figures": asdict(figures),
-        "checks": raised(figures, recipe.nightly.checks, details),
+        "figures": {name: value for name, (value, _) in figures.items()},
+        "checks": [failure for failure in failures if failure],
     }
-
-
-def _worst(quarantined: Mapping[str, int]) -> str:
-    """The commonest reasons for which rows are in quarantine."""
-    worst = sorted(quarantined.items(), key=lambda reason: -reason[1])[:3]
-    return ", ".join(f"{reason} {count:,}" for reason, count in worst)
 
 
 def _hardness(job: Job, outcome: Outcome, yesterday: str) -> tuple[float | None, float | None]:

@@ -16,6 +16,7 @@ from typing import Any
 from augment.base.errors import UsageError
 from augment.base.files import write_whole
 from augment.base.progress import say
+from augment.contracts.result import NightFacts, NightResult, TaskResult
 
 PREFIX = "sparring_"
 HELP = {
@@ -43,7 +44,7 @@ WEBHOOK = re.compile(r"https?://[^/\s]\S*")
 Series = Mapping[tuple[str, ...], float]  # label names and values in turn → value
 
 
-def export(folder: Path, recipe: str, night: Mapping[str, Any]) -> Path:
+def export(folder: Path, recipe: str, night: NightResult) -> Path:
     """Write a night as `sparring_RECIPE.prom`, whole or not at all: node_exporter reads it at any moment.
 
     After a night that failed, the time of the last success stays that of the file before.
@@ -63,37 +64,37 @@ def export(folder: Path, recipe: str, night: Mapping[str, Any]) -> Path:
     return path
 
 
-def _series(night: Mapping[str, Any]) -> dict[str, dict[tuple[str, ...], float]]:
+def _series(night: NightResult) -> dict[str, dict[tuple[str, ...], float]]:
     out: dict[str, dict[tuple[str, ...], float]] = {name: {} for name in HELP}
-    out["night_seconds"][()] = night["seconds"]
-    if not night.get("error"):
+    out["night_seconds"][()] = night.seconds or 0.0
+    if not night.error:
         out[LAST_SUCCESS][()] = datetime.now(timezone.utc).timestamp()
-    for source, taken in night.get("sources", {}).items():
+    for source, taken in night.sources.items():
         out["rows_read"]["source", source] = taken["rows"]
         out["bytes_read"]["source", source] = taken["bytes"]
-    for task, found in night.get("tasks", {}).items():
+    for task, found in night.tasks.items():
         own = ("task", task)
         for status in STATUSES:
-            out["night_status"][(*own, "status", status)] = float(status == found["status"])
-        if "replica" in found or "replica_behind" in found:
-            out["replica_behind"][own] = float("replica_behind" in found)
-        if found["status"] == "failed":
+            out["night_status"][(*own, "status", status)] = float(status == found.status)
+        if found.replica is not None or found.replica_behind is not None:
+            out["replica_behind"][own] = float(found.replica_behind is not None)
+        if found.status == "failed":
             continue
-        out["rows_quarantined"][own] = found["quarantined"]
-        out["samples_published"][own] = found["rows"]
-        out["kept_share"][own] = found["kept_share"]
-        extra = found.get("night", {})
+        out["rows_quarantined"][own] = found.quarantined
+        out["samples_published"][own] = found.rows
+        out["kept_share"][own] = found.kept_share
+        extra = found.night or NightFacts()
         out["rows_poisoned"][own] = extra.get("poisoned", 0)
         out["generator_age_days"][own] = extra.get("generator_age_days", 0)
-        out["alarms"][own] = len(found["alarms"]) + len(extra.get("checks", ()))
-        if extra.get("hardness_of_yesterdays_samples") is not None:
-            out["hardness_of_yesterdays_samples"][own] = extra["hardness_of_yesterdays_samples"]
+        out["alarms"][own] = len(found.alarms) + len(extra.get("checks", ()))
+        if (hardness := extra.get("hardness_of_yesterdays_samples")) is not None:
+            out["hardness_of_yesterdays_samples"][own] = hardness
         for column, index in extra.get("drift", {}).items():
             out["drift_index"][(*own, "column", column)] = index
-        for metric, c in found["verdict"].items():
-            for arm in ("real", "mix", "baseline"):
-                if c[arm] is not None:
-                    out["metric"][(*own, "metric", metric, "arm", arm)] = c[arm]
+        for metric, c in found.verdict.items():
+            for arm, value in (("real", c["real"]), ("mix", c["mix"]), ("baseline", c["baseline"])):
+                if value is not None:
+                    out["metric"][(*own, "metric", metric, "arm", arm)] = value
     return {name: series for name, series in out.items() if series}
 
 
@@ -109,9 +110,9 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
 
 
-def log(path: Path, night: Mapping[str, Any]) -> None:
+def log(path: Path, night: NightResult) -> None:
     """The night as the last line of a file of JSON lines, which holds the last `NIGHTS` of them."""
-    stamped = {"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), **night}
+    stamped = {"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), **night.as_json()}
     before = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
     lines = [*before[1 - NIGHTS :], json.dumps(stamped, ensure_ascii=False)]
     write_whole(path, ("\n".join(lines) + "\n").encode())
@@ -151,15 +152,15 @@ def notify(target: str, night: Mapping[str, Any]) -> None:
         say(f"--notify: {error}")
 
 
-def one_line(night: Mapping[str, Any]) -> str:
+def one_line(night: NightResult) -> str:
     """The summary: what cron mails, and what a person reads first."""
-    read = sum(taken["rows"] for taken in night["sources"].values())
-    tasks = "; ".join(f"{name} {_fate(found)}" for name, found in night["tasks"].items())
-    failed = f"failed: {night['error']}; " if night.get("error") else ""
-    return f"night {night['day']}: {failed}{read:,} new rows; {tasks}; {night['seconds']:.0f} s"
+    read = sum(taken["rows"] for taken in night.sources.values())
+    tasks = "; ".join(f"{name} {_fate(found)}" for name, found in night.tasks.items())
+    failed = f"failed: {night.error}; " if night.error else ""
+    return f"night {night.day}: {failed}{read:,} new rows; {tasks}; {night.seconds or 0:.0f} s"
 
 
-def _fate(task: Mapping[str, Any]) -> str:
-    notes = [f"version {task['version']}"] if task.get("version") is not None else []
-    notes += ["replica behind"] if "replica_behind" in task else []
-    return f"{task['status']} ({', '.join(notes)})" if notes else task["status"]
+def _fate(task: TaskResult) -> str:
+    notes = [f"version {task.version}"] if task.version is not None else []
+    notes += ["replica behind"] if task.replica_behind is not None else []
+    return f"{task.status} ({', '.join(notes)})" if notes else task.status

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
-from typing import Any
 
 from augment.base.errors import BadInput, Refused
 from augment.base.progress import say
+from augment.contracts.result import NightFacts, TaskResult
 from augment.nights import fits
 from augment.nights.facts import facts_of
 from augment.nights.partitions import days_kept, same_space, samples_of
@@ -20,9 +20,11 @@ from augment.runs.rows import encode, read_rows
 from augment.runs.steps import Steps, steps_of
 from augment.runs.task import Job
 from augment.runs.version import Outcome, make_version
+from augment.sources.ledger import Ledger
 
 
-def night_of(job: Job, day: date) -> dict[str, Any]:
+def night_of(job: Job, day: date, ledger: Ledger) -> TaskResult:
+    """ledger: of the source that the job's window is from."""
     if done := job.dataset.find(job.digest):
         return _as_before(job, done)
     stay, gone = days_kept(job, day)
@@ -38,42 +40,42 @@ def night_of(job: Job, day: date) -> dict[str, Any]:
             fits.lend(job, chosen.fit, steps, warm=same)
             stream = 1000 * day.toordinal()  # each night draws anew
             outcome = make_version(job, steps, stage, material, victim=chosen.victim, kept=kept, stream=stream)
-            about = facts_of(job, day, outcome, chosen, stay)
+            about = facts_of(job, day, ledger, outcome, chosen, stay)
             return _conclude(job, day, stage, outcome, about, stay, gone, steps)
     except Refused as error:
         return refusal(job, str(error))
 
 
-def _as_before(job: Job, done: Version) -> dict[str, Any]:
+def _as_before(job: Job, done: Version) -> TaskResult:
     """What this very night ended in before: nothing is done again."""
-    result = {**done.manifest.result, "version": done.version}
+    result = TaskResult.stored(done.manifest.result, version=done.version)
     if done.version is None:  # rejected, and still so
         return result
     current = job.dataset.version()
     if not any(shard.path.startswith(f"{job.digest}/") for shard in current.manifest.files):
-        result["reason"] = (
+        result.reason = (
             f"published as version {done.version}, of which current version {current.version} holds no samples; "
             f"`sparring rollback {job.folder} {done.version}` brings them back"
         )
-    return {**result, "status": "unchanged"}
+    return replace(result, status="unchanged")
 
 
 def _conclude(
-    job: Job, day: date, stage: Stage, outcome: Outcome, about: dict[str, Any], stay: list[str], gone: list[str],
+    job: Job, day: date, stage: Stage, outcome: Outcome, about: NightFacts, stay: list[str], gone: list[str],
     steps: Steps,
-) -> dict[str, Any]:  # fmt: skip
+) -> TaskResult:  # fmt: skip
     """Publish the day's partition beside those that stay, or reject it."""
-    result = {**summary(job, outcome), "night": about}
+    result = replace(summary(job, outcome), night=about)
     for check in about["checks"]:
         say(f"{job.name}: {check['severity']}: {check['reason']}")
     errors = [check["reason"] for check in about["checks"] if check["severity"] == "error"]
     if errors:
-        result |= {"status": "rejected", "reason": f"checks failed: {'; '.join(errors)}; {result['reason']}"}
+        result = replace(result, status="rejected", reason=f"checks failed: {'; '.join(errors)}; {result.reason}")
     job.dataset.keep_quarantine(job.digest, outcome.material.splits.quarantine)
     manifest = manifest_of(job, outcome, result, stage.files)
-    if result["status"] == "rejected":
+    if result.status == "rejected":
         job.dataset.reject(stage, manifest)
-        return {**result, "version": None}
+        return result
     if about["refit"]:
         fits.keep(job, day, outcome, steps)
     if stay:
@@ -84,4 +86,4 @@ def _conclude(
     if trouble := canary(job.dataset, stage, manifest, steps.scratch("canary")):
         raise BadInput(f"{job.folder}: the new version cannot be read back: {trouble[0]}; the current one stays")
     spaces.keep(job.dataset.root, outcome.material.ngrams)
-    return {**result, "version": job.dataset.publish(stage, manifest, gone)}
+    return replace(result, version=job.dataset.publish(stage, manifest, gone))

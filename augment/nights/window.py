@@ -9,10 +9,12 @@ from typing import Any
 
 from augment.base.errors import BadInput
 from augment.base.progress import say
+from augment.contracts.check import checks_of
+from augment.contracts.source import Intake
 from augment.nights.fits import STATE
 from augment.recipes.schema import Recipe
 from augment.runs.task import Job
-from augment.sources.ledger import Intake, Ledger
+from augment.sources.ledger import Ledger
 
 
 def take_in(recipe: Recipe, source: str, day: date) -> dict[str, Any]:
@@ -31,7 +33,8 @@ def windowed_job(recipe: Recipe, name: str, day: date, device: str) -> Job:
     if window is None:
         raise BadInput(f"sources.{source}: no rows from {first} to {day}; see window_days and --as-of")
     windowed = recipe.model_copy(update={"sources": {**recipe.sources, source: window}})
-    night = {"checks": recipe.nightly.checks.model_dump(mode="json"), "keep_days": recipe.nightly.keep_days}
+    checks = {name: {"limit": c.limit, "severity": c.severity} for name, c in checks_of(recipe.nightly.checks).items()}
+    night = {"checks": checks, "keep_days": recipe.nightly.keep_days}
     return Job(windowed, name, device, str(day), night)
 
 

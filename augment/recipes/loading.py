@@ -11,13 +11,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from augment.base.errors import UsageError, suggest
-from augment.recipes.schema import Checks, Gates, Generator, Nightly, Recipe, Task, VerdictSettings
+from augment.recipes.schema import Gates, Generator, Limit, Nightly, Recipe, Task, VerdictSettings
 from augment.recipes.source import Columns, Section, Source, Split
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+NAMED: dict[str, type[Section]] = {"sources": Source, "tasks": Task, "checks": Limit}  # tables of sections by name
 
 
 def shipped() -> list[str]:
@@ -73,8 +76,8 @@ def _section(path: list[Any]) -> type[Section]:
     """The model that the keys at `path` of a recipe belong to."""
     model: type[Section] = Recipe
     for key in path:
-        if key in ("sources", "tasks"):
-            model = Source if key == "sources" else Task
+        if key in NAMED and key in model.model_fields:
+            model = NAMED[key]
         elif isinstance(key, str) and key in model.model_fields:
             found = model.model_fields[key].annotation
             if isinstance(found, type) and issubclass(found, Section):
@@ -95,7 +98,7 @@ def explain() -> str:
         ("tasks.NAME.generator", Generator),
         ("tasks.NAME.verdict", VerdictSettings),
         ("nightly", Nightly),
-        ("nightly.checks", Checks),
+        ("nightly.checks.NAME", Limit),
     ]
     for place, model in places:
         lines += [f"[{place}]" if place else "(top of the file)", f"# {model.__doc__}"]

@@ -125,29 +125,15 @@ class Task(Section):
     verdict: VerdictSettings = Field(description="What it takes to publish.")
 
 
-class Check(Section):
-    """A limit that a night's figures are held to."""
+class Limit(Section):
+    """What a check holds its figure to."""
 
-    limit: float = Field(description="What it must not pass.")
-    severity: Literal["off", "warn", "error"] = Field(
-        "warn", description="warn: said and counted; error: the version is rejected and kept for inspection."
+    limit: float | None = Field(None, description="What the figure must not pass; without it, the check's own.")
+    severity: Literal["off", "warn", "error"] | None = Field(
+        None,
+        description="warn: said and counted; error: the version is rejected and kept for inspection. Without it, the "
+        "check's own.",
     )
-
-
-class Checks(Section):
-    """What a night is held to besides the samples' gates and the verdict."""
-
-    few_rows: Check = Field(Check(limit=0.3), description="Least rows of the day, over the median day of the window.")
-    bad_rows: Check = Field(Check(limit=0.02), description="Most of the window's rows in quarantine, as a share.")
-    drift: Check = Field(
-        Check(limit=0.25), description="Most population stability index of any column since the generator was fitted."
-    )
-    poison: Check = Field(
-        Check(limit=0.05, severity="error"),
-        description="Most of the window's rows by fake users or floods, as a share.",
-    )
-    alarms: Check = Field(Check(limit=0), description="Most alarms of a recommender's samples (collapse and the like).")
-    kept_share: Check = Field(Check(limit=0.05), description="Least share of the proposals that pass the gates.")
 
 
 class Nightly(Section):
@@ -167,7 +153,9 @@ class Nightly(Section):
         None, description="s3://bucket/prefix that every published version is copied to; credentials are AWS_…."
     )
     metrics: str | None = Field(None, description="Folder of Prometheus text files (node_exporter's collector).")
-    checks: Checks = Field(Checks(), description="Limits, each with its severity.")
+    checks: dict[str, Limit] = Field(
+        {}, description="Check → its limit and severity: what a night is held to besides the gates and the verdict."
+    )
 
 
 class Recipe(Section):
@@ -180,6 +168,11 @@ class Recipe(Section):
     )
     sources: dict[Name, Source] = Field(min_length=1, description="Named sources.")
     tasks: dict[Name, Task] = Field(min_length=1, description="Named tasks.")
+    engine: str = Field(
+        "inline",
+        description="What trainings run on: inline is one after the other; another package's is registered under "
+        "sparring.engines. Results are the same on each.",
+    )
     nightly: Nightly = Field(Nightly(), description="How `sparring nightly` goes about its nights.")
     _file: str | None = PrivateAttr(None)
 

@@ -109,7 +109,7 @@ class Split(Section):
 
 
 class Source(Section):
-    """Where rows come from: a file (glob), or a database."""
+    """Where rows come from: a file (glob), a database, or what another package reads (`sparring.sources`)."""
 
     path: str | list[str] | None = Field(
         None,
@@ -159,6 +159,13 @@ class Source(Section):
     max_per_minute: int = Field(
         120, ge=1, description="A user with more rows than this in one minute is a bot: all its rows are bad."
     )
+
+    @property
+    def scheme(self) -> str:
+        """What its connection or (first) path begins with where that is a URL, such as sqlite; else nothing."""
+        first = self.path if isinstance(self.path, str) else next(iter(self.path or []), "")
+        scheme, there, _ = (self.connection or first).partition("://")
+        return scheme if there else ""
 
     @model_validator(mode="after")
     def _one_place(self) -> Source:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from augment.base.errors import SparringError
 from augment.base.progress import say
+from augment.contracts.result import TaskResult
 
 
 @contextmanager
-def apart(tasks: dict[str, Any], failures: list[Exception], *names: str) -> Iterator[None]:
+def apart(tasks: dict[str, TaskResult], failures: list[Exception], *names: str) -> Iterator[None]:
     """Whatever is raised here is noted as the failure of the tasks `names`; one that has ended keeps its status.
 
     Of what nobody foresaw the traceback is kept too, for the log.
@@ -23,9 +23,9 @@ def apart(tasks: dict[str, Any], failures: list[Exception], *names: str) -> Iter
         failures.append(error)
         say(f"{', '.join(names) or 'what belongs to all tasks'}: failed: {reason_of(error)}")
         for name in names:
-            found = tasks.setdefault(name, {"status": "failed", "reason": reason_of(error)})
+            found = tasks.setdefault(name, TaskResult.failed(reason_of(error)))
             if not isinstance(error, SparringError):
-                found["traceback"] = traceback_of(error)
+                found.traceback = traceback_of(error)
 
 
 def reason_of(error: BaseException) -> str:

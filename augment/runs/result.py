@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from augment.contracts.result import Compared, TaskResult
 from augment.contracts.tally import Tally
 from augment.judging.verdict import Comparison
 from augment.publishing.manifest import Manifest, Shard
@@ -16,41 +17,41 @@ from augment.runs.task import Job
 from augment.runs.version import Outcome
 
 
-def summary(job: Job, outcome: Outcome) -> dict[str, Any]:
+def summary(job: Job, outcome: Outcome) -> TaskResult:
     """What a run prints for its task, but for the version."""
     splits, generated, verdict = outcome.material.splits, outcome.generated, outcome.verdict
     tallies = generated.tallies
     kept = sum(t.kept for t in tallies.values())
     refused: Counter[str] = sum((t.refused for t in tallies.values()), Counter())
     status = "published" if verdict.accepted else "rejected"
-    return {
-        "status": status,
-        "reason": verdict.reason,
-        "advice": verdict.advice,
-        "path": str(job.folder),
-        "rows": kept,
-        "kept_share": round(kept / max(1, sum(t.proposed for t in tallies.values())), 4),
-        "real_rows": splits.counts,
-        "anchors": generated.anchors,
-        "quarantined": sum(splits.quarantined.values()),
-        "quarantine": splits.quarantined,
-        "verdict": {name: _plain(comparison) for name, comparison in verdict.comparisons.items()},
-        "seeds": len(job.seeds),
-        "strategies": {name: tally.summary(job.task.gates) for name, tally in tallies.items()},
-        "gates": dict(refused),
-        "warnings": generated.warnings,
-        "alarms": outcome.alarms,
-        "histograms": {"hardness": _histogram(generated.real_hardness, tallies)},
-        "encoder": ", ".join(generated.encoders),
-        "rounds": generated.rounds,
-    }
+    return TaskResult(
+        status=status,
+        reason=verdict.reason,
+        advice=verdict.advice,
+        path=str(job.folder),
+        rows=kept,
+        kept_share=round(kept / max(1, sum(t.proposed for t in tallies.values())), 4),
+        real_rows=splits.counts,
+        anchors=generated.anchors,
+        quarantined=sum(splits.quarantined.values()),
+        quarantine=splits.quarantined,
+        verdict={name: _plain(comparison) for name, comparison in verdict.comparisons.items()},
+        seeds=len(job.seeds),
+        strategies={name: tally.summary(job.task.gates) for name, tally in tallies.items()},
+        gates=dict(refused),
+        warnings=generated.warnings,
+        alarms=outcome.alarms,
+        histograms={"hardness": _histogram(generated.real_hardness, tallies)},
+        encoder=", ".join(generated.encoders),
+        rounds=generated.rounds,
+    )
 
 
-def manifest_of(job: Job, outcome: Outcome, result: dict[str, Any], files: list[Shard]) -> Manifest:
+def manifest_of(job: Job, outcome: Outcome, result: TaskResult, files: list[Shard]) -> Manifest:
     return Manifest(
         run=job.digest,
         task=job.name,
-        status=result["status"],
+        status=result.status,
         settings=job.settings,
         inputs=job.inputs,
         encoders=outcome.generated.encoders,
@@ -58,24 +59,20 @@ def manifest_of(job: Job, outcome: Outcome, result: dict[str, Any], files: list[
         seed=job.recipe.seed,
         packages=job.versions,
         gates=job.task.gates.model_dump(mode="json"),
-        result=result,
+        result={name: value for name, value in result.as_json().items() if name != "version"},
         files=files,
         parent=job.dataset.current(),
     )
 
 
-def refusal(job: Job, reason: str) -> dict[str, Any]:
+def refusal(job: Job, reason: str) -> TaskResult:
     """The result of a task that a gate ended before there was anything to compare."""
     nothing = {"edges": [0.0, 1.0], "real": [0.0], "mix": [0.0]}
-    counts = dict.fromkeys(("rows", "kept_share", "anchors", "quarantined", "rounds"), 0)
-    empty: dict[str, Any] = {name: {} for name in ("real_rows", "quarantine", "verdict", "strategies", "gates")}
-    none: dict[str, Any] = {name: [] for name in ("alarms", "warnings")}
-    return {"status": "rejected", "reason": reason, "path": str(job.folder), **counts, **empty, **none,
-            "seeds": len(job.seeds), "histograms": {"hardness": nothing}, "encoder": "", "version": None}  # fmt: skip
+    return TaskResult("rejected", reason, path=str(job.folder), seeds=len(job.seeds), histograms={"hardness": nothing})
 
 
-def _plain(comparison: Comparison) -> dict[str, Any]:
-    return {key: finite(value) for key, value in asdict(comparison).items()}
+def _plain(comparison: Comparison) -> Compared:
+    return cast(Compared, {key: finite(value) for key, value in asdict(comparison).items()})
 
 
 def finite(value: Any) -> Any:

@@ -13,6 +13,7 @@ from augment.base.errors import Refused
 from augment.base.progress import bar, say
 from augment.contracts.consumer import Consumer
 from augment.contracts.tally import Tally
+from augment.contracts.values import Arena
 from augment.generation.studio import Studio
 from augment.judging.arms import robustness
 from augment.publishing.stage import Stage
@@ -50,14 +51,10 @@ def generate(
     studio = Studio(job.order, material.real, victim or real, _subfolder(steps.folder, "round0"), taken)
     hardness = studio.real_hardness()
 
-    def trained(mix: pa.Table | None) -> tuple[Consumer, float]:
-        model = job.make_on_mix(job.seeds[0]).fit(arena.train, arena.valid, mix)
-        return model, robustness(model, arena, task.verdict)
-
     gained, best = True, 0.0
     if rounds > 1:
         # What the mix's options bring alone (adversarial training, say) is no gain of the samples.
-        best = trained(None)[1] if task.mix_options else robustness(real, arena, task.verdict)
+        best = _trained(job, arena, None)[1] if task.mix_options else robustness(real, arena, task.verdict)
     for number in range(rounds):
         if number:
             taken = {*taken, *stage.read()["sample_id"].to_pylist()}
@@ -69,7 +66,7 @@ def generate(
             raise Refused(f"{job.name}: {'; '.join(said)}")
         if rounds > 1:
             say(f"{job.name}: round {number + 1} of at most {rounds}: training on the mix so far")
-            victim, found = trained(stage.read())
+            victim, found = _trained(job, arena, stage.read())
             gained, best = found > best, found
         if number and not gained:
             stage.drop(stage.files[staged:])
@@ -85,6 +82,12 @@ def generate(
     for line in warnings:
         say(f"{job.name}: warning: {line}")
     return Generated(encoders, studio.modality.dim, tallies, len(studio.anchors), hardness, len(encoders), warnings)
+
+
+def _trained(job: Job, arena: Arena, mix: pa.Table | None) -> tuple[Consumer, float]:
+    """The consumer trained on the mix so far, and how robust it is on validation rows."""
+    model = job.make_on_mix(job.seeds[0]).fit(arena.train, arena.valid, mix)
+    return model, robustness(model, arena, job.task.verdict)
 
 
 def _short(tallies: Mapping[str, Tally]) -> list[str]:

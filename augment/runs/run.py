@@ -6,14 +6,15 @@ Each step is one function; read `_run_task` from top to bottom to follow a row f
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from augment.base.errors import Refused
 from augment.base.files import digest
 from augment.base.progress import say
-from augment.engines.device import resolve_device
+from augment.contracts.result import RunResult, TaskResult
 from augment.judging import report
+from augment.numeric.device import resolve_device
 from augment.publishing import spaces
 from augment.publishing.lock import held
 from augment.publishing.stage import Stage
@@ -26,10 +27,10 @@ from augment.runs.task import Job
 from augment.runs.version import Outcome, make_version
 
 
-def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> dict[str, Any]:
+def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> RunResult:
     """Bring every task of the recipe up to date, and say what became of each.
 
-    Returns the run result that `sparring run --json` prints. Raises Locked when another run holds the output,
+    Its JSON is what `sparring run --json` prints. Raises Locked when another run holds the output,
     and what the steps raise: UsageError, BadInput, Unavailable, Refused, Diverged. One task that fails stops no other:
     the first failure is raised when all else is done.
     """
@@ -39,29 +40,28 @@ def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> 
     jobs = {name: Job(recipe, name, device) for name in recipe.tasks}
     with held(recipe):
         clear_left(output, jobs.values())
-        tasks: dict[str, Any] = {}
+        tasks: dict[str, TaskResult] = {}
         failures: list[Exception] = []
         for name, job in jobs.items():
             with apart(tasks, failures, name):
                 tasks[name] = _run_task(job)
-        statuses = {task["status"] for task in tasks.values()}
+        statuses = {task.status for task in tasks.values()}
         status = next(s for s in ("published", "rejected", "unchanged", "failed") if s in statuses)
         run_digest = digest({name: job.digest for name, job in jobs.items()})
         page = output / f"report-{run_digest}.html"
-        result: dict[str, Any] = {"run": run_digest, "status": status, "tasks": tasks, "report": str(page)}
-        result["seconds"] = round(time.monotonic() - started, 1)
+        result = RunResult(run_digest, status, tasks, str(page), round(time.monotonic() - started, 1))
         if status != "unchanged" or not page.exists():
             report.write(result, page)
     if failures:
-        others = [f"{name}: {task['status']}" for name, task in tasks.items() if task["status"] != "failed"]
+        others = [f"{name}: {task.status}" for name, task in tasks.items() if task.status != "failed"]
         say("; ".join([*others, f"report: {page}"]))
         raise failures[0]
     return result
 
 
-def _run_task(job: Job) -> dict[str, Any]:
+def _run_task(job: Job) -> TaskResult:
     if found := job.dataset.find(job.digest):
-        return {**found.manifest.result, "status": "unchanged", "version": found.version}
+        return TaskResult.stored(found.manifest.result, status="unchanged", version=found.version)
     try:
         with steps_of(job) as steps, job.dataset.stage(job.digest) as stage:
             material = read(job, steps.scratch("splits"), steps.ngrams)
@@ -71,13 +71,13 @@ def _run_task(job: Job) -> dict[str, Any]:
         return refusal(job, str(error))
 
 
-def conclude(job: Job, stage: Stage, outcome: Outcome) -> dict[str, Any]:
+def conclude(job: Job, stage: Stage, outcome: Outcome) -> TaskResult:
     """Publish or reject the stage, and say why."""
     result = summary(job, outcome)
     manifest = manifest_of(job, outcome, result, stage.files)
     job.dataset.keep_quarantine(job.digest, outcome.material.splits.quarantine)
     if outcome.verdict.accepted:
         spaces.keep(job.dataset.root, outcome.material.ngrams)
-        return {**result, "version": job.dataset.publish(stage, manifest)}
+        return replace(result, version=job.dataset.publish(stage, manifest))
     job.dataset.reject(stage, manifest)
-    return {**result, "version": None}
+    return result

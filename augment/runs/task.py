@@ -9,18 +9,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from augment.base.errors import UsageError, check_type, suggest
+from augment.base.errors import UsageError, suggest
 from augment.base.files import digest
 from augment.base.progress import say
-from augment.contracts.consumer import Consumer
+from augment.contracts.check import checks_of
+from augment.contracts.consumer import Consumer, check_options
+from augment.contracts.engine import Engine
 from augment.contracts.modality import Modality, Tools
-from augment.contracts.registry import consumer_class, modality_class
+from augment.contracts.registry import consumer_class, engine, modality_class
 from augment.contracts.strategy import check as check_strategy
-from augment.engines.device import resolve_device
 from augment.generation.studio import Order
 from augment.judging.arms import check_metrics
 from augment.language.encoders import NGRAMS, TextEncoder, text_encoder
 from augment.language.ngrams import Ngrams
+from augment.numeric.device import resolve_device
 from augment.publishing.dataset import Dataset
 from augment.publishing.manifest import ALL_DAYS
 from augment.recipes.schema import Recipe, Task
@@ -64,6 +66,8 @@ class Job:
         for strategy in self.task.strategies:
             options = self.task.strategy_options.get(strategy, {})
             check_strategy(strategy, self.consumer.modality, options, f"tasks.{self.name}")
+        checks_of(self.recipe.nightly.checks)
+        self.engine: Engine = engine(self.recipe.engine)
         self.inputs = fingerprint(self.source)
         self.versions = {package: version(package) for package in PACKAGES}
         self.settings = {
@@ -89,14 +93,11 @@ class Job:
 
     def make_with(self, options: Mapping[str, Any], seed: int) -> Consumer:
         """The consumer with `options` before the recipe's. Raises UsageError for one that it does not have."""
-        known = dict(inspect.signature(self.consumer).parameters)
-        takes_mutable = known.pop("mutable", None)  # the source's columns say which
-        for option, value in (options := {**self.task.options, **options}).items():
-            if option not in known:
-                raise UsageError(f"tasks.{self.name}.options: unknown option '{option}'{suggest(option, known)}")
-            check_type(value, known[option].default, f"tasks.{self.name}.options: {option}")
-        if takes_mutable and self.source.columns.mutable is not None:
-            options["mutable"] = tuple(field_column(name) for name in self.source.columns.mutable)
+        options = {**self.task.options, **options}
+        check_options(self.consumer, options, f"tasks.{self.name}.options")
+        mutable = self.source.columns.mutable
+        if mutable is not None and "mutable" in inspect.signature(self.consumer).parameters:
+            options["mutable"] = tuple(field_column(name) for name in mutable)
         return self.consumer(**options, seed=seed, device=self.device)
 
     def encoder(self, texts: Sequence[str], ngrams: Ngrams | None = None) -> TextEncoder:

@@ -50,14 +50,14 @@ def make_version(
         return steps.model(f"real-{seed}", job.consumer, job.device,
                            lambda: job.make(seed).fit(arena.train, arena.valid))  # fmt: skip
 
-    real = for_seeds(job.make, job.seeds, fit)
+    real = for_seeds(job.make, job.seeds, fit, job.engine.map)
     taken = set() if kept is None else set(kept["sample_id"].to_pylist())
     generated = generate(job, material, real[0], stage, steps, victim=victim, taken=taken, stream=stream)
     samples = stage.read()
     mixed = samples if kept is None else pa.concat_tables([samples, kept])
     say(f"{job.name}: training on the mix, with {len(mixed):,} samples")
-    mix = fit_seeds(job.make_on_mix, job.seeds, arena, mixed)
-    baseline = strongest_baseline(job.consumer, job.seeds, arena, job.device)
+    mix = fit_seeds(job.make_on_mix, job.seeds, arena, mixed, job.engine.map)
+    baseline = strongest_baseline(job.consumer, job.seeds, arena, job.device, job.engine.map)
     say(f"{job.name}: evaluating on {len(arena.test):,} test rows")
     verdict = judge(real, mix, baseline, arena, job.task.verdict, job.recipe.seed)
     raised = job.modality.alarms(samples, arena.train, arena.valid)

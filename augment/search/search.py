@@ -12,9 +12,9 @@ from pathlib import Path
 
 from augment.base.files import digest
 from augment.contracts.modality import Histories
-from augment.engines.device import resolve_device
 from augment.generation.studio import Studio
 from augment.judging.arms import tolerance_of
+from augment.numeric.device import resolve_device
 from augment.recipes.schema import Recipe
 from augment.runs.rows import read
 from augment.runs.steps import work_folder

@@ -28,10 +28,14 @@ class Fit:
 
     def __call__(self, choice: Choice, mix: pa.Table | None, least_clean: float = -np.inf) -> dict[str, float] | None:
         """Objective → mean; None when the first seed's clean metric is below `least_clean`."""
-        found = []
-        for seed in self._seeds:
+
+        def measured(seed: int) -> dict[str, float]:
             model = self._job.make_with(choice.options, seed).fit(self._arena.train, self._arena.valid, mix)
-            found.append(self._measure(model))
+            return self._measure(model)
+
+        found: list[dict[str, float]] = []
+        for values in self._job.engine.map(measured, self._seeds):
+            found.append(values)
             if found[0]["clean"] < least_clean:
                 return None
         return {name: float(np.mean([values[name] for values in found])) for name in OBJECTIVES}

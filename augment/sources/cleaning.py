@@ -13,10 +13,10 @@ import duckdb
 from augment.base.errors import BadInput
 from augment.contracts.modality import RowRules
 from augment.recipes.source import Source, field_column
-from augment.sources.files import columns_of, load, one_line, place_of
 from augment.sources.formats import own
 from augment.sources.splits import Splits, TooManyBad
 from augment.sources.sql import AMBIGUOUS, EARLIEST, given, literal, microseconds, name_of, number_of, quoted
+from augment.sources.tables import columns_of, load, one_line, place_of
 
 LARGEST = "3.4e38"  # label that a 32-bit float holds; in SQL, infinity and NaN are larger
 BINS = 16  # of a numeric field, by quantiles of training rows

@@ -17,47 +17,26 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from datetime import date, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 import duckdb
 
 from augment.base.errors import BadInput
 from augment.base.files import file_sha256, sha256, write_whole
+from augment.contracts.registry import source_kind
+from augment.contracts.source import Entry, Intake, Reading
 from augment.recipes.source import OF_TEXT, Source
-from augment.sources.files import check_regular, columns_of, load, paths_of, workspace
 from augment.sources.formats import MALFORMED, own
 from augment.sources.sql import EARLIEST, given, literal, microseconds
+from augment.sources.tables import columns_of, load, workspace
 
 INDEX = "index.json"
 VERSION = 3  # of what parts hold: another one reads everything anew
-
-
-@dataclass
-class Entry:
-    """A file as it was when it was read; a query has no stat."""
-
-    size: int = 0
-    modified: int = 0  # nanoseconds
-    sha256: str = ""
-    parts: dict[str, str] = field(default_factory=dict)  # day → file of that day's rows
-    rows: dict[str, int] = field(default_factory=dict)  # day → rows, without malformed lines
-    malformed: int = 0
-
-
-@dataclass
-class Intake:
-    """What one night took in."""
-
-    rows: int = 0
-    bytes: int = 0
-    files: int = 0
-    malformed: int = 0  # lines that are no rows: they count as bad rows of the window
-    days: dict[str, int] = field(default_factory=dict)  # day → new rows
-    bad_files: dict[str, str] = field(default_factory=dict)  # file → why it was left out
 
 
 class Ledger:
@@ -82,11 +61,9 @@ class Ledger:
         Raises BadInput for a file or column that cannot be read; unless `skip_bad`, nothing is taken in then.
         """
         taken = Intake()
-        entries = dict(self._entries)
-        if self._source.path:
-            self._take_files(entries, taken, as_of, skip_bad)
-        else:
-            self._take_query(entries, taken, as_of, lookback)
+        read = partial(self._read, as_of)
+        reading = Reading(dict(self._entries), as_of, lookback, skip_bad, read, self._size)
+        entries = source_kind(self._source).new_parts(self._source, reading, taken)
         if entries != self._entries or not self._known:
             self._keep(entries)
         self._sweep()
@@ -129,64 +106,15 @@ class Ledger:
         columns = [sorted(columns_of(self._source)), self._source.columns.timestamp]
         return sha256(json.dumps([VERSION, columns, source], sort_keys=True).encode())
 
-    # -- files -------------------------------------------------------------------------------------
+    # -- parts -------------------------------------------------------------------------------------
 
-    def _take_files(self, entries: dict[str, Entry], taken: Intake, as_of: date, skip_bad: bool) -> None:
-        paths = paths_of(self._source)
-        names = {entry.sha256: path for path, entry in self._entries.items()}
-        for path in paths:
-            try:
-                check_regular(path)
-                stat, known = Path(path).stat(), entries.get(path)
-                if known and (known.size, known.modified) == (stat.st_size, stat.st_mtime_ns):
-                    continue
-                digest = file_sha256(Path(path))
-                taken.bytes += stat.st_size
-                if name := names.get(digest):  # touched, renamed or copied
-                    entry = self._entries[name]
-                    if name not in paths:
-                        entries.pop(name, None)
-                else:
-                    entry = self._read_file(path, as_of)
-                    taken.files += 1
-                    taken.malformed += entry.malformed
-                    _count(taken, entry.rows)
-                entries[path] = replace(entry, size=stat.st_size, modified=stat.st_mtime_ns, sha256=digest)
-            except BadInput as error:
-                if not skip_bad:
-                    raise
-                taken.bad_files[path] = str(error)
-        for path in entries.keys() - set(paths):
-            if not entries[path].parts:  # gone, and so are its days
-                del entries[path]
-
-    def _read_file(self, path: str, as_of: date) -> Entry:
-        if not Path(path).stat().st_size:
-            return Entry()
+    def _read(self, as_of: date, part: str | None = None, since: date | None = None, ordered: bool = True) -> Entry:
         with self._workspace() as db:
-            load(db, self._name, self._source, path)
-            return self._deal_out(db, as_of, "__row")
+            load(db, self._name, self._source, part, since)
+            return self._deal_out(db, as_of, "__row" if ordered else "ALL", since)
 
-    # -- databases ---------------------------------------------------------------------------------
-
-    def _take_query(self, entries: dict[str, Entry], taken: Intake, as_of: date, lookback: int) -> None:
-        """The days that are not there yet, and the last few again: rows arrive late."""
-        newest = self.newest()
-        since = as_of - timedelta(days=lookback) if newest and self._source.columns.timestamp else None
-        if newest and since and date.fromisoformat(newest) < since:
-            since = date.fromisoformat(newest)  # nights were missed
-        query = str(self._source.query)
-        old = entries.get(query, Entry())
-        with self._workspace() as db:
-            load(db, self._name, self._source, since=since)
-            new = self._deal_out(db, as_of, "ALL", since)  # a query's rows have no order
-        taken.bytes += sum((self._folder / day / part).stat().st_size for day, part in new.parts.items())
-        _count(taken, {day: count for day, count in new.rows.items() if old.parts.get(day) != new.parts[day]})
-        kept = [day for day in old.parts if since and day < str(since)]
-        entries[query] = Entry(parts={**{day: old.parts[day] for day in kept}, **new.parts},
-                               rows={**{day: old.rows[day] for day in kept}, **new.rows})  # fmt: skip
-
-    # -- both --------------------------------------------------------------------------------------
+    def _size(self, entry: Entry) -> int:
+        return sum((self._folder / day / part).stat().st_size for day, part in entry.parts.items())
 
     @contextmanager
     def _workspace(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -262,9 +190,3 @@ class Ledger:
 
 def yesterday() -> date:
     return datetime.now(timezone.utc).date() - timedelta(days=1)
-
-
-def _count(taken: Intake, rows: Mapping[str, int]) -> None:
-    taken.rows += sum(rows.values())
-    for day, count in rows.items():
-        taken.days[day] = taken.days.get(day, 0) + count

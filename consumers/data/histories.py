@@ -68,6 +68,16 @@ def minus(matrix: csr_matrix, other: csr_matrix) -> csr_matrix:
     return left
 
 
+def flipped(rows: csr_matrix, flips: csr_matrix, user: np.ndarray) -> csr_matrix:
+    """float32[n, I]: `rows` with the `shilling.flips` of the user that each is of, at int64[n]; −1 is nobody's.
+
+    A new item comes at the place of the old one, or where the row had it already, at the later of both.
+    """
+    row, column = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)), rows.indices
+    new = np.asarray(flips[user[row], column]).ravel() * (user[row] >= 0)
+    return latest(row, np.where(new > 0, new - 1, column), rows.data, rows.shape)
+
+
 def by_time(history: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
     """Users and items int64[entries], user after user, each one's items from the first to the last."""
     owner = _owners(history)

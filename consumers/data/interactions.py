@@ -12,8 +12,7 @@ from scipy.sparse import csr_matrix
 from augment.numeric.ease import binary_matrix
 from consumers.data import storage
 from consumers.data.columns import whole
-from consumers.data.histories import binary, minus
-from consumers.scoring import shilling
+from consumers.data.histories import binary, flipped, minus
 
 LISTS = ("items", "targets", "negatives")  # of a sample, as `decoded` has them
 
@@ -56,5 +55,5 @@ class Synthetic:
 
     def flipped(self, flips: csr_matrix) -> Synthetic:
         """Made of users whose items were flipped (see `shilling.flips`): what the anchor lost, its samples lost."""
-        items, targets = (binary(shilling.flipped(m, flips, self.anchor)) for m in (self.items, self.targets))
+        items, targets = (binary(flipped(m, flips, self.anchor)) for m in (self.items, self.targets))
         return replace(self, items=items, targets=targets, negatives=minus(self.negatives, targets))

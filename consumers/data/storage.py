@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 from pathlib import Path
@@ -18,11 +17,6 @@ from augment.base.files import sync, write_whole
 
 Arrays = dict[str, np.ndarray]
 PARTS = ("data", "indices", "indptr")  # of a sparse matrix
-
-
-def parameters(model: Any) -> dict[str, Any]:
-    """A consumer's hyper-parameters: each constructor argument is stored under its own name. The device is not one."""
-    return {name: getattr(model, name) for name in inspect.signature(type(model)).parameters if name != "device"}
 
 
 def save(folder: Path, arrays: Arrays, settings: dict[str, Any]) -> None:

@@ -6,37 +6,48 @@ grows with how much it explains (Rendle et al., 2022). Users are folded in from 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
+from pydantic import Field
 from scipy.linalg.lapack import sposv
 from scipy.sparse import csr_matrix, diags
 
-from consumers.rankers.base import Arrays, Ranker, Rows
+from consumers.rankers.base import Arrays, Ranker, Recency, Rows
 
 SWEEPS = 8
 
 
-def _fit(rows: Rows, l2s: Sequence[float], options: Mapping[str, Any]) -> Iterator[Arrays]:
-    aims, unobserved = rows.aims, options["unobserved"]
-    by_item = (diags(rows.weights.astype(np.float32)) @ aims).T.tocsr()
-    everyone, everything = rows.weights.astype(np.float32), np.ones(aims.shape[1], np.float32)
-    for l2 in l2s:
-        random = np.random.default_rng(options["seed"])
-        dim = options["dim"]
-        item = (random.standard_normal((aims.shape[1], dim)) * 0.1 / dim**0.5).astype(np.float32)
-        for _ in range(SWEEPS):
-            user = _solved(aims, item, everything, l2, unobserved)
-            item = _solved(by_item, user, everyone, l2, unobserved)
-        yield {"item": item, "fold_in": np.array([l2, unobserved])}
+class ALS(Ranker):
+    name = "als"
+    grid = (0.001, 0.003, 0.01, 0.03, 0.1)
+    chance = True
 
+    class Options(Recency):
+        """Of alternating least squares."""
 
-def _scores(arrays: Arrays, shown: csr_matrix, users: np.ndarray) -> np.ndarray:
-    item = arrays["item"]
-    l2, unobserved = arrays["fold_in"].tolist()
-    return _solved(shown, item, np.ones(len(item), np.float32), l2, unobserved) @ item.T
+        dim: int = Field(64, ge=1, description="Factors of a user, and of an item.")
+        unobserved: float = Field(0.1, ge=0, description="What an item that a user does not have weighs.")
+
+    options: Options
+
+    def fit(self, rows: Rows, l2s: Sequence[float]) -> Iterator[Arrays]:
+        aims, dim, unobserved = rows.aims, self.options.dim, self.options.unobserved
+        by_item = (diags(rows.weights.astype(np.float32)) @ aims).T.tocsr()
+        everyone, everything = rows.weights.astype(np.float32), np.ones(aims.shape[1], np.float32)
+        for l2 in l2s:
+            random = np.random.default_rng(self.seed)
+            item = (random.standard_normal((aims.shape[1], dim)) * 0.1 / dim**0.5).astype(np.float32)
+            for _ in range(SWEEPS):
+                user = _solved(aims, item, everything, l2, unobserved)
+                item = _solved(by_item, user, everyone, l2, unobserved)
+            yield {"item": item, "fold_in": np.array([l2, unobserved])}
+
+    def scores(self, arrays: Arrays, shown: csr_matrix, users: np.ndarray) -> np.ndarray:
+        item = arrays["item"]
+        l2, unobserved = arrays["fold_in"].tolist()
+        return _solved(shown, item, np.ones(len(item), np.float32), l2, unobserved) @ item.T
 
 
 def _solved(counted: csr_matrix, others: np.ndarray, weights: np.ndarray, l2: float, unobserved: float) -> np.ndarray:
@@ -55,6 +66,3 @@ def _solved(counted: csr_matrix, others: np.ndarray, weights: np.ndarray, l2: fl
         left.ravel()[diagonal] += max(ridge[row], 1e-6)
         right[row] = sposv(left.T, right[row], overwrite_a=1)[1]
     return right
-
-
-ALS = Ranker(_fit, _scores, (0.001, 0.003, 0.01, 0.03, 0.1), ("dim", "unobserved"), chance=True)

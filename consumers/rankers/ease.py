@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pydantic import Field
+
 from augment.numeric.ease import ease_path
-from consumers.rankers.base import Arrays, Ranker, Rows, by_items
+from consumers.rankers.base import Arrays, ByItems, Recency, Rows
 
 
-def _fit(rows: Rows, l2s: Sequence[float], options: Mapping[str, Any]) -> Iterator[Arrays]:
-    ridges: Sequence[Any] = l2s
-    if hidden := options["dropout"]:  # in closed form: p / (1 − p) of an item's interactions more
-        more = hidden / (1 - hidden) * (rows.inputs.T @ rows.weights)
-        ridges = [l2 + more for l2 in l2s]
-    aims = None if rows.targets is rows.inputs else rows.targets
-    for solved in ease_path(rows.inputs, aims, ridges, rows.weights):
-        yield {"items": solved * rows.worth}  # the columns are least squares of their own: each scales with its target
+class EASE(ByItems):
+    name = "ease"
+    grid = (50.0, 100.0, 150.0, 200.0, 300.0, 400.0, 600.0, 800.0)
 
+    class Options(Recency):
+        """Of EASE."""
 
-EASE = Ranker(_fit, by_items, (50.0, 100.0, 150.0, 200.0, 300.0, 400.0, 600.0, 800.0), ("dropout",))
+        dropout: float = Field(
+            0.0, ge=0, lt=1, description="Share of a history that training hides, in closed form (EDLAE)."
+        )
+
+    options: Options
+
+    def fit(self, rows: Rows, l2s: Sequence[float]) -> Iterator[Arrays]:
+        ridges: Sequence[Any] = l2s
+        if hidden := self.options.dropout:  # in closed form: p / (1 − p) of an item's interactions more
+            more = hidden / (1 - hidden) * (rows.inputs.T @ rows.weights)
+            ridges = [l2 + more for l2 in l2s]
+        aims = None if rows.targets is rows.inputs else rows.targets
+        for solved in ease_path(rows.inputs, aims, ridges, rows.weights):
+            # The columns are least squares of their own: each scales with its target.
+            yield {"items": solved * rows.worth}

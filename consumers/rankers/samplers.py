@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SAMPLERS = ("uniform", "popularity", "dns", "dns-mn", "mixgcf")
+POOLED = ("dns", "dns-mn", "mixgcf")  # those that choose among several draws
+SAMPLERS = ("uniform", "popularity", *POOLED)
 POSITIVES = 16  # drawn per user and step, each with one negative
 
 
@@ -44,7 +45,7 @@ class Sampler:
 
     def __init__(self, kind: str, popularity: Tensor, random: torch.Generator, pool: int, nearest: int) -> None:
         self._kind, self._random, self._nearest = kind, random, max(1, min(nearest, pool))
-        self._pool = 1 if kind in ("uniform", "popularity") else max(1, pool)
+        self._pool = max(1, pool) if kind in POOLED else 1
         chance = popularity.clamp_min(0) if kind == "popularity" else torch.ones_like(popularity)
         self._chance = chance.to("cpu")
 

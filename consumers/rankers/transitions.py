@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix, diags
 
 from consumers.data.histories import by_time
-from consumers.rankers.base import Arrays, Ranker, Rows, by_items
+from consumers.rankers.base import Arrays, ByItems, Recency, Rows
 
 
-def _fit(rows: Rows, l2s: Sequence[float], options: Mapping[str, Any]) -> Iterator[Arrays]:
-    """Dirichlet smoothing: l2 counts of what is popular beside an item's own (MacKay & Peto, 1995)."""
-    follows = _follows(rows)
-    np.fill_diagonal(follows, 0)
-    left = follows.sum(axis=1, keepdims=True)
-    popular = np.asarray(rows.targets.T @ rows.weights, np.float32)
-    popular /= max(popular.sum(), 1e-12)
-    for l2 in l2s:
-        chance = (follows + np.float32(l2) * popular) / np.maximum(left + l2, 1e-6)
-        yield {"items": (chance * rows.worth).astype(np.float32)}
+class Transitions(ByItems):
+    name = "transitions"
+    grid = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+
+    class Options(Recency):
+        """Of transitions."""
+
+    def fit(self, rows: Rows, l2s: Sequence[float]) -> Iterator[Arrays]:
+        """Dirichlet smoothing: l2 counts of what is popular beside an item's own (MacKay & Peto, 1995)."""
+        follows = _follows(rows)
+        np.fill_diagonal(follows, 0)
+        left = follows.sum(axis=1, keepdims=True)
+        popular = np.asarray(rows.targets.T @ rows.weights, np.float32)
+        popular /= max(popular.sum(), 1e-12)
+        for l2 in l2s:
+            chance = (follows + np.float32(l2) * popular) / np.maximum(left + l2, 1e-6)
+            yield {"items": (chance * rows.worth).astype(np.float32)}
 
 
 def _follows(rows: Rows) -> np.ndarray:
@@ -38,6 +44,3 @@ def _follows(rows: Rows) -> np.ndarray:
     length = rows.targets.getnnz(axis=1)
     share = rows.weights / np.maximum(length, 1) * (rows.order.getnnz(axis=1) == 0)
     return (counted + (rows.inputs.T @ diags(share) @ rows.targets).toarray()).astype(np.float32)
-
-
-TRANSITIONS = Ranker(_fit, by_items, (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0))

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from augment.numeric.measures import Mean, Measure
+
+K = 20
+TAIL, COLD_ITEMS = 0.8, 0.25  # shares of items, by least interactions
+COLD = 0.25  # share of users, by shortest history
+
 
 @dataclass(frozen=True)
 class Coverage:
@@ -54,3 +60,38 @@ def ndcg(hit: np.ndarray, relevant: np.ndarray) -> np.ndarray:
 def recall(hit: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     """float64[users]: share of min(relevant, k) that was found."""
     return hit.sum(axis=1) / np.maximum(np.minimum(relevant, hit.shape[1]), 1)
+
+
+def rare_recall(lists: np.ndarray, hit: np.ndarray, wanted: csr_matrix, which: np.ndarray) -> np.ndarray:
+    """Recall float64[n] on rare items, of the users who want any; `which` bool[I], the others row by user."""
+    relevant = np.asarray(wanted @ which.astype(np.float32)).astype(np.int64)
+    some = relevant > 0
+    return recall((hit & which[lists])[some], relevant[some])
+
+
+def rare(history: csr_matrix, share: float) -> np.ndarray:
+    """bool[I]: the `share` of items with the fewest interactions in binary `history` [U, I]."""
+    popularity = history.getnnz(axis=0)
+    found = np.zeros(len(popularity), bool)
+    found[np.argsort(popularity, kind="stable")[: int(share * len(popularity))]] = True
+    return found
+
+
+def measures(lists: np.ndarray, wanted: csr_matrix, users: np.ndarray, history: csr_matrix) -> dict[str, Measure]:
+    """What lists int64[n, K] for the users at places int64[n], who want `wanted` [n, I], are worth.
+
+    history: [U, I] of all users, of training rows alone: what is popular, rare or cold.
+    """
+    hit, relevant = hits(lists, wanted), wanted.getnnz(axis=1)
+    length, popularity = history.getnnz(axis=1), history.getnnz(axis=0)
+    cold = length[users] <= np.quantile(length, COLD)
+    found = recall(hit, relevant)
+    return {
+        "ndcg@20": Mean(ndcg(hit, relevant)),
+        "recall@20": Mean(found),
+        "tail_recall@20": Mean(rare_recall(lists, hit, wanted, rare(history, TAIL))),
+        "cold_recall@20": Mean(found[cold]),
+        "cold_item_recall@20": Mean(rare_recall(lists, hit, wanted, rare(history, COLD_ITEMS))),
+        "coverage": Coverage(lists, history.shape[1]),
+        "mean_popularity": Mean(popularity[lists].mean(axis=1) / popularity.mean(), "lower"),
+    }

@@ -9,7 +9,6 @@ from scipy.sparse import csr_matrix
 
 from augment.watch.fake_users import coherence
 from consumers.data.columns import whole
-from consumers.data.histories import latest
 
 KINDS = ("random", "average", "bandwagon")  # of fake users (Lam & Riedl, 2004; Mobasher et al., 2007)
 FAKE_SHARE, FAKE_TARGETS = 0.01, 5
@@ -71,16 +70,6 @@ def flips(history: csr_matrix, seed: int) -> csr_matrix:
             drawn = rng.choice(history.shape[1], count + len(own), replace=False)
             new[place] = 1 + drawn[~np.isin(drawn, own)][:count]
     return csr_matrix((new, history.indices, history.indptr), shape=history.shape)
-
-
-def flipped(rows: csr_matrix, flips: csr_matrix, user: np.ndarray) -> csr_matrix:
-    """float32[n, I]: `rows` with the flips of the user that each is of, at int64[n]; −1 is nobody's.
-
-    A new item comes at the place of the old one, or where the row had it already, at the later of both.
-    """
-    row, column = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr)), rows.indices
-    new = np.asarray(flips[user[row], column]).ravel() * (user[row] >= 0)
-    return latest(row, np.where(new > 0, new - 1, column), rows.data, rows.shape)
 
 
 def suspects(history: csr_matrix, share: float) -> np.ndarray:

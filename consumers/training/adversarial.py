@@ -5,17 +5,17 @@ One code path for every family, so that they compete on equal terms, alone or as
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from pydantic import Field, field_validator
 from torch import Tensor
 
-from augment.base.errors import UsageError, suggest
+from augment.base.errors import UsageError
+from augment.contracts.options import BaseOptions, unknown_name
 from consumers.training.losses import cross_entropy, divergence
 from consumers.victims import LogitVictim
 from gan import attacks
@@ -47,31 +47,29 @@ class Perturbed(NamedTuple):
     label: Tensor
 
 
-@dataclass(frozen=True)
-class Settings:
-    """families: names joined by +, "" for plain training. weight: λ. share: perturbed rows per clean row.
-    radius: longest perturbation, in lengths of a row's embedding. kl: TRADES' divergence in place of the loss."""
+class Settings(BaseOptions):
+    """Of adversarial training, for whoever trains with it."""
 
-    families: str = ""
-    weight: float = 1.0
-    share: float = 0.5
-    radius: float = 0.3
-    kl: bool = False
+    adversarial: str = Field(
+        "", description='Families joined by +, such as "masking+swaps+fgm"; "" for plain training. See `FAMILIES`.'
+    )
+    adv_weight: float = Field(1.0, ge=0, description="How much the loss of perturbed rows counts.")
+    adv_share: float = Field(0.5, gt=0, le=1, description="Perturbed rows per clean row.")
+    radius: float = Field(0.3, gt=0, description="Longest perturbation, in lengths of a row's embedding.")
+    trades: bool = Field(False, description="TRADES' divergence in place of the loss of perturbed rows.")
 
-    def __post_init__(self) -> None:
-        for name in self.names:
+    @field_validator("adversarial")
+    @classmethod
+    def _of_known_families(cls, families: str) -> str:
+        for name in names(families):
             if name not in FAMILIES:
-                raise UsageError(f"adversarial: unknown family '{name}'{suggest(name, FAMILIES)}")
-        if not 0 < self.share <= 1:
-            raise UsageError(f"adv_share = {self.share:g} must be above 0 and at most 1")
-        if not 0 < self.radius < math.inf:
-            raise UsageError(f"radius = {self.radius:g} must be above 0")
-        if not 0 <= self.weight < math.inf:
-            raise UsageError(f"adv_weight = {self.weight:g} must be at least 0")
+                raise unknown_name("family", name, FAMILIES)
+        return families
 
-    @property
-    def names(self) -> list[str]:
-        return [name for name in self.families.split("+") if name]
+
+def names(families: str) -> list[str]:
+    """Of "masking+swaps", each."""
+    return [name for name in families.split("+") if name]
 
 
 class Adversary:
@@ -80,10 +78,11 @@ class Adversary:
     @classmethod
     def of(cls, settings: Settings, net: Net, dim: int, seed: int, device: str) -> Adversary | None:
         """None for plain training."""
-        return cls(settings, net, dim, seed, device) if settings.names else None
+        return cls(settings, net, dim, seed, device) if names(settings.adversarial) else None
 
     def __init__(self, settings: Settings, net: Net, dim: int, seed: int, device: str) -> None:
-        fields = [name for name in settings.names if name in FIELD_FAMILIES]
+        self.names = names(settings.adversarial)
+        fields = [name for name in self.names if name in FIELD_FAMILIES]
         if fields and not hasattr(net, "table"):
             raise UsageError(f"adversarial: '{fields[0]}' changes categorical fields, which this model has none of")
         self.settings, self.net = settings, net
@@ -98,21 +97,23 @@ class Adversary:
     def loss(self, rows: Rows, logit: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Mean loss of the perturbed copies of the first rows of a (random) batch."""
         settings = self.settings
-        count = max(len(settings.names), int(settings.share * len(rows.label)))
-        parts = torch.arange(min(count, len(rows.label)), device=rows.x.device).chunk(len(settings.names))
+        count = max(len(self.names), int(settings.adv_share * len(rows.label)))
+        parts = torch.arange(min(count, len(rows.label)), device=rows.x.device).chunk(len(self.names))
         total, weights = rows.x.new_zeros(()), rows.x.new_zeros(())
-        for name, part in zip(settings.names, parts, strict=False):  # a tiny last batch may not serve all families
+        for name, part in zip(self.names, parts, strict=False):  # a tiny last batch may not serve all families
             chosen = Rows(*(column[part] for column in rows))
             moved = FAMILIES[name](self, chosen)
             copies = len(moved.label) // len(part)
             found = self.net.head(moved.x)
-            if name == "vat" or (settings.kl and name != "mixup"):  # VAT sees no label, as a direction and as a loss
+            if name == "vat" or (
+                settings.trades and name != "mixup"
+            ):  # VAT sees no label, as a direction and as a loss
                 losses = divergence(logit[part].repeat(copies), found)
             else:
                 losses = loss(found, moved.label)
             weight = chosen.weight.repeat(copies) / copies
             total, weights = total + (losses * weight).sum(), weights + weight.sum()
-        return settings.weight * total / weights
+        return settings.adv_weight * total / weights
 
     def radius(self, x: Tensor) -> Tensor:
         return attacks.lengths(x, self.settings.radius)

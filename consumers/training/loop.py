@@ -9,16 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from augment.base.errors import UsageError, suggest
 from consumers.training.adversarial import Adversary, Rows
 from consumers.training.losses import LOSSES
-
-
-def known_loss(name: str) -> str:
-    """`name`, or UsageError when no loss is called so."""
-    if name not in LOSSES:
-        raise UsageError(f"unknown loss '{name}'{suggest(name, LOSSES)}")
-    return name
 
 
 def mean_loss(name: str, logit: Tensor, label: np.ndarray) -> float:

@@ -34,7 +34,7 @@ from augment.numeric.measures import Mean, Measure
 from augment.recipes import loading
 from augment.recipes import schema as recipe
 from augment.runs.rows import read
-from augment.runs.run import generate_only
+from augment.runs.single import generate_only
 from augment.runs.task import Job
 from augment.search.pools import weighed
 from augment.sources import demo as demo_data

@@ -176,7 +176,9 @@ def test_data_list_names_licences():
 
 
 def test_explain_prints_the_documentation():
-    assert "min_plausibility" in sparring("init", "--explain").stdout
+    explained = sparring("init", "--explain").stdout
+    assert "min_plausibility" in explained
+    assert "poison: share of the window's rows by fake users or floods; at most 0.05" in explained
 
 
 def test_the_strategies_are_listed_for_people_and_machines():

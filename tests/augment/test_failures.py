@@ -7,16 +7,15 @@ import pytest
 from click.testing import CliRunner
 from nights import day, nightly_recipe, write
 from published import flip_a_byte
+from ran import night, run
 
 from augment.base.errors import BadInput, Diverged, Unavailable, UsageError
 from augment.cli import main
 from augment.cli.nightly import nightly as command
 from augment.nights import night as nightly
-from augment.nights.night import night
 from augment.publishing.dataset import Dataset
 from augment.publishing.lock import locked
 from augment.publishing.manifest import ALL_DAYS
-from augment.runs import run as pipeline
 from augment.sources.ledger import Ledger
 from augment.strategies import gan
 from consumers.ctr import ClickModel
@@ -149,7 +148,7 @@ def test_a_run_goes_on_after_what_nobody_foresaw(two, impressions, tmp_path, mon
     write(tmp_path / "raw", impressions, 0, 900)
     broken_victim(monkeypatch, 800)
     wanted = two()
-    monkeypatch.setattr("augment.cli._recipe", lambda *_: wanted)
+    monkeypatch.setattr("augment.cli.terminal._recipe", lambda *_: wanted)
     monkeypatch.setattr(sys, "argv", ["sparring", "run", "two.toml", "--device", "cpu"])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -247,7 +246,7 @@ def test_a_damaged_day_is_left_out(shop, impressions, tmp_path, capfd, damage):
 @pytest.mark.parametrize("keep", [1, 3])
 def test_the_first_night_replaces_a_run(shop, tmp_path, keep):
     recipe = nightly_recipe(tmp_path / "raw", tmp_path / "out", **{"keep_days = 3": f"keep_days = {keep}"})
-    pipeline.run(recipe, device="cpu")
+    run(recipe, device="cpu")
     dataset = Dataset(tmp_path / "out" / "ctr")
     assert list(dataset.shards_by_day()) == [ALL_DAYS]
     assert night(recipe, as_of=day(2), device="cpu")["status"] == "published"

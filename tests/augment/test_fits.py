@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from nights import day
+from ran import night
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from augment.base import files
@@ -16,7 +17,6 @@ from augment.language.encoders import TextEncoder
 from augment.modalities.behaviour import Behaviour
 from augment.modalities.text import Text
 from augment.nights import fits
-from augment.nights.night import night
 from augment.publishing.dataset import Dataset
 from augment.recipes import loading
 from augment.runs import task as job

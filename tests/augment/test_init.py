@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from augment.base.errors import BadInput, UsageError
+from augment.contracts.registry import consumer_class
 from augment.drafting.draft import write_recipe
-from augment.drafting.guess import MODALITY, Choices
+from augment.drafting.guess import Choices
 from augment.recipes import loading
 from augment.sources.prepare import prepare
 
@@ -32,7 +33,9 @@ def read(made, folder):
     """Every source of a recipe, as a run reads it: rows by source."""
     counts = {}
     for name, task in made.tasks.items():
-        splits = prepare(task.source, made.sources[task.source], MODALITY[task.consumer], folder / name, 0)
+        splits = prepare(
+            task.source, made.sources[task.source], consumer_class(task.consumer).modality, folder / name, 0
+        )
         counts[name] = splits.counts
     return counts
 

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from logs import prepared, read_twice
 from nights import day, nightly_recipe, write
+from ran import night
 
 from augment.base.errors import BadInput
-from augment.nights.night import night
 from augment.recipes.schema import Source
 from augment.recipes.source import field_column, published
 from augment.sources.ledger import Ledger

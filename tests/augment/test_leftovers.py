@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner
 from nights import day, write
 from published import RUNS, flip_a_byte, publish
+from ran import night
 
 from augment.base.errors import BadInput, Locked
 from augment.cli.tables import gc, ls, rollback, show
 from augment.judging import report
 from augment.nights import night as nightly
-from augment.nights.night import night
 from augment.publishing.canary import canary
 from augment.publishing.dataset import Dataset
 from augment.publishing.lock import locked

@@ -8,12 +8,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from click.testing import CliRunner
 from nights import day, nightly_recipe
+from ran import night
 
 from augment.base.errors import BadInput, Locked, UsageError
 from augment.cli.nightly import nightly as command
 from augment.nights import monitoring
 from augment.nights import night as nightly
-from augment.nights.night import night
 from augment.publishing.lock import locked
 
 pytestmark = pytest.mark.usefixtures("accepted")

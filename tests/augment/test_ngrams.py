@@ -7,17 +7,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from nights import day
+from ran import night, run
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from augment.base.errors import BadInput, UsageError
 from augment.language.encoders import Joined, TextEncoder, text_encoder
 from augment.language.ngrams import Ngrams
-from augment.nights.night import night
 from augment.publishing.dataset import Dataset
 from augment.recipes import loading
 from augment.recipes import schema as recipe
 from augment.runs import rows, single, steps, version
-from augment.runs import run as pipeline
 from augment.runs import task as job
 from consumers import open_mix
 
@@ -154,7 +153,7 @@ def test_a_versions_space_is_found_again_and_goes_with_the_version(shop, tmp_pat
     made, write = shop
     write(0)
     write(1)
-    result = pipeline.run(made, device="cpu")["tasks"]["reviews"]
+    result = run(made, device="cpu")["tasks"]["reviews"]
     assert result["status"] == "published"
     mix = open_mix(made.output, "reviews")
     encoder = mix.encoder()
@@ -170,7 +169,7 @@ def test_a_versions_space_is_found_again_and_goes_with_the_version(shop, tmp_pat
     assert Ngrams((tmp_path / "model" / "ngrams.safetensors").read_bytes()).name == encoder.ngrams.name
     assert single.evaluate(made, "reviews", tmp_path / "model", device="cpu")["metrics"]["auc"]["value"] > 0.5
 
-    pipeline.run(made, device="cpu")
+    run(made, device="cpu")
     dataset = Dataset(tmp_path / "out" / "reviews")
     kept = dataset.root / "_sparring" / "encoders"
     assert len(list(kept.glob("*.safetensors"))) == 2
@@ -197,7 +196,7 @@ def test_every_kind_of_strategy_for_reviews_works_in_the_joined_space(shop, tmp_
     })  # fmt: skip
     source = made.sources["rows"].model_copy(update={"labelled": 100})
     made = made.model_copy(update={"tasks": {"reviews": task}, "sources": {"rows": source}})
-    found = pipeline.run(made, device="cpu")["tasks"]["reviews"]
+    found = run(made, device="cpu")["tasks"]["reviews"]
     assert {name: about["kept"] > 0 for name, about in found["strategies"].items()} == dict.fromkeys(strategies, True)
     assert found["rows"] > 40
 
@@ -206,7 +205,7 @@ def test_every_kind_of_strategy_for_reviews_works_in_the_joined_space(shop, tmp_
 def test_samples_of_another_encoder_are_not_trained_on(shop, tmp_path, monkeypatch):
     made, write = shop
     write(0)
-    pipeline.run(made, device="cpu")
+    run(made, device="cpu")
     monkeypatch.setattr(job, "text_encoder", lambda *_: replaced())
     with pytest.raises(UsageError, match=r"made with encoder hashed@1\+ngrams@.*the recipe's is other@1"):
         single.train(made, "reviews", tmp_path / "model", device="cpu")
@@ -257,9 +256,9 @@ def test_a_run_that_was_killed_goes_on_in_its_space(shop, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(version, "judge", killed)
         with pytest.raises(KeyboardInterrupt):
-            pipeline.run(made, device="cpu")
+            run(made, device="cpu")
     monkeypatch.setattr(Ngrams, "fit", killed)  # on another machine it might fit another space
-    assert pipeline.run(made, device="cpu")["tasks"]["reviews"]["status"] == "published"
+    assert run(made, device="cpu")["tasks"]["reviews"]["status"] == "published"
     assert open_mix(made.output, "reviews").encoder().name.startswith("hashed@1+ngrams@")
 
 

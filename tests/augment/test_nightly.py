@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from nights import day, nightly_recipe, rows_of, write
+from ran import night
 
 from augment.base.errors import BadInput, Locked, NoSpace, UsageError
 from augment.nights import night as nightly
-from augment.nights.night import night
 from augment.publishing import pins
 from augment.publishing.dataset import Dataset
 from augment.publishing.lock import locked
@@ -107,6 +107,14 @@ def test_drift_asks_for_another_fit_and_a_check_on_it_rejects(shop, impressions,
     assert "checks failed: drift" in found["tasks"]["ctr"]["reason"]
     assert Dataset(tmp_path / "out" / "ctr").current() == 0
     assert Dataset(tmp_path / "out" / "ctr").versions()[-1].status == "rejected"
+
+
+def test_a_day_of_few_rows_is_told_of(shop, impressions, tmp_path):
+    write(tmp_path / "raw", impressions, 3, count=100)
+    about = night(shop, as_of=day(3), device="cpu").as_json()["tasks"]["ctr"]["night"]
+    assert about["figures"]["few_rows"] == 0.2
+    (check,) = [check for check in about["checks"] if check["name"] == "few_rows"]
+    assert "few_rows: rows of the day, over the window's median day: 0.2 (100 rows), below" in check["reason"]
 
 
 @pytest.mark.parametrize(

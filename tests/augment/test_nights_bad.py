@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from nights import FIRST, day, nightly_recipe, rows_of
+from ran import night
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from augment.base.errors import BadInput
 from augment.language.encoders import TextEncoder
-from augment.nights.night import night
 from augment.recipes import loading
 from augment.runs import task as job
 from augment.runs import version

@@ -8,15 +8,14 @@ from click.testing import CliRunner
 from deltalake import DeltaTable
 from nights import day, nightly_recipe, write
 from published import RUNS, publish, reject
+from ran import night, run
 
 from augment.base.errors import NotOurs, UsageError
 from augment.cli.tables import gc, ls, rollback, show, verify
-from augment.nights.night import night
 from augment.publishing import replica
 from augment.publishing.dataset import Dataset
 from augment.publishing.lock import OWNER, locked
 from augment.recipes import loading
-from augment.runs import run as pipeline
 from augment.runs import single
 from consumers import open_mix
 
@@ -35,8 +34,8 @@ def files_of(folder):
 def test_a_table_in_a_folder_of_any_name_is_published_read_and_looked_after(tmp_path, name):
     output = tmp_path / name
     dataset = Dataset(output / "sentiment")
-    for run in RUNS[:3]:
-        publish(dataset, run)
+    for digest in RUNS[:3]:
+        publish(dataset, digest)
     reject(dataset, RUNS[3])
     table = str(dataset.root)
     whole = str(output)
@@ -55,7 +54,7 @@ def test_a_folder_that_delta_would_not_find_again_is_refused_before_any_work(tmp
     there = tmp_path / name
     wanted = shop.model_copy(update={"output": str(there / "shop")})
     for work in (
-        lambda: pipeline.run(wanted, device="cpu"),
+        lambda: run(wanted, device="cpu"),
         lambda: night(wanted, as_of=day(2), device="cpu"),
         lambda: Dataset(there / "ctr"),
     ):
@@ -82,7 +81,7 @@ def test_runs_and_nights_work_in_odd_folders(tmp_path, impressions, name):
     assert night(wanted, as_of=day(2), device="cpu")["tasks"]["ctr"]["version"] == 0
     write(raw, impressions, 3)
     assert night(wanted, as_of=day(3), device="cpu")["sources"]["impressions"]["rows"] == 500
-    assert pipeline.run(wanted, device="cpu")["status"] == "published"
+    assert run(wanted, device="cpu")["status"] == "published"
     made = single.train(wanted, "ctr", output / "model #1?", device="cpu")
     assert made["samples"] == len(open_mix(output, "ctr"))
     assert Dataset(output / "ctr").verify() == []
@@ -125,7 +124,7 @@ def test_a_second_recipe_is_refused_before_it_touches_anything(saved, impression
     second = saved(**other)
     told = tmp_path / "told.json"
     for work in (
-        lambda: pipeline.run(second, device="cpu"),
+        lambda: run(second, device="cpu"),
         lambda: single.train(second, "ctr", tmp_path / "model", device="cpu"),
         lambda: night(second, as_of=day(2), device="cpu", notify=f"tee {told}"),
     ):

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from deltalake import DeltaTable
+from ran import run
 
 from augment.base.errors import Locked, UsageError
 from augment.generation.studio import Studio
@@ -71,7 +72,7 @@ def small_recipe(small, output, tolerance=1.0, **replaced):
 @pytest.fixture(scope="module")
 def finished(small, tmp_path_factory):
     output = tmp_path_factory.mktemp("out")
-    return output, pipeline.run(small_recipe(small, output), device="cpu")
+    return output, run(small_recipe(small, output), device="cpu")
 
 
 def samples(output, result):
@@ -99,7 +100,7 @@ def test_the_result_keeps_the_contract_for_machines(finished):
 
 @pytest.mark.parametrize("option", ['model = "trees"', "target_statistics = true"])
 def test_every_kind_of_click_model_is_a_victim_and_trains_on_its_mix(small, tmp_path, option):
-    result = pipeline.run(small_recipe(small, tmp_path, **{"epochs = 2": f"{option}, epochs = 2"}), device="cpu")
+    result = run(small_recipe(small, tmp_path, **{"epochs = 2": f"{option}, epochs = 2"}), device="cpu")
     assert result["tasks"]["ctr"]["rows"] == 300
     made = samples(tmp_path, result)
     assert set(made["strategy"].to_pylist()) == {"gan", "noise"}
@@ -110,7 +111,7 @@ def test_every_kind_of_click_model_is_a_victim_and_trains_on_its_mix(small, tmp_
 
 def test_a_second_run_finds_nothing_to_do(finished, small):
     output, result = finished
-    again = pipeline.run(small_recipe(small, output), device="cpu")
+    again = run(small_recipe(small, output), device="cpu")
     assert again["status"] == again["tasks"]["ctr"]["status"] == "unchanged"
     assert again["run"] == result["run"]
     assert again["tasks"]["ctr"]["verdict"] == result["tasks"]["ctr"]["verdict"]
@@ -119,7 +120,7 @@ def test_a_second_run_finds_nothing_to_do(finished, small):
 
 def test_the_same_run_elsewhere_makes_the_very_same_samples(finished, small, tmp_path):
     output, result = finished
-    again = pipeline.run(small_recipe(small, tmp_path), device="cpu")
+    again = run(small_recipe(small, tmp_path), device="cpu")
     first, second = samples(output, result), samples(tmp_path, again)
     assert first["sample_id"].equals(second["sample_id"])
     assert first["embedding"].equals(second["embedding"])
@@ -149,7 +150,7 @@ def test_held_out_rows_do_not_change_what_is_made(finished, small, tmp_path):
     label[order[-600:]] = 1 - label[order[-600:]]
     changed = tmp_path / "changed.parquet"
     pq.write_table(rows.set_column(0, "label", [label]), changed)
-    again = pipeline.run(small_recipe(changed, tmp_path / "out"), device="cpu")
+    again = run(small_recipe(changed, tmp_path / "out"), device="cpu")
     first, second = samples(output, result), samples(tmp_path / "out", again)
     assert first["sample_id"].equals(second["sample_id"])
     assert first["embedding"].equals(second["embedding"])
@@ -161,7 +162,7 @@ def published(small, tmp_path_factory):
     output = tmp_path_factory.mktemp("published")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(version, "judge", lambda *args: _accept(original(*args)))
-        return output, pipeline.run(small_recipe(small, output), device="cpu")
+        return output, run(small_recipe(small, output), device="cpu")
 
 
 original = version.judge
@@ -202,17 +203,17 @@ def test_generate_alone_publishes_nothing(small, tmp_path):
 
 
 def test_a_refusing_verdict_keeps_the_run_and_publishes_nothing(small, tmp_path):
-    result = pipeline.run(small_recipe(small, tmp_path, tolerance=0), device="cpu")
+    result = run(small_recipe(small, tmp_path, tolerance=0), device="cpu")
     assert result["status"] == "rejected"
     dataset = Dataset(tmp_path / "ctr")
     assert dataset.current() is None
     assert dataset.versions()[0].status == "rejected"
-    assert pipeline.run(small_recipe(small, tmp_path, tolerance=0), device="cpu")["status"] == "unchanged"
+    assert run(small_recipe(small, tmp_path, tolerance=0), device="cpu")["status"] == "unchanged"
 
 
 def test_gates_that_let_nothing_through_refuse_the_task_and_leave_nothing(small, tmp_path):
     chosen = small_recipe(small, tmp_path, **{"band = [-4, 4]": "band = [40, 50]"})
-    result = pipeline.run(chosen, device="cpu")
+    result = run(chosen, device="cpu")
     assert result["status"] == "rejected"
     assert "the gates kept 0 of" in result["tasks"]["ctr"]["reason"]
     assert Path(result["report"]).exists()
@@ -224,7 +225,7 @@ def test_what_a_killed_run_left_is_cleared_by_the_next(small, tmp_path):
     left = tmp_path / ".run-killed"
     left.mkdir()
     (left / "source.duckdb").write_bytes(b"half")
-    pipeline.run(small_recipe(small, tmp_path), device="cpu")
+    run(small_recipe(small, tmp_path), device="cpu")
     assert not left.exists()
 
 
@@ -232,7 +233,7 @@ def test_what_a_killed_run_left_is_cleared_by_the_next(small, tmp_path):
     ("module", "step"), [(version, "generate"), (version, "strongest_baseline"), (pipeline, "summary")]
 )
 def test_a_killed_run_goes_on_from_its_finished_steps_to_the_same_samples(small, tmp_path, monkeypatch, module, step):
-    whole = pipeline.run(small_recipe(small, tmp_path / "whole"), device="cpu")
+    whole = run(small_recipe(small, tmp_path / "whole"), device="cpu")
     chosen = small_recipe(small, tmp_path / "killed")
 
     def kill(*_, **__):
@@ -241,14 +242,14 @@ def test_a_killed_run_goes_on_from_its_finished_steps_to_the_same_samples(small,
     with monkeypatch.context() as patch:
         patch.setattr(module, step, kill)
         with pytest.raises(KeyboardInterrupt):
-            pipeline.run(chosen, device="cpu")
+            run(chosen, device="cpu")
     (kept,) = (tmp_path / "killed").glob(".run-*")
     assert (kept / "real-0").is_dir() or list(kept.glob("real-*"))
     finished = step != "generate"
     assert (kept / "samples-0-0").is_dir() == finished
     if finished:  # not made a second time
         monkeypatch.setattr(rounds.Studio, "samples", kill)
-    again = pipeline.run(chosen, device="cpu")
+    again = run(chosen, device="cpu")
     assert not list((tmp_path / "killed").glob(".run-*"))
     assert again["tasks"]["ctr"]["verdict"] == whole["tasks"]["ctr"]["verdict"]
     folders = [tmp_path / name / "ctr" for name in ("whole", "killed")]
@@ -258,7 +259,7 @@ def test_a_killed_run_goes_on_from_its_finished_steps_to_the_same_samples(small,
 
 def test_a_second_start_is_refused_at_once(small, tmp_path):
     with locked(tmp_path), pytest.raises(Locked, match="in use by"):
-        pipeline.run(small_recipe(small, tmp_path), device="cpu")
+        run(small_recipe(small, tmp_path), device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -273,13 +274,13 @@ def test_a_second_start_is_refused_at_once(small, tmp_path):
 )
 def test_each_wrong_name_or_type_is_said(small, tmp_path, old, new, message):
     with pytest.raises(UsageError, match=message):
-        pipeline.run(small_recipe(small, tmp_path, **{old: new}), device="cpu")
+        run(small_recipe(small, tmp_path, **{old: new}), device="cpu")
 
 
 def test_a_gpu_that_is_not_there_is_a_usage_error(small, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="no GPU"):
-        pipeline.run(small_recipe(small, tmp_path), device="cuda")
+        run(small_recipe(small, tmp_path), device="cuda")
 
 
 def rounds_recipe(small, output):
@@ -296,7 +297,7 @@ def test_rounds_spar_with_a_new_victim_each_until_one_brings_nothing_and_goes(
     values, taken = iter(found), []
     monkeypatch.setattr(rounds, "robustness", lambda *_: next(values))
     monkeypatch.setattr(rounds, "Studio", lambda *given: taken.append(len(given[-1])) or Studio(*given))
-    result = pipeline.run(rounds_recipe(small, tmp_path), device="cpu")["tasks"]["ctr"]
+    result = run(rounds_recipe(small, tmp_path), device="cpu")["tasks"]["ctr"]
     assert next(values, None) is None
     assert taken == [100 * i for i in range(len(taken))]  # no round makes a sample again
     assert result["rounds"] == rounds
@@ -315,7 +316,7 @@ def test_rounds_killed_at_the_end_go_on_to_the_same_samples(small, tmp_path, mon
     def made(name):
         found = iter(values)
         monkeypatch.setattr(rounds, "robustness", lambda *_: next(found))
-        return samples(tmp_path / name, pipeline.run(rounds_recipe(small, tmp_path / name), device="cpu"))
+        return samples(tmp_path / name, run(rounds_recipe(small, tmp_path / name), device="cpu"))
 
     whole = made("whole")
     with monkeypatch.context() as patch:
@@ -381,7 +382,7 @@ def test_options_for_the_mix_reach_that_arm_alone(small, tmp_path, monkeypatch):
 
     monkeypatch.setattr(ClickModel, "fit", fit)
     changed = small_recipe(small, tmp_path, **{"samples = 300": 'samples = 300\nmix_options = { adversarial = "fgm" }'})
-    pipeline.run(changed, device="cpu")
+    run(changed, device="cpu")
     assert {mixed for adversarial, mixed in seen if adversarial == "fgm"} == {True}
     assert {adversarial for adversarial, mixed in seen if mixed} == {"fgm"}
 
@@ -397,5 +398,5 @@ def test_options_for_the_mix_reach_that_arm_alone(small, tmp_path, monkeypatch):
 )
 def test_a_mistake_in_the_portfolio_is_said_before_any_work(small, tmp_path, old, new, said):
     with pytest.raises(UsageError, match=said):
-        pipeline.run(small_recipe(small, tmp_path, **{old: new}), device="cpu")
+        run(small_recipe(small, tmp_path, **{old: new}), device="cpu")
     assert not (tmp_path / "ctr").exists()

@@ -8,7 +8,7 @@ import pytest
 
 from augment.base.errors import BadInput
 from augment.recipes.schema import Source
-from augment.sources import database
+from augment.sources.kinds import database
 from augment.sources.ledger import Ledger
 from augment.sources.prepare import fingerprint, prepare
 

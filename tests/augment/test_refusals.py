@@ -2,21 +2,21 @@
 
 import json
 import re
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ran import run as ran
 
 from augment.base.errors import Refused
+from augment.contracts.check import checks_of
 from augment.contracts.tally import SAMPLED, Stopped, Tally, rounded
-from augment.nights.checks.figures import AT_LEAST, Figures, raised
 from augment.numeric.vectors import losses_to_margins, margins_to_losses
 from augment.recipes import loading
-from augment.recipes.schema import Check, Checks, Gates
+from augment.recipes.schema import Gates, Limit
 from augment.runs import rounds, single, version
-from augment.runs import run as pipeline
 from augment.search import search
 
 RECIPE = """
@@ -45,7 +45,7 @@ def clicks(tmp_path, monkeypatch):
     click = (columns["colour"] + rng.standard_normal(400) > 2.5).astype(int)
     table = {name: [f"{name}{v}" for v in values] for name, values in columns.items()}
     pq.write_table(pa.table({**table, "click": click}), tmp_path / "log.parquet")
-    monkeypatch.setattr(version, "strongest_baseline", lambda kind, seeds, arena, device: (
+    monkeypatch.setattr(version, "strongest_baseline", lambda kind, seeds, arena, *_: (
         "plain", [kind(model="logistic", epochs=1, weight_decay=0.1).fit(arena.train, arena.valid)]))  # fmt: skip
 
     def made(strategies, gates="band = [-9.0, 9.0]", rounds=1, out="out"):
@@ -56,7 +56,7 @@ def clicks(tmp_path, monkeypatch):
 
 
 def run(chosen):
-    return pipeline.run(chosen, device="cpu")["tasks"]["clicks"]
+    return ran(chosen, device="cpu")["tasks"]["clicks"]
 
 
 def test_a_strategy_that_yields_nothing_is_left_out_with_a_warning(clicks, tmp_path):
@@ -194,8 +194,8 @@ def test_margins_and_losses_are_inverse():
 
 
 def test_a_check_says_how_far_and_what_would_let_it_through():
-    fine = Figures(few_rows=1.0, bad_rows=0.0, drift=0.0, poison=0.0, alarms=0.0, kept_share=1.0)
-    found = raised(replace(fine, poison=0.123, kept_share=0.0041), Checks(), {"poison": "12 rows"})
+    checks = checks_of({})
+    found = [checks["poison"].failure(0.123, "12 rows"), checks["kept_share"].failure(0.0041, "")]
     assert [check["reason"] for check in found] == [
         "poison: share of the window's rows by fake users or floods: 0.12 (12 rows), above nightly.checks.poison.limit "
         '= 0.05 by 0.073; limit = 0.13, or severity = "warn" lets it through',
@@ -204,11 +204,10 @@ def test_a_check_says_how_far_and_what_would_let_it_through():
     ]
 
 
-@pytest.mark.parametrize("field", fields(Figures), ids=lambda field: field.name)
-def test_the_limit_that_a_check_names_lets_it_through(field):
-    fine = Figures(few_rows=1.0, bad_rows=0.0, drift=0.0, poison=0.0, alarms=0.0, kept_share=1.0)
-    figures = replace(fine, **{field.name: 0.01237 if field.name in AT_LEAST else 17.37})
-    (found,) = raised(figures, Checks())
-    named = float(re.search(r"; limit = (\S+?),? ", found["reason"])[1])
-    open_ = Check(limit=named, severity="error")
-    assert not raised(figures, Checks().model_copy(update={field.name: open_}))
+@pytest.mark.parametrize("name", checks_of({}))
+def test_the_limit_that_a_check_names_lets_it_through(name):
+    check = checks_of({})[name]
+    figure = 0.01237 if check.least else 17.37
+    assert check.failure(1.0 if check.least else 0.0, "") is None
+    named = float(re.search(r"; limit = (\S+?),? ", check.failure(figure, "")["reason"])[1])
+    assert not checks_of({name: Limit(limit=named, severity="error")})[name].failure(figure, "")

@@ -51,7 +51,7 @@ def test_vat_needs_no_label(clicks):
     for label in (torch.zeros(64), torch.ones(64)):
         x = net.embed(codes)
         rows = Rows(codes, x, label, torch.ones(64))
-        adversary = Adversary(Settings("vat", share=1.0), net, x.shape[1], 0, "cpu")
+        adversary = Adversary(Settings(adversarial="vat", adv_share=1.0), net, x.shape[1], 0, "cpu")
         losses.append(adversary.loss(rows, net.head(x), cross_entropy))
     assert losses[0] == losses[1] > 0
 
@@ -88,11 +88,11 @@ def test_unknown_names_get_a_suggestion():
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ({"adv_share": 0.0}, "adv_share = 0 must be above 0 and at most 1"),
+        ({"adv_share": 0.0}, "adv_share = 0.0 must be above 0 and at most 1"),
         ({"adv_share": 1.5}, "adv_share = 1.5 must be"),
-        ({"radius": 0.0}, "radius = 0 must be above 0"),
+        ({"radius": 0.0}, "radius = 0.0 must be above 0"),
         ({"radius": float("nan")}, "radius = nan must be above 0"),
-        ({"adv_weight": -1.0}, "adv_weight = -1 must be at least 0"),
+        ({"adv_weight": -1.0}, "adv_weight = -1.0 must be at least 0"),
     ],
 )
 def test_settings_out_of_range_are_said_at_once(model, option, said):

@@ -5,7 +5,7 @@ from scipy.sparse import csr_matrix
 from consumers.data.histories import binary
 from consumers.rankers import RANKERS, Rows
 
-OPTIONS = {"dropout": 0.0, "neighbours": 2, "unobserved": 0.1, "dim": 3, "seed": 0}
+UNOBSERVED = 0.1
 
 
 def rows(order, weights=None, synthetic=()):
@@ -21,8 +21,13 @@ def rows(order, weights=None, synthetic=()):
     return Rows(users, inputs, inputs, order, weights, np.ones(inputs.shape[1], np.float32))
 
 
+def ranker(name, **options):
+    small = {"als": {"dim": 3, "unobserved": UNOBSERVED}, "neighbours": {"neighbours": 2}}.get(name, {})
+    return RANKERS[name](RANKERS[name].Options(**{**small, **options}))
+
+
 def fitted(name, data, l2, **options):
-    return next(RANKERS[name].fit(data, (l2,), {**OPTIONS, **options}))
+    return next(ranker(name, **options).fit(data, (l2,)))
 
 
 def random_rows(users=60, items=12, seed=0):
@@ -34,7 +39,7 @@ def random_rows(users=60, items=12, seed=0):
 @pytest.mark.parametrize("name", ["ease", "neighbours", "transitions", "als"])
 def test_each_of_several_l2_gives_what_it_gives_alone(name):
     data, l2s = random_rows(), (1.0, 30.0)
-    together = list(RANKERS[name].fit(data, l2s, OPTIONS))
+    together = list(ranker(name).fit(data, l2s))
     for l2, found in zip(l2s, together, strict=True):
         for array, expected in fitted(name, data, l2).items():
             np.testing.assert_allclose(found[array], expected, rtol=1e-5, atol=1e-6)
@@ -64,7 +69,7 @@ def test_a_synthetic_users_items_follow_each_other_in_any_order():
 
 
 def test_als_finds_a_minimum_of_its_loss():
-    data, l2, unobserved = random_rows(), 0.05, OPTIONS["unobserved"]
+    data, l2, unobserved = random_rows(), 0.05, UNOBSERVED
     arrays = fitted("als", data, l2)
     item, observed, weights = arrays["item"].astype(float), data.inputs.toarray(), data.weights
     shown = csr_matrix(observed.astype(np.float32))
@@ -76,7 +81,7 @@ def test_als_finds_a_minimum_of_its_loss():
         theirs = (item**2).sum(axis=1) @ (weights @ observed + unobserved * weights.sum())
         return weights @ (error.sum(axis=1) + l2 * own) + l2 * theirs
 
-    scores = RANKERS["als"].scores(arrays, shown, np.arange(len(observed)))
+    scores = ranker("als").scores(arrays, shown, np.arange(len(observed)))
     user = np.linalg.lstsq(item, scores.T, rcond=None)[0].T
     best = loss(user, item)
     rng = np.random.default_rng(1)
@@ -88,7 +93,7 @@ def test_als_finds_a_minimum_of_its_loss():
 def test_als_ranks_for_a_user_it_never_saw():
     two = np.kron(np.eye(2), np.ones((20, 6)))  # two groups of users, each with items of its own
     arrays = fitted("als", rows(two * (np.random.default_rng(0).random(two.shape) < 0.7)), 0.01, dim=2)
-    scores = RANKERS["als"].scores(arrays, csr_matrix(np.eye(12, dtype=np.float32)[:1]), np.array([0]))[0]
+    scores = ranker("als").scores(arrays, csr_matrix(np.eye(12, dtype=np.float32)[:1]), np.array([0]))[0]
     assert scores[1:6].min() > scores[6:].max()
 
 

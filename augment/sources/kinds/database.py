@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date, datetime, timedelta, timezone
 from importlib import import_module
 from pathlib import Path
@@ -19,12 +19,28 @@ import duckdb
 import pyarrow as pa
 
 from augment.base.errors import BadInput, Unavailable, UsageError
+from augment.recipes.source import Source
 from augment.sources.sql import COMPACT
+from augment.sources.streamed import Streamed
 
 AWAY = re.compile(r"refused|timeout expired|timed out|could not translate host|unreachable|no route|starting up|"
                   r"shutting down|in recovery|too many c|remaining connection slots|terminating connection|"
                   r"closed the connection|database is locked", re.IGNORECASE)  # fmt: skip
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql", "postgres": "postgresql"}
+
+
+class Database(Streamed):
+    """A source with `connection` and `query`."""
+
+    name = "database"
+
+    @classmethod
+    def owns(cls, source: Source) -> bool:
+        return source.connection is not None
+
+    def batches(self, source: Source, since: date | None = None) -> AbstractContextManager[pa.RecordBatchReader]:
+        since = None if source.timestamp_format else since  # which the database cannot compare
+        return rows_since(str(source.connection), str(source.query), str(source.columns.timestamp), since)
 
 
 @contextmanager
