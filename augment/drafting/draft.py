@@ -44,7 +44,8 @@ def write_recipe(files: list[Path], choices: Choices | None = None) -> str:
 def _guesses(files: list[Path], choices: Choices) -> Iterator[Guess]:
     with ExitStack() as stack:
         opened = [stack.enter_context(duckdb.connect()) for _ in files]
-        looks = [look(db, path) for db, path in zip(opened, files, strict=True)]
+        chosen = choices.roles.values() if len(files) == 1 else ()
+        looks = [look(db, path, chosen) for db, path in zip(opened, files, strict=True)]
         check_choices(choices, looks)
         for db, seen in zip(opened, looks, strict=True):
             found = guess(db, seen, choices)

@@ -221,6 +221,21 @@ def test_labels_in_words_and_polarities(tmp_path, words, positive):
         assert label == ((word.lower() if isinstance(word, str) else word) in good)
 
 
+@pytest.mark.parametrize(
+    ("values", "positive", "odd"),
+    [([0, 1], None, "pending"), ([0, 0, 0, 1], None, "7.5"), ([1, 0], None, "-1"), ([1, 5, 4], 4, "pending")],
+)
+def test_a_few_odd_labels_are_bad_rows_and_no_other_kind_of_label(tmp_path, values, positive, odd):
+    label = [str(value) for value in (values * ROWS)[:ROWS]]
+    label[-2:] = [odd, odd]
+    table = pa.table({"label": label, "text": [f"review number {i}" for i in range(ROWS)]})
+    made, _ = written(tmp_path, "a.csv", table)
+    assert made.sources["a"].positive == positive
+    splits = prepare("a", made.sources["a"], "text", tmp_path / "work", 0)
+    assert sum(splits.quarantined.values()) == 2
+    assert sum(splits.counts.values()) == ROWS - 2
+
+
 def test_of_a_large_file_the_rows_that_were_looked_at_are_tried(tmp_path, monkeypatch):
     monkeypatch.setattr("augment.drafting.trial.WHOLE", 100)
     content = lines(*(f"u{i % 9};{i % 7},{i % 90};01.{1 + i // 30:02d}.2025;{i % 2}" for i in range(ROWS)),
@@ -240,6 +255,26 @@ def test_a_late_change_of_a_column_is_seen(tmp_path):
     made, _ = written(tmp_path, "a.csv", table)
     assert made.sources["a"].columns.numbers == []
     read(made, tmp_path / "work")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_columns_without_a_name_are_left_out(tmp_path, end):
+    """The index that pandas writes, and what is behind a delimiter at the end of each line."""
+    content = end.join([",user,slot,click,", *(f"{i},u{i % 9},{i % 7},{i % 2}," for i in range(ROWS))]).encode()
+    made, _ = written(tmp_path, "a.csv", content)
+    assert made.sources["a"].columns.fields == ["slot"]
+    (counts,) = read(made, tmp_path / "work").values()
+    assert sum(counts.values()) == ROWS
+
+
+def test_numbers_of_which_a_few_are_none_are_numbers(tmp_path):
+    price = [f"{i / 7:.2f}" for i in range(ROWS)]
+    price[-1] = "price"  # as where files with headers were joined
+    made, text = written(tmp_path, "a.csv", clicks(price=price))
+    assert made.sources["a"].columns.numbers == ["price"]
+    assert "rows whose 'price' is no number are bad" in text
+    (counts,) = read(made, tmp_path / "work").values()
+    assert sum(counts.values()) == ROWS - 1
 
 
 # -- what is asked for ---------------------------------------------------------------------------------
@@ -293,6 +328,18 @@ def test_files_without_a_header_are_asked_about(tmp_path):
     assert sum(counts.values()) == ROWS  # the first line is a row
 
 
+def test_columns_named_by_place_say_that_there_is_no_header(tmp_path):
+    """Where the first row is of words, nothing else does."""
+    content = "\n".join(f"{'good' if i % 2 else 'bad'};it is the shirt number {i};tops" for i in range(ROWS)).encode()
+    with pytest.raises(UsageError, match=r"columns bad, .* by place, as column2, if the first line is a row"):
+        written(tmp_path, "reviews.csv", content)
+    made, _ = written(tmp_path, "reviews.csv", content, label="column1", text="column2")
+    (counts,) = read(made, tmp_path / "work").values()
+    assert sum(counts.values()) == ROWS
+    with pytest.raises(UsageError, match="--label column4: no such column"):
+        written(tmp_path, "reviews.csv", content, label="column4", text="column2")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "error", "message"),
     [
@@ -301,6 +348,8 @@ def test_files_without_a_header_are_asked_about(tmp_path):
         ("x.xlsx", b"nothing", BadInput, r"format '\.xlsx'"),
         ("x.csv", b"", BadInput, "x.csv is empty"),
         ("x.csv", b"user,click\n", BadInput, "x.csv has no rows"),
+        ("x.csv", lines(*["1,u,0"] * 50, head="user,click"), BadInput, r"as many values .* \(user, click\)"),
+        ("x.jsonl", b"user,click\nu,1\n", BadInput, "holds no columns; it should be JSON lines"),
         ("x.csv", lines(*["u,0"] * 50, head="user,click"), BadInput, "nothing to learn from label 'click'"),
         ("x.csv", lines(*["1", "0"] * 50, head="click"), BadInput, "nothing to learn from beside the label"),
         ("x.csv", lines("u,a,1", "v,b,0", head="user,slot,click"), BadInput, r"x\.csv: .*(no rows left|one side)"),
