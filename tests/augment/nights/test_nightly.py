@@ -111,14 +111,21 @@ def test_drift_asks_for_another_fit_and_a_check_on_it_rejects(shop, impressions,
 
 def test_a_day_of_few_rows_is_told_of(shop, impressions, tmp_path):
     write(tmp_path / "raw", impressions, 3, count=100)
-    about = night(shop, as_of=day(3), device="cpu").as_json()["tasks"]["ctr"]["night"]
+    about = night(shop, as_of=day(3), device="cpu")["tasks"]["ctr"]["night"]
     assert about["figures"]["few_rows"] == 0.2
     (check,) = [check for check in about["checks"] if check["name"] == "few_rows"]
     assert "few_rows: rows of the day, over the window's median day: 0.2 (100 rows), below" in check["reason"]
 
 
 @pytest.mark.parametrize(
-    "step", ["nightly.make_version", "nightly.manifest_of", "fits.keep", "nightly._retain", "report.write"]
+    "step",
+    [
+        "nights.task.make_version",
+        "nights.task.manifest_of",
+        "nights.fits.keep",
+        "nights.night._retain",
+        "judging.report.write",
+    ],
 )
 def test_a_killed_night_ends_like_an_unbroken_one(impressions, tmp_path, monkeypatch, step):
     tables = []
