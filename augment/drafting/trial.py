@@ -86,7 +86,7 @@ def _mend(guess: Guess, reason: str, share: float) -> bool:
         return _set(guess, "max_bad_share", round(min(1.0, 1.2 * share + 0.05), 2), f"{share:.0%} have no {name}")
     if reason == "bot":
         return _set(guess, "max_per_minute", 1_000_000, "times are not that fine")
-    if reason == "malformed line":
+    if reason == "malformed line" and share > 0.01:
         return _set(guess, "quote", "", "quotes are not closed")
     return False
 

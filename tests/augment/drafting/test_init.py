@@ -319,6 +319,12 @@ def test_every_role_and_the_task_can_be_chosen(tmp_path):
         columns(task="sentiment", user="Kunde")
 
 
+def test_one_malformed_line_is_not_why_a_file_is_refused(tmp_path):
+    texts = [f'"{i % 2}","{"" if i % 5 else f"a shirt, number {i}"}"' for i in range(ROWS)]
+    with pytest.raises(BadInput, match="text missing"):
+        written(tmp_path, "a.csv", lines(*texts, '"1"', head='"label","text"'))
+
+
 def test_files_without_a_header_are_asked_about(tmp_path):
     content = "\n".join(f"{i % 9}::{i // 9}::{i % 5 + 1}::{978_300_000 + i}" for i in range(ROWS)).encode()
     with pytest.raises(UsageError, match=r"no header; columns column1 \(0\), column2 \(0\), column3 \(1\)"):
