@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from augment.base.errors import UsageError, check_type, suggest
 from augment.contracts.options import Described, checked, described
+from augment.contracts.registry import every
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,6 +119,15 @@ def options_of(consumer: type[Consumer], given: Mapping[str, Any] | None = None)
     apart = ("seed", "device", "mutable")
     signature = inspect.signature(consumer).parameters
     return [Described(name, one.default, "") for name, one in signature.items() if name not in apart]
+
+
+def explain() -> str:
+    """What `sparring init --explain` says of each consumer's options."""
+    lines = []
+    for name, consumer in every("consumers").items():
+        for when, options in explained(consumer).items():
+            lines += [f"[tasks.NAME.options]  # consumer {name}{when and f', {when}'}", *map(str, options), ""]
+    return "\n".join(lines)
 
 
 def explained(consumer: type[Consumer]) -> dict[str, list[Described]]:
