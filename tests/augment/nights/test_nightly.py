@@ -229,7 +229,7 @@ def test_a_training_job_waits_for_a_night_and_holds_its_version(shop, impression
 
 def test_a_job_elsewhere_trains_from_the_table_with_plain_readers(shop, tmp_path):
     night(shop, as_of=day(2), device="cpu")
-    script = Path(__file__).parents[2] / "scripts" / "train_downstream.py"
+    script = Path(__file__).parents[3] / "scripts" / "train_downstream.py"
     command = [sys.executable, str(script), str(tmp_path / "out" / "ctr"), "--out", str(tmp_path / "model")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
