@@ -9,8 +9,6 @@ sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 
 from malformed import commands, inputs
 
-from augment.sources import cleaning as sources
-
 TABLES = ("behaviour", "impressions", "reviews")
 
 
@@ -29,7 +27,7 @@ def test_an_input_that_hurts_is_counted_and_kept(tmp_path, demo_folder, monkeypa
     def broken(*_):
         raise error
 
-    monkeypatch.setattr(sources, "prepare", broken)
+    monkeypatch.setattr(inputs, "prepare", broken)
     counts = inputs.run(4, 7, tmp_path, demo_folder)
     assert counts["failed"] > 0
     assert len((tmp_path / "failures.jsonl").read_text().splitlines()) == counts["failed"]
