@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from augment.base.errors import UsageError, check_type, suggest
 from augment.contracts.options import Described, checked, described
-from augment.contracts.registry import every
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,10 +120,10 @@ def options_of(consumer: type[Consumer], given: Mapping[str, Any] | None = None)
     return [Described(name, one.default, "") for name, one in signature.items() if name not in apart]
 
 
-def explain() -> str:
-    """What `sparring init --explain` says of each consumer's options."""
+def explain(consumers: Mapping[str, type[Consumer]]) -> str:
+    """What `sparring init --explain` says of the options of consumers, by name."""
     lines = []
-    for name, consumer in every("consumers").items():
+    for name, consumer in consumers.items():
         for when, options in explained(consumer).items():
             lines += [f"[tasks.NAME.options]  # consumer {name}{when and f', {when}'}", *map(str, options), ""]
     return "\n".join(lines)
