@@ -116,10 +116,7 @@ class TaskResult:
 
     def as_json(self) -> dict[str, Any]:
         found = {f.name: getattr(self, f.name) for f in fields(self)}
-        if self.status == "failed":
-            always = {"status", "reason"}
-        else:
-            always = found.keys() - set(SAID)
+        always = {"status", "reason"} if self.status == "failed" else found.keys() - set(SAID)
         return {name: v for name, v in found.items() if name in always or (name in SAID and v is not None)}
 
 
