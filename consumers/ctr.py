@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -14,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from scipy.special import expit
 from torch import Tensor
 
+from augment.contracts.consumer import Looked
 from augment.contracts.options import one_of
 from augment.numeric.measures import Auc, Measure
 from consumers import victims
@@ -270,6 +272,20 @@ class ClickModel(Configured):
         if self.options.model == "trees":
             return OnStatistics(self._sizes, len(arrays["forest.leaf"])).to(self.device)
         return self._net(arrays["statistics"][None] if self.options.target_statistics else None)
+
+    @classmethod
+    def first_recipe(cls, found: Looked) -> list[str]:
+        """Swaps can be asked for where some field may change, newest users and items where there are such."""
+        improve = ["auc_masked", *(["auc_swapped"] if found.mutable else []), "auc_renamed"]
+        improve += ["auc_newest"] if {"user", "item"} & found.roles.keys() else []
+        return [
+            "strategies = { gan = 0.34, masking = 0.33, swaps = 0.33 }",
+            '# mix_options = { adversarial = "masking+swaps+fgm", radius = 0.2 }  # gradient attacks too; '
+            "twice the time",
+            "gates = { band = [-4.0, 4.0] }",
+            "generator = { draws = 4 }",
+            f'verdict = {{ clean = ["auc", "logloss"], improve = {json.dumps(improve)} }}',
+        ]
 
     @classmethod
     def baselines(cls, seed: int, device: str) -> dict[str, ClickModel]:

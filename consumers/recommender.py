@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, create_model, model_validator
 from scipy.sparse import csr_matrix, vstack
 
 from augment.base.errors import BadInput, UsageError, suggest
+from augment.contracts.consumer import Looked
 from augment.contracts.options import BaseOptions, one_of
 from augment.numeric.measures import Mean, Measure
 from consumers.configured import Configured
@@ -253,6 +254,16 @@ class Recommender(Configured):
         except (KeyError, TypeError, UsageError) as error:
             raise BadInput(f"{folder}: a model of another version ({error}); train it again") from None
         return model
+
+    @classmethod
+    def first_recipe(cls, found: Looked) -> list[str]:
+        return [
+            "weight = 0.4",
+            "strategies = { gan = 0.3, noise = 0.7 }",
+            "gates = { band = [-4.0, 4.0] }",
+            "generator = { draws = 4 }",
+            'verdict = { clean = ["ndcg@20"], improve = ["tail_recall@20", "coverage", "target_hit@50"] }',
+        ]
 
     @classmethod
     def baselines(cls, seed: int, device: str) -> dict[str, Recommender]:

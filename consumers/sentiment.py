@@ -19,8 +19,10 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from augment.base.errors import UsageError
+from augment.contracts.consumer import Looked
 from augment.contracts.options import one_of
 from augment.language import typos
+from augment.language.lexicon import unfetched
 from augment.language.ngrams import Counts
 from augment.numeric.measures import Auc, Measure
 from consumers import victims
@@ -237,6 +239,30 @@ class Sentiment(Configured):
         model.net_, model.threshold_ = net.to(device).eval(), settings["threshold"]
         model.prior_, model.large_segments_ = settings["prior"], settings["large_segments"]
         return model
+
+    @classmethod
+    def first_recipe(cls, found: Looked) -> list[str]:
+        """The encoder and the strategies are those of the texts' script."""
+        install = ": pip install 'sparring[chinese]'"
+        encoder = {
+            "latin": 'encoder = "minilm+ngrams"  # of English; usem3+ngrams for 15 other languages',
+            "chinese": f'encoder = "usem3+ngrams"  # of Chinese and 15 other languages{install}',
+            "other": f'encoder = "usem3+ngrams"  # of 16 languages{install}',
+        }[found.script]
+        strategies = "strategies = { gan = 1.0 }  # unlabelled reviews are used too"
+        if found.script != "latin":
+            strategies = "strategies = { gan = 0.8, noise = 0.2 }"
+        if found.script == "chinese":
+            command, better = unfetched("homophones"), "{ gan = 0.8, homophones = 0.2 }"
+            strategies = f"{strategies}  # better, after `{command}`: {better}" if command else f"strategies = {better}"
+        return [
+            "weight = 0.25",
+            "gates = { band = [-6.0, 6.0] }",
+            encoder,
+            strategies,
+            "generator = { draws = 4 }",
+            'verdict = { clean = ["auc"], improve = ["auc_pool", "auc_unseen"] }',
+        ]
 
     @classmethod
     def baselines(cls, seed: int, device: str) -> dict[str, Sentiment]:

@@ -34,10 +34,12 @@ def init(
     Columns are told by their names, unless an option names them.
     """
     if explain:
-        from augment.contracts import check, strategy
+        from augment.contracts import check, consumer, registry, strategy
         from augment.recipes import loading
 
-        explained = "\n".join([loading.explain(), strategy.explain(), check.explained()])
+        explained = "\n".join(
+            [loading.explain(), consumer.explain(registry.every("consumers")), strategy.explain(), check.explain()]
+        )
         click.echo(json.dumps({"explained": explained}) if as_json else explained)
         return
     if not files:

@@ -98,7 +98,7 @@ def checks_of(limits: Mapping[str, Limit]) -> dict[str, Check]:
     return {name: replace(one, **given.get(name, {})) for name, one in found.items()}
 
 
-def explained() -> str:
+def explain() -> str:
     """What `sparring init --explain` says of each."""
     lines = ["[nightly.checks]", "# The checks that there are, each with the limit and severity of its own."]
     for name, one in checks_of({}).items():

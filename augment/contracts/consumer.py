@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -16,6 +16,25 @@ if TYPE_CHECKING:
 
     from augment.numeric.measures import Measure
     from gan.victim import Victim
+
+
+class Looked(Protocol):
+    """What `sparring init` found in a file that fits a consumer."""
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Role → column."""
+        ...
+
+    @property
+    def mutable(self) -> Sequence[str] | None:
+        """Fields whose change leaves what is asked the same."""
+        ...
+
+    @property
+    def script(self) -> str:
+        """Of the texts: latin, chinese or other."""
+        ...
 
 
 class Consumer(Protocol):
@@ -86,6 +105,11 @@ class Consumer(Protocol):
     def load(cls, folder: Path, device: str = "cpu") -> Consumer: ...
 
     @classmethod
+    def first_recipe(cls, found: Looked) -> list[str]:
+        """Lines of TOML that `sparring init` writes into a task: a portfolio that needs no search, and a verdict."""
+        ...
+
+    @classmethod
     def baselines(cls, seed: int, device: str) -> dict[str, Consumer]:
         """Strong plain models, by name, for the table beside the verdict; each tunes itself on `valid`.
 
@@ -101,6 +125,15 @@ def options_of(consumer: type[Consumer], given: Mapping[str, Any] | None = None)
     apart = ("seed", "device", "mutable")
     signature = inspect.signature(consumer).parameters
     return [Described(name, one.default, "") for name, one in signature.items() if name not in apart]
+
+
+def explain(consumers: Mapping[str, type[Consumer]]) -> str:
+    """What `sparring init --explain` says of the options of consumers, by name."""
+    lines = []
+    for name, consumer in consumers.items():
+        for when, options in explained(consumer).items():
+            lines += [f"[tasks.NAME.options]  # consumer {name}{when and f', {when}'}", *map(str, options), ""]
+    return "\n".join(lines)
 
 
 def explained(consumer: type[Consumer]) -> dict[str, list[Described]]:

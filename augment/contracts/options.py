@@ -55,6 +55,10 @@ class Described(NamedTuple):
     default: Any  # None where the option must be given
     text: str
 
+    def __str__(self) -> str:
+        """A line of `sparring init --explain`."""
+        return f"  {self.name}: {self.text}" + ("" if self.default is None else f" Default: {self.default!r}.")
+
 
 def one_of(known: Callable[[], Iterable[str]] | Iterable[str]) -> AfterValidator:
     """For `Annotated[str, one_of(names)]`: one of the names, else an error that suggests the nearest.

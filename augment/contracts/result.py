@@ -72,6 +72,9 @@ class NightFacts(TypedDict, total=False):
     checks: list[dict[str, Any]]
 
 
+SAID = ("advice", "night", "replica", "replica_behind", "traceback")  # only where there is something to say
+
+
 @dataclass
 class TaskResult:
     """What became of one task. A task that failed has a reason alone, one that a gate ended no figures."""
@@ -112,15 +115,9 @@ class TaskResult:
         return cls(**{name: value for name, value in {**kept, **changed}.items() if name in known})
 
     def as_json(self) -> dict[str, Any]:
-        if self.status == "failed":
-            always: set[str] = {"status", "reason"}
-        else:
-            always = {f.name for f in fields(self)} - {"advice", "night", "replica", "replica_behind", "traceback"}
         found = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: value for name, value in found.items() if name in always or (value is not None and name in SAID)}
-
-
-SAID = ("advice", "night", "replica", "replica_behind", "traceback")  # only where there is something to say
+        always = {"status", "reason"} if self.status == "failed" else found.keys() - set(SAID)
+        return {name: v for name, v in found.items() if name in always or (name in SAID and v is not None)}
 
 
 @dataclass

@@ -183,8 +183,7 @@ def explain() -> str:
     for name, strategy in strategies().items():
         if options := described(strategy.Options):
             lines += [f"[tasks.NAME.strategy_options.{name}]", f"# {strategy.what}"]
-            lines += [f"  {o.name}: {o.text}" + ("" if o.default is None else f" Default: {o.default!r}.")
-                      for o in options] + [""]  # fmt: skip
+            lines += [*map(str, options), ""]
     return "\n".join(lines)
 
 

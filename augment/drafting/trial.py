@@ -12,7 +12,8 @@ import duckdb
 import pyarrow.parquet as pq
 
 from augment.base.errors import BadInput
-from augment.drafting.guess import MODALITY, Guess
+from augment.contracts.registry import consumer_class
+from augment.drafting.guess import Guess
 from augment.recipes.source import OF_TEXT, Source
 from augment.sources.formats import MALFORMED, own
 from augment.sources.prepare import prepare
@@ -30,7 +31,7 @@ def tried(db: duckdb.DuckDBPyConnection, guess: Guess) -> None:
         for number in range(MENDS):
             try:
                 source = guess.source(**_as_part(part)) if part else guess.source()
-                prepare("init", source, MODALITY[guess.kind], Path(folder) / str(number), 0)
+                prepare("init", source, consumer_class(guess.kind).modality, Path(folder) / str(number), 0)
                 return
             except TooManyBad as error:
                 reasons = pq.read_table(error.quarantine, columns=["reason"])["reason"].to_pylist()
@@ -85,7 +86,7 @@ def _mend(guess: Guess, reason: str, share: float) -> bool:
         return _set(guess, "max_bad_share", round(min(1.0, 1.2 * share + 0.05), 2), f"{share:.0%} have no {name}")
     if reason == "bot":
         return _set(guess, "max_per_minute", 1_000_000, "times are not that fine")
-    if reason == "malformed line":
+    if reason == "malformed line" and share > 0.01:
         return _set(guess, "quote", "", "quotes are not closed")
     return False
 

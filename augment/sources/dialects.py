@@ -24,6 +24,7 @@ from augment.sources.encodings import BLOCK, LENIENT, MALFORMED, check, fitting,
 DELIMITERS = (",", ";", "\t", "|")  # that a first line may have without being asked
 LONGEST_RECORD = 500_000  # characters within which a quote must be closed
 LONGEST_LINE = 10_000  # characters of a malformed line that are kept
+_AROUND = 64  # bytes before and behind quotes that tell which they are
 _STAND_IN = "\ue000"  # for a delimiter of several characters: Python's csv knows none
 
 
@@ -35,7 +36,7 @@ class Dialect:
     delimiter: str
     quote: str
     header: bool
-    skip: int = 0  # lines before the header
+    skip: int = 0  # lines before the header, or the first row
 
 
 def as_utf8(path: str, source: Source, folder: Path, lines: bool = True) -> str:
@@ -106,19 +107,16 @@ def dialect_of(path: str, source: Source, wanted: list[str]) -> Dialect:
     finds most columns. Raises BadInput for a first line that is no header.
     """
     with opened(path) as stream:
-        head = (
-            stream.read(BLOCK)
-            .decode("utf-8", "replace")
-            .removeprefix("\ufeff")
-            .replace("\r\n", "\n")
-            .replace("\r", "\n")
-        )
+        head = stream.read(BLOCK).decode("utf-8", "replace").lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     delimiters, skip = (source.delimiter,) if source.delimiter else DELIMITERS, 0
     if excel := re.match(r"sep=(.)\n", head, re.IGNORECASE):  # a first line that tells Excel alone
         head, skip = head[excel.end() :], 1
         delimiters = (source.delimiter or excel[1],)
     elif not source.delimiter and re.search(r"\.tsv\b", path.lower()):
         delimiters = ("\t",)
+
+    blank = re.match(r"(?: *\n)*", head)
+    skip, head = skip + blank[0].count("\n"), head[blank.end() :]  # type: ignore[index, union-attr]
 
     def fits(delimiter: str) -> tuple[int, int]:
         cells = _cells(head, delimiter, source.quote)
@@ -140,6 +138,25 @@ def _cells(head: str, delimiter: str, quote: str) -> list[str]:
     except csv.Error:  # a value of absurd length
         cells = []
     return [cell.replace(_STAND_IN, delimiter) if one == _STAND_IN else cell for cell in cells]
+
+
+def may_end_open(path: str, dialect: Dialect) -> bool:
+    """Whether the last quote of a UTF-8 file may begin a value that nothing closes: DuckDB leaves the rows from
+    there on out without a word. Never false where it does; true also where an inch mark stands within a value, say.
+    """
+    quote, count, kept = dialect.quote.encode(), 0, b""  # kept: the last quotes with what is around them
+    with opened(path) as stream:
+        while block := stream.read(BLOCK):
+            count += block.count(quote)
+            seen = kept + block
+            last = seen.rfind(quote)
+            first = len(seen[: last + 1].rstrip(quote))
+            kept = seen[max(0, first - _AROUND) : last + _AROUND] + seen[max(last + _AROUND, len(seen) - _AROUND) :]
+    before, after = kept[: kept.rfind(quote)].rstrip(quote), kept[kept.rfind(quote) + 1 :]
+    run = len(kept) - len(before) - len(after)
+    begins = not before.strip(b" ") or before.rstrip(b" ").endswith((dialect.delimiter.encode(), b"\r", b"\n"))
+    ends = not after or after.startswith((dialect.delimiter.encode(), b"\r", b"\n"))
+    return count > 0 and (count % 2 == 1 or not ends or run % 2 == begins)
 
 
 def without_open_quotes(path: str, dialect: Dialect, folder: Path) -> tuple[str, Path]:

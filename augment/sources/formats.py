@@ -195,14 +195,17 @@ def sample(db: duckdb.DuckDBPyConnection, source: Source, path: str, most: int) 
     """Table `seen`: the first `most` rows of a file as the source's options read it, and its columns' names; of a file
     with more rows, as many of all its rows besides.
 
-    Of names that differ in case alone the first is there; text and JSON have columns of text, Parquet its own types.
-    Raises what `rows_of` does.
+    Of names that differ in case alone the first is there, and of no name none; text and JSON have columns of text,
+    Parquet its own types. Raises what `rows_of` does, and BadInput for a file without columns.
     """
     with TemporaryDirectory() as scratch:
         try:
             text = as_utf8(path, source, Path(scratch), lines=False) if kind_of(path) == "JSON lines" else None
             rows = rows_of(db, source, path, Path(scratch), keys_of(db, text, most) if text else [])
-            first = {name.lower(): (place, name) for place, name in reversed([*enumerate(rows.names)])}
+            if not any(rows.names):
+                line = ", an object in each line" if kind_of(path) == "JSON lines" else ""
+                raise BadInput(f"{path}: holds no columns; it should be {kind_of(path)} by its name{line}")
+            first = {name.lower(): (place, name) for place, name in reversed([*enumerate(rows.names)]) if name}
             columns = ", ".join(f"c{place} AS {quoted(name)}" for place, name in sorted(first.values()))
             select = f"SELECT {columns} FROM {rows.relation} LIMIT {most}"
             db.execute(f"CREATE OR REPLACE TABLE seen AS {select}", rows.parameters)

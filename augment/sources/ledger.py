@@ -36,7 +36,7 @@ from augment.sources.sql import EARLIEST, given, literal, microseconds
 from augment.sources.tables import columns_of, load, workspace
 
 INDEX = "index.json"
-VERSION = 3  # of what parts hold: another one reads everything anew
+VERSION = 4  # of what parts hold: another one reads everything anew
 
 
 class Ledger:

@@ -22,7 +22,8 @@ AMBIGUOUS = tuple(day + time for day in _DATES for time in _TIMES)  # what `time
 
 
 def text_of(column: str, kind: str) -> str:
-    """SQL for the text of `column`, of DuckDB's type `kind`: null for NaN, no point in a whole number.
+    """SQL for the text of `column`, of DuckDB's type `kind`: null for NaN, no point in a whole number, no zeros that a
+    decimal has of its type's scale alone.
 
     A BLOB is UTF-8; DuckDB raises its ConversionException for one that is not.
     """
@@ -36,6 +37,8 @@ def text_of(column: str, kind: str) -> str:
         return f"decode({column})"
     if kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION")):
         return f"CAST(to_json({column}) AS VARCHAR)"
+    if kind.startswith("DECIMAL") and not kind.endswith(",0)"):
+        return f"rtrim(rtrim(CAST({column} AS VARCHAR), '0'), '.')"
     return f"CAST({column} AS VARCHAR)"
 
 
@@ -72,9 +75,18 @@ def number_of(text: str, decimal: str = ".") -> str:
 
 def microseconds(text: str, form: str | None = None) -> str:
     """SQL for epoch microseconds: of text as `form` says, else of the epoch in seconds to nanoseconds, compact digits
-    or ISO 8601 and its like. Without an offset it is UTC."""
+    or ISO 8601 and its like. Without an offset it is UTC.
+
+    A `form` is for text: moments that are such by their column's type come as ISO 8601 and are read too, but where the
+    form itself begins as that does.
+    """
     if form:
-        return f"epoch_us(TRY_CAST(try_strptime({text}, {literal(form)}) AS TIMESTAMPTZ))"
+        read = f"TRY_CAST(try_strptime({text}, {literal(form)}) AS TIMESTAMPTZ)"
+        if not form.startswith("%Y-"):
+            typed = f"regexp_full_match({text}, '\\d{{4}}-\\d\\d-\\d\\d( \\d\\d:\\d\\d:\\d\\d.*)?')"
+            read = f"coalesce({read}, CASE WHEN {typed} THEN TRY_CAST({text} AS TIMESTAMPTZ) END)"
+        return f"epoch_us({read})"
+    text = f"regexp_replace({text}, '^(\\d+)\\.0+$', '\\1')"  # digits that JSON has as a float
     number = f"TRY_CAST({text} AS DOUBLE)"
     limits = {"1e11": "1e6", "1e14": "1e3", "1e17": "1"}  # by their size: seconds, milli-, micro-, else nanoseconds
     scale = " ".join(f"WHEN abs({number}) < {limit} THEN {factor}" for limit, factor in limits.items())

@@ -57,6 +57,7 @@ class Dressed:
     malformed: int = 0
     named: str | None = None
     how: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=lambda: NAMES)
 
 
 def dressed(reviews: list[tuple[str, str]], folder: Path, chance: random.Random) -> Dressed:
@@ -86,7 +87,7 @@ def dressed(reviews: list[tuple[str, str]], folder: Path, chance: random.Random)
     files = chance.choice([1, 1, 2, 5])
     for number in range(files):
         part = cells[number * count // files : (number + 1) * count // files]
-        _write(folder / f"rows{number}", part, encoding, made, chance)
+        write(folder / f"rows{number}", part, encoding, made, chance)
     made.how += [f"{count} rows", encoding, str(form), json.dumps(options)]
     return made
 
@@ -114,11 +115,11 @@ def _even(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n").strip(" ")
 
 
-def _write(path: Path, rows: list[list[str]], encoding: str, made: Dressed, chance: random.Random) -> None:
-    """One file in a dialect of its own, as far as the recipe does not say it."""
-    options = made.options
+def write(path: Path, rows: list[list[str]], encoding: str, made: Dressed, chance: random.Random) -> Path:
+    """One file in a dialect of its own, as far as the recipe does not say it; its path, which has a suffix then."""
+    options, width = made.options, len(made.names)
     delimiter = options.get("delimiter") or chance.choice([",", ";", "\t", "|"])
-    order = list(range(5)) if "names" in options else chance.sample(range(5), 5)
+    order = list(range(width)) if "names" in options else chance.sample(range(width), width)
     extra = 0 if "names" in options else chance.choice([0, 0, 2])
     end, quoting = chance.choice(ENDS), chance.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
     one = delimiter if len(delimiter) == 1 else "\ue000"
@@ -135,12 +136,12 @@ def _write(path: Path, rows: list[list[str]], encoding: str, made: Dressed, chan
     if "names" not in options:
         if chance.random() < 0.1 and len(delimiter) == 1:
             records.append(f"sep={delimiter}")
-        records.append(record([*(NAMES[i] for i in order), *[f"more {i}" for i in range(extra)]]))
+        records.append(record([*(made.names[i] for i in order), *[f"more {i}" for i in range(extra)]]))
     for cells in rows:
         records.append(record([*(cells[i] for i in order), *["x, y"] * extra]))
     for bad in (
         f"only{delimiter}two",
-        delimiter.join(["many"] * 9),
+        delimiter.join(["many"] * (width + 4)),
         f"open{delimiter}{options.get('quote', chr(34))}never",
     ):
         if len(rows) > 100 and chance.random() < 0.2:
@@ -155,8 +156,10 @@ def _write(path: Path, rows: list[list[str]], encoding: str, made: Dressed, chan
     )
     suffix = chance.choice([".csv", ".txt", ".dat", ".log", ".tsv" if delimiter == "\t" else ".csv"])
     suffix += chance.choice(["", "", ".gz", ".zst"])
-    path.with_name(path.name + suffix).write_bytes(compressed(content, suffix))
-    made.how.append(f"{path.name}{suffix} {delimiter!r} {end!r} {quoting}")
+    path = path.with_name(path.name + suffix)
+    path.write_bytes(compressed(content, suffix))
+    made.how.append(f"{path.name} {delimiter!r} {end!r} {quoting}")
+    return path
 
 
 def trouble(made: Dressed, folder: Path) -> str | None:

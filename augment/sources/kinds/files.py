@@ -15,13 +15,14 @@ from augment.base.errors import BadInput
 from augment.base.files import check_regular, file_sha256
 from augment.contracts.source import Entry, Intake, Reading, SourceKind
 from augment.recipes.source import Source
-from augment.sources.dialects import LONGEST_LINE, without_open_quotes
+from augment.sources.dialects import LONGEST_LINE, may_end_open, without_open_quotes
 from augment.sources.formats import Rows, delimited, keys_of, kind_of, own, rows_of, with_partitions
 from augment.sources.tables import columns_of, insert, last, no_column, one_line, place_of
 
 # Errors after which DuckDB loses lines, or has lost some to a quote that was never closed.
 _OPEN_QUOTES = (
-    "WHERE error_type IN ('UNQUOTED VALUE', 'LINE SIZE OVER MAXIMUM', 'INVALID STATE') OR contains(csv_line, chr(10))"
+    "WHERE error_type IN ('UNQUOTED VALUE', 'LINE SIZE OVER MAXIMUM', 'INVALID STATE') "
+    "OR contains(csv_line, chr(10)) OR contains(rtrim(csv_line, chr(13)), chr(13))"
 )
 
 
@@ -98,7 +99,7 @@ def _load_file(db: duckdb.DuckDBPyConnection, where: str, source: Source, path: 
         _check_keys(db, rows, wanted, where, before)
     if rows.dialect is None:
         return
-    if rows.dialect.quote and _rejected(db, _OPEN_QUOTES):
+    if rows.dialect.quote and (_rejected(db, _OPEN_QUOTES) or may_end_open(str(rows.path), rows.dialect)):
         db.execute(f"DELETE FROM raw WHERE __row > {before}")
         _forget_rejected(db)
         copy, apart = without_open_quotes(str(rows.path), rows.dialect, scratch)

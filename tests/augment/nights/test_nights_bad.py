@@ -13,11 +13,11 @@ from ran import night
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from augment.base.errors import BadInput
+from augment.contracts.registry import modality_class
 from augment.language.encoders import TextEncoder
 from augment.recipes import loading
 from augment.runs import task as job
 from augment.runs import version
-from augment.watch import fake_users as poison
 from consumers import open_mix
 from consumers.scoring import shilling
 
@@ -151,7 +151,8 @@ def test_one_user_who_clicks_one_item_over_and_over_is_kept_apart(demo_folder, t
 
 def test_a_night_of_nothing_but_poison_says_where_it_is_kept(demo_folder, tmp_path, hashed, monkeypatch):
     reviews = pq.read_table(demo_folder / "reviews.parquet").slice(0, 60).select(["review_id", "text", "label"])
-    monkeypatch.setattr(poison, "reasons", lambda rows, *_: dict.fromkeys(range(len(rows)), "review flood: all"))
+    text = modality_class("text")
+    monkeypatch.setattr(text, "bought", lambda rows, _: dict.fromkeys(range(len(rows)), "review flood: all"))
     found = night(shop(tmp_path, "sentiment", REVIEWS, timed(reviews)), as_of=day(1), device="cpu")
     assert found["status"] == "rejected"
     said = found["tasks"]["sentiment"]["reason"]

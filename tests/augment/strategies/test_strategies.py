@@ -1,6 +1,7 @@
 """Every strategy on a small shop of each modality, through the gates."""
 
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -255,6 +256,7 @@ def test_samples_are_filtered_again_without_fitting_again(tmp_path, monkeypatch)
     samples, _ = shop.samples("uniform-negatives")
     here = Studio.__new__(Studio)
     here.modality, here.anchors, here._seed, here._filters = shop.modality, shop.anchors, 0, {}
+    here._task = SimpleNamespace(gates=Gates())
     fitted = []
     monkeypatch.setattr(behaviour, "RankingValidity", lambda *given: fitted.append(given) or RankingValidity(*given))
 

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from augment.base.errors import BadInput, UsageError
+from augment.contracts.registry import consumer_class
 from augment.drafting.draft import write_recipe
-from augment.drafting.guess import MODALITY, Choices
+from augment.drafting.guess import Choices
 from augment.recipes import loading
 from augment.sources.prepare import prepare
 
@@ -32,7 +33,9 @@ def read(made, folder):
     """Every source of a recipe, as a run reads it: rows by source."""
     counts = {}
     for name, task in made.tasks.items():
-        splits = prepare(task.source, made.sources[task.source], MODALITY[task.consumer], folder / name, 0)
+        splits = prepare(
+            task.source, made.sources[task.source], consumer_class(task.consumer).modality, folder / name, 0
+        )
         counts[name] = splits.counts
     return counts
 
@@ -218,6 +221,21 @@ def test_labels_in_words_and_polarities(tmp_path, words, positive):
         assert label == ((word.lower() if isinstance(word, str) else word) in good)
 
 
+@pytest.mark.parametrize(
+    ("values", "positive", "odd"),
+    [([0, 1], None, "pending"), ([0, 0, 0, 1], None, "7.5"), ([1, 0], None, "-1"), ([1, 5, 4], 4, "pending")],
+)
+def test_a_few_odd_labels_are_bad_rows_and_no_other_kind_of_label(tmp_path, values, positive, odd):
+    label = [str(value) for value in (values * ROWS)[:ROWS]]
+    label[-2:] = [odd, odd]
+    table = pa.table({"label": label, "text": [f"review number {i}" for i in range(ROWS)]})
+    made, _ = written(tmp_path, "a.csv", table)
+    assert made.sources["a"].positive == positive
+    splits = prepare("a", made.sources["a"], "text", tmp_path / "work", 0)
+    assert sum(splits.quarantined.values()) == 2
+    assert sum(splits.counts.values()) == ROWS - 2
+
+
 def test_of_a_large_file_the_rows_that_were_looked_at_are_tried(tmp_path, monkeypatch):
     monkeypatch.setattr("augment.drafting.trial.WHOLE", 100)
     content = lines(*(f"u{i % 9};{i % 7},{i % 90};01.{1 + i // 30:02d}.2025;{i % 2}" for i in range(ROWS)),
@@ -237,6 +255,26 @@ def test_a_late_change_of_a_column_is_seen(tmp_path):
     made, _ = written(tmp_path, "a.csv", table)
     assert made.sources["a"].columns.numbers == []
     read(made, tmp_path / "work")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_columns_without_a_name_are_left_out(tmp_path, end):
+    """The index that pandas writes, and what is behind a delimiter at the end of each line."""
+    content = end.join([",user,slot,click,", *(f"{i},u{i % 9},{i % 7},{i % 2}," for i in range(ROWS))]).encode()
+    made, _ = written(tmp_path, "a.csv", content)
+    assert made.sources["a"].columns.fields == ["slot"]
+    (counts,) = read(made, tmp_path / "work").values()
+    assert sum(counts.values()) == ROWS
+
+
+def test_numbers_of_which_a_few_are_none_are_numbers(tmp_path):
+    price = [f"{i / 7:.2f}" for i in range(ROWS)]
+    price[-1] = "price"  # as where files with headers were joined
+    made, text = written(tmp_path, "a.csv", clicks(price=price))
+    assert made.sources["a"].columns.numbers == ["price"]
+    assert "rows whose 'price' is no number are bad" in text
+    (counts,) = read(made, tmp_path / "work").values()
+    assert sum(counts.values()) == ROWS - 1
 
 
 # -- what is asked for ---------------------------------------------------------------------------------
@@ -281,6 +319,12 @@ def test_every_role_and_the_task_can_be_chosen(tmp_path):
         columns(task="sentiment", user="Kunde")
 
 
+def test_one_malformed_line_is_not_why_a_file_is_refused(tmp_path):
+    texts = [f'"{i % 2}","{"" if i % 5 else f"a shirt, number {i}"}"' for i in range(ROWS)]
+    with pytest.raises(BadInput, match="text missing"):
+        written(tmp_path, "a.csv", lines(*texts, '"1"', head='"label","text"'))
+
+
 def test_files_without_a_header_are_asked_about(tmp_path):
     content = "\n".join(f"{i % 9}::{i // 9}::{i % 5 + 1}::{978_300_000 + i}" for i in range(ROWS)).encode()
     with pytest.raises(UsageError, match=r"no header; columns column1 \(0\), column2 \(0\), column3 \(1\)"):
@@ -288,6 +332,18 @@ def test_files_without_a_header_are_asked_about(tmp_path):
     made, _ = written(tmp_path, "ratings.dat", content, user="column1", item="column2", timestamp="column4")
     (counts,) = read(made, tmp_path / "work").values()
     assert sum(counts.values()) == ROWS  # the first line is a row
+
+
+def test_columns_named_by_place_say_that_there_is_no_header(tmp_path):
+    """Where the first row is of words, nothing else does."""
+    content = "\n".join(f"{'good' if i % 2 else 'bad'};it is the shirt number {i};tops" for i in range(ROWS)).encode()
+    with pytest.raises(UsageError, match=r"columns bad, .* by place, as column2, if the first line is a row"):
+        written(tmp_path, "reviews.csv", content)
+    made, _ = written(tmp_path, "reviews.csv", content, label="column1", text="column2")
+    (counts,) = read(made, tmp_path / "work").values()
+    assert sum(counts.values()) == ROWS
+    with pytest.raises(UsageError, match="--label column4: no such column"):
+        written(tmp_path, "reviews.csv", content, label="column4", text="column2")
 
 
 @pytest.mark.parametrize(
@@ -298,6 +354,8 @@ def test_files_without_a_header_are_asked_about(tmp_path):
         ("x.xlsx", b"nothing", BadInput, r"format '\.xlsx'"),
         ("x.csv", b"", BadInput, "x.csv is empty"),
         ("x.csv", b"user,click\n", BadInput, "x.csv has no rows"),
+        ("x.csv", lines(*["1,u,0"] * 50, head="user,click"), BadInput, r"as many values .* \(user, click\)"),
+        ("x.jsonl", b"user,click\nu,1\n", BadInput, "holds no columns; it should be JSON lines"),
         ("x.csv", lines(*["u,0"] * 50, head="user,click"), BadInput, "nothing to learn from label 'click'"),
         ("x.csv", lines(*["1", "0"] * 50, head="click"), BadInput, "nothing to learn from beside the label"),
         ("x.csv", lines("u,a,1", "v,b,0", head="user,slot,click"), BadInput, r"x\.csv: .*(no rows left|one side)"),

@@ -130,8 +130,8 @@ strategy_options = {{ gaussian = {{ strength = 1.4 }} }}
 weight = 0.3
 generator"""
     own = parse(RECIPE.replace("\ngenerator", text).format(folder="x", data="x"), "own").tasks["ctr"]
-    space = {**ClickModel.space, **ClickModel.mix_space}
-    first = given_settings(own, {"gaussian"}, space, ClickModel(lr=1e-3, weight_decay=0.01))
+    tried = {**ClickModel.space, **ClickModel.mix_space}
+    first = given_settings(own, {"gaussian"}, tried, ClickModel(lr=1e-3, weight_decay=0.01))
     assert first["band"] == space.BANDS.index((-4.0, 4.0))
     assert (first["agreement"], first["filter"], first["weight"], first["size"]) == (0.85, 0.02, 0.25, 1.0)
     assert (first["strength.gaussian"], first["share.masking"]) == (1.5, 1.0)

@@ -88,7 +88,7 @@ with work_folder(job) as folder:
 
 
 def test_scratch_space_goes_when_its_process_was_killed_and_not_before(shop, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, "-c", HOLDING, shop.output]
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -82,7 +82,7 @@ def test_each_error_is_one_line_with_its_code(error, code, monkeypatch, capsys):
     def fail(*args, **kwargs):
         raise error("this is wrong;\n mend it")
 
-    monkeypatch.setattr(module, "_recipe", fail)
+    monkeypatch.setattr(module.run, "recipe_of", fail)
     monkeypatch.setattr(sys, "argv", ["sparring", "run", "demo", "--json"])
     with pytest.raises(SystemExit) as stopped:
         module.main()

@@ -12,6 +12,7 @@ from augment.base.errors import BadInput, UsageError
 from augment.contracts import registry
 from augment.contracts.consumer import check_options, explained, options_of
 from augment.contracts.options import described
+from augment.judging import arms
 from consumers import Recommender
 from consumers.data import storage
 from consumers.rankers import RANKERS, Rankers
@@ -182,3 +183,9 @@ def test_whose_scores_come_from_what_is_shown_have_a_recency():
     assert {n for n, ranker in RANKERS.items() if issubclass(ranker.Options, Recency)} == {
         "ease", "als", "neighbours", "transitions"
     }  # fmt: skip
+
+
+def test_a_stronger_model_is_advised_by_the_options_that_make_it():
+    plain = Recommender(model="mf", loss="bpr", seed=2)
+    said = arms._advice(Recommender(dropout=0.1), "MF, BPR", plain, "ndcg@20 +0.1")
+    assert said.endswith('(ndcg@20 +0.1): options = { loss = "bpr", model = "mf" }')

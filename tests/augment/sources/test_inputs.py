@@ -3,11 +3,12 @@
 import json
 import os
 from datetime import date
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from logs import prepared, read_twice
+from logs import START, prepared, read_twice
 from nights import day, nightly_recipe, write
 from ran import night
 
@@ -153,6 +154,33 @@ def test_times_of_another_order_are_refused_with_the_format_that_reads_them(tmp_
     splits, read = prepared(tmp_path, table, **options)
     assert "timestamp unreadable" not in splits.quarantined
     assert 1_704_067_200_000_000 <= min(read["train"]["timestamp"].to_pylist()) < 1_730_000_000_000_000
+
+
+@pytest.mark.parametrize("form", [None, "%d.%m.%Y %H:%M"])
+def test_a_format_of_times_is_for_text_and_leaves_moments_alone(tmp_path, form):
+    moments = pa.array([START + i for i in range(100)], pa.timestamp("s"))
+    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.date32()):
+        table = pa.table({"u": [f"u{i % 5}" for i in range(100)], "i": ["i"] * 100, "t": moments.cast(kind)})
+        splits, read = prepared(tmp_path, table, timestamp_format=form, split={})
+        assert "timestamp unreadable" not in splits.quarantined
+        assert min(read["train"]["timestamp"].to_pylist()) >= (START - 86_400) * 1_000_000
+
+
+def test_compact_times_that_json_has_as_floats(tmp_path):
+    lines = [{"u": f"u{i % 5}", "i": "i", "t": 19971113182100.0 + i % 60} for i in range(100)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    splits, read = prepared(tmp_path, tmp_path / "a.jsonl", split={})
+    assert not splits.quarantined.keys() & {"timestamp unreadable", "timestamp impossible"}
+    assert 879_445_260_000_000 <= min(read["train"]["timestamp"].to_pylist()) < 879_445_320_000_000
+
+
+def test_a_decimals_scale_is_not_in_its_name(tmp_path):
+    values = [Decimal("102.25"), Decimal("100"), Decimal("0.50"), None] * 25
+    rows = {"c": pa.array(values, pa.decimal128(18, 9)), "y": [i % 2 for i in range(100)]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    read = Source.model_validate({"path": str(tmp_path / "a.parquet"), "columns": {"label": "y", "fields": ["c"]}})
+    column = field_column("c")
+    assert {row[0] for row in read_twice(read, tmp_path, column, "fields")[0]} == {"102.25", "100", "0.5", None}
 
 
 def test_binary_that_is_no_text_is_refused(tmp_path):

@@ -111,14 +111,21 @@ def test_drift_asks_for_another_fit_and_a_check_on_it_rejects(shop, impressions,
 
 def test_a_day_of_few_rows_is_told_of(shop, impressions, tmp_path):
     write(tmp_path / "raw", impressions, 3, count=100)
-    about = night(shop, as_of=day(3), device="cpu").as_json()["tasks"]["ctr"]["night"]
+    about = night(shop, as_of=day(3), device="cpu")["tasks"]["ctr"]["night"]
     assert about["figures"]["few_rows"] == 0.2
     (check,) = [check for check in about["checks"] if check["name"] == "few_rows"]
     assert "few_rows: rows of the day, over the window's median day: 0.2 (100 rows), below" in check["reason"]
 
 
 @pytest.mark.parametrize(
-    "step", ["nightly.make_version", "nightly.manifest_of", "fits.keep", "nightly._retain", "report.write"]
+    "step",
+    [
+        "nights.task.make_version",
+        "nights.task.manifest_of",
+        "nights.fits.keep",
+        "nights.night._retain",
+        "judging.report.write",
+    ],
 )
 def test_a_killed_night_ends_like_an_unbroken_one(impressions, tmp_path, monkeypatch, step):
     tables = []
@@ -222,7 +229,7 @@ def test_a_training_job_waits_for_a_night_and_holds_its_version(shop, impression
 
 def test_a_job_elsewhere_trains_from_the_table_with_plain_readers(shop, tmp_path):
     night(shop, as_of=day(2), device="cpu")
-    script = Path(__file__).parents[2] / "scripts" / "train_downstream.py"
+    script = Path(__file__).parents[3] / "scripts" / "train_downstream.py"
     command = [sys.executable, str(script), str(tmp_path / "out" / "ctr"), "--out", str(tmp_path / "model")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

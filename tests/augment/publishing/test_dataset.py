@@ -190,8 +190,8 @@ publish(Dataset(sys.argv[2]), RUNS[1])
 def test_a_killed_run_leaves_the_last_version_intact(dataset, moment, earlier):
     if earlier:
         publish(dataset, RUNS[0])
-    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(dataset.root), moment]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", KILLED, str(Path(__file__).parents[1]), str(dataset.root), moment]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     orphans = list((dataset.root / RUNS[1]).iterdir())
@@ -319,7 +319,7 @@ def test_a_damaged_log_is_a_one_line_error(dataset):
 def test_a_second_run_is_told_at_once_who_holds_the_output(tmp_path):
     holder = "import sys, time; from pathlib import Path; from augment.publishing.lock import locked\n"
     holder += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, "-c", holder, str(tmp_path)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"

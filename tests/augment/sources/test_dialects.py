@@ -8,6 +8,7 @@ from logs import read_twice
 
 from augment.base.errors import BadInput, UsageError
 from augment.recipes.schema import Source
+from augment.sources import dialects
 
 LATE = 21_000  # rows, beyond what a sniffer looks at
 ENDS = {"lf": "\n", "crlf": "\r\n", "cr": "\r"}
@@ -78,6 +79,18 @@ def test_delimiters_and_ends_of_lines(tmp_path, delimiter, end):
     assert read(tmp_path / "a.dat", tmp_path, delimiter=delimiter) == (given, [])
 
 
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+@pytest.mark.parametrize("options", [{}, {"header": False, "names": ["id", "text", "kind"]}], ids=["header", "none"])
+@pytest.mark.parametrize("first", ["", "\ufeff", "\ufeff\ufeff"], ids=["", "mark", "marks"])
+def test_empty_lines_before_the_first_are_none(tmp_path, end, options, first):
+    given = [*rows(50), ("s1", "two\nlines", "k")]
+    head = None if options else ("id", "text", "kind")
+    text = first + "\n  \n" + lines(given, header=head)
+    (tmp_path / "a.csv").write_bytes(text.replace("\n", end).encode())
+    given[-1] = ("s1", f"two{end}lines", "k")
+    assert read(tmp_path / "a.csv", tmp_path, **options) == (given, [])
+
+
 def test_without_header_and_without_quotes(tmp_path):
     given = [("r1", 'say "hi', "k"), ("r2", '"', "k"), ("r3", '"x"y"', "k")]
     (tmp_path / "a.log").write_text(lines(given, "|", header=None, quote=""))
@@ -100,6 +113,35 @@ def test_a_quote_that_is_never_closed_costs_its_own_line(tmp_path):
     bad = ['x1,"great,k', 'x2,"great" stuff,k', 'x3,"never closed,k', "x4,too few", "x5,too,many,of them", 'x6,"']
     found, malformed = read(tmp_path / "a.csv", tmp_path)
     assert (sorted(found), malformed) == (sorted(given), bad)
+
+
+OPEN = ['x1,"never closed,k', 'x1,never,"closed', 'x1,"never', '"x1,never,k', 'x1,"never ""closed""', 'x1,",",k"",k"']
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("line", OPEN)
+def test_after_the_last_quote_that_is_never_closed_nothing_is_lost(tmp_path, line, end):
+    """DuckDB says nothing of it where no other quote follows."""
+    given = [("r000000", 'the "best"', "k"), ("r000001", '5" of it', "k"), *rows(60, 2)]
+    content = lines(given, end=end, header=("id", "text", "kind")).split(end)
+    content[2] = 'r000001,5" of it,k'  # an inch mark: an even number of quotes tells nothing
+    content.insert(40, line)
+    (tmp_path / "a.csv").write_bytes(end.join(content).encode())
+    assert read(tmp_path / "a.csv", tmp_path) == (given, [line])
+
+
+@pytest.mark.parametrize(
+    ("last", "open_"),
+    [('a,"b"', False), ('a,"b ""c"""', False), ('a,""', False), ('"b",a', False), ("a,b", False), ('a,"b', True),
+     ('"b,c', True), ('a,"', True), ('a,"b ""c""', True), ('a, "b', True), ('a,"""', True)],
+)  # fmt: skip
+@pytest.mark.parametrize("filler", [0, 50, 80])
+def test_a_last_quote_is_told_in_blocks_of_any_size(tmp_path, monkeypatch, last, open_, filler):
+    path = tmp_path / "a.csv"
+    path.write_text(f'id,text\n1,"one"\n{last}\n' + "2,two\n" * filler)
+    for size in (1, 7, 64, 1 << 20):
+        monkeypatch.setattr(dialects, "BLOCK", size)
+        assert dialects.may_end_open(str(path), dialects.Dialect(["id", "text"], ",", '"', True)) is open_
 
 
 def test_a_quoted_text_full_of_lines_that_look_like_rows(tmp_path):
