@@ -11,8 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from pydantic import BaseModel
+
+from augment.contracts.options import BaseOptions, checked
 from augment.recipes.source import Source
 
 if TYPE_CHECKING:
@@ -77,6 +80,12 @@ class Reading:
 
 class SourceKind(ABC):
     name: ClassVar[str]
+    Options: ClassVar[type[BaseModel]] = BaseOptions  # what a recipe may set under `options` of the source
+
+    @classmethod
+    def options(cls, source: Source, where: str = "sources.NAME.options") -> Any:
+        """The source's `Options`. Raises UsageError, which begins with `where`, for what is none."""
+        return checked(cls.Options, source.options, where)
 
     @classmethod
     def owns(cls, source: Source) -> bool:

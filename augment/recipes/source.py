@@ -7,9 +7,17 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    model_serializer,
+    model_validator,
+)  # fmt: skip
 
 from augment.base.errors import suggest
 
@@ -137,6 +145,9 @@ class Source(Section):
         None, description="sqlite:///file.db or postgresql://…; ${NAME} is read from the environment."
     )
     query: str | None = Field(None, description="SQL that selects the rows, with `connection`.")
+    options: dict[str, str | int | float | bool] = Field(
+        {}, description="Options of a source of another package, whose own file says which there are."
+    )
     columns: Columns = Field(description="Column roles.")
     positive: float | list[str] | None = Field(
         None,
@@ -197,6 +208,14 @@ class Source(Section):
         if self.connection and (odd := given(self, OF_TEXT)):
             raise ValueError(f"`{odd[0]}` is for files, not for a query")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_options(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Where none are given, so that digests of recipes that never had any stay."""
+        found = dumped(self)
+        if not self.options:
+            found.pop("options", None)
+        return found
 
     @field_serializer("connection")
     def _without_password(self, connection: str | None) -> str | None:

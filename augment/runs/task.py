@@ -16,7 +16,7 @@ from augment.contracts.check import checks_of
 from augment.contracts.consumer import Consumer, check_options
 from augment.contracts.engine import Engine
 from augment.contracts.modality import Modality, Tools
-from augment.contracts.registry import consumer_class, engine, modality_class
+from augment.contracts.registry import consumer_class, engine, modality_class, source_kind
 from augment.contracts.strategy import check as check_strategy
 from augment.generation.studio import Order
 from augment.judging.arms import check_metrics
@@ -68,6 +68,7 @@ class Job:
             check_strategy(strategy, self.consumer.modality, options, f"tasks.{self.name}")
         checks_of(self.recipe.nightly.checks)
         self.engine: Engine = engine(self.recipe.engine)
+        source_kind(self.source).options(self.source, f"sources.{self.task.source}.options")
         self.inputs = fingerprint(self.source)
         self.versions = {package: version(package) for package in PACKAGES}
         self.settings = {

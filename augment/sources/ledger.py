@@ -80,7 +80,11 @@ class Ledger:
     def source(self, first: date, last: date) -> Source | None:
         """The window as a source of its own, or None where it is empty; raises what `window` does."""
         parts = self.window(first, last)
-        return self._source.model_copy(update={"path": parts, "connection": None, "query": None}) if parts else None
+        return (
+            self._source.model_copy(update={"path": parts, "connection": None, "query": None, "options": {}})
+            if parts
+            else None
+        )
 
     def day_rows(self, day: date) -> int:
         """Raw rows of a day."""
@@ -101,7 +105,7 @@ class Ledger:
 
     def _read_with(self) -> str:
         """Digest of what decides what is read, and of which day it is."""
-        decisive = {"path", "connection", "query", "timestamp_format", "null", *OF_TEXT}
+        decisive = {"path", "connection", "query", "options", "timestamp_format", "null", *OF_TEXT}
         source = self._source.model_dump(mode="json", include=decisive)
         columns = [sorted(columns_of(self._source)), self._source.columns.timestamp]
         return sha256(json.dumps([VERSION, columns, source], sort_keys=True).encode())

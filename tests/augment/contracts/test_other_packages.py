@@ -13,7 +13,8 @@ from nights import day, nightly_recipe, rows_of, write
 
 from augment.base.errors import BadInput, UsageError
 from augment.contracts import registry
-from augment.contracts.check import checks_of, explained
+from augment.contracts.check import checks_of, explain
+from augment.contracts.registry import source_kind
 from augment.contracts.values import Arena
 from augment.judging.arms import fit_seeds, for_seeds, strongest_baseline
 from augment.nights.night import night
@@ -26,8 +27,10 @@ from augment.sources.prepare import fingerprint, prepare
 SOURCE = '''
 from contextlib import contextmanager
 from glob import glob
+from pydantic import Field
 import pyarrow.parquet as pq
 from augment.base.errors import BadInput
+from augment.contracts.options import BaseOptions
 from augment.sources.streamed import Streamed
 
 asked = []  # the days since which rows were asked for
@@ -37,10 +40,13 @@ class Lake(Streamed):
 
     name = "lake"
 
+    class Options(BaseOptions):
+        most: int = Field(9, ge=1, description="Files that are read.")
+
     @contextmanager
     def batches(self, source, since=None):
         asked.append(since)
-        files = sorted(glob(source.path.removeprefix("lake://") + "/*.parquet"))
+        files = sorted(glob(source.path.removeprefix("lake://") + "/*.parquet"))[: self.options(source).most]
         if not files:
             raise BadInput(f"{source.path}: the lake is dry")
         yield pq.read_table(files).to_reader(100)
@@ -103,6 +109,21 @@ def test_a_source_of_another_package_is_read_as_a_file_is(install, tmp_path):
     assert fingerprint(read) != before
 
 
+def test_its_options_are_its_own(install, tmp_path):
+    install("lake", "sources", "Lake", SOURCE)
+    for number in range(2):
+        pq.write_table(behaviour(200), tmp_path / f"{number}.parquet")
+    every, one = (fingerprint(source(f"lake://{tmp_path}", options=options)) for options in ({}, {"most": 1}))
+    assert every != one
+    with pytest.raises(UsageError, match=r"sources.NAME.options: unknown option 'mots'.*most"):
+        fingerprint(source(f"lake://{tmp_path}", options={"mots": 1}))
+    pq.write_table(behaviour(), tmp_path / "logs.parquet")
+    files = source(tmp_path / "logs.parquet", options={"most": 1})
+    with pytest.raises(UsageError, match=r"sources.logs.options: unknown option 'most'"):
+        source_kind(files).options(files, "sources.logs.options")
+    assert "options" not in source("a.csv").model_dump()
+
+
 def test_nights_read_the_last_days_of_it_again(install, tmp_path, impressions):
     asked = install("lake", "sources", "Lake", SOURCE).asked
     columns = {"user": "user_id", "item": "item_id", "timestamp": "timestamp"}
@@ -145,7 +166,7 @@ def test_a_check_of_another_package_has_its_limit_and_severity_from_the_recipe(i
     own = checks_of({})
     assert list(own) == [*ours, "strange_rows"]
     assert (own["strange_rows"].limit, own["strange_rows"].severity) == (0.5, "warn")
-    assert "strange_rows: share of rows that the shop finds strange; at most 0.5" in explained()
+    assert "strange_rows: share of rows that the shop finds strange; at most 0.5" in explain()
     held = checks_of({"strange_rows": Limit(severity="error")})["strange_rows"]
     assert (held.limit, held.severity) == (0.5, "error")
     assert held.failure(0.75, "a full moon")["reason"] == (

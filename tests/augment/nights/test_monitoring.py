@@ -12,6 +12,7 @@ from ran import night
 
 from augment.base.errors import BadInput, Locked, UsageError
 from augment.cli.nightly import nightly as command
+from augment.contracts.result import NightResult
 from augment.nights import monitoring
 from augment.nights import night as nightly
 from augment.publishing.lock import locked
@@ -135,6 +136,6 @@ def test_a_recipe_that_cannot_be_loaded_is_told_of(tmp_path):
 def test_the_log_keeps_the_last_nights(tmp_path, monkeypatch):
     monkeypatch.setattr(monitoring, "NIGHTS", 3)
     for number in range(5):
-        monitoring.log(tmp_path / "nights.jsonl", {"day": str(day(number))})
+        monitoring.log(tmp_path / "nights.jsonl", NightResult(str(day(number))))
     lines = (tmp_path / "nights.jsonl").read_text().splitlines()
     assert [json.loads(line)["day"] for line in lines] == [str(day(number)) for number in (2, 3, 4)]
