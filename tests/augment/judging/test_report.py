@@ -3,6 +3,7 @@ from html.parser import HTMLParser
 import pytest
 
 from augment.cli.terminal import verdict_table
+from augment.contracts.result import RunResult, TaskResult
 from augment.judging import report
 
 COMPARISON = {
@@ -22,7 +23,7 @@ def result(**changes):
         "gates": {"implausible": 10}, "real_rows": {"train": 5}, "encoder": "e@1",
         "histograms": {"hardness": {"edges": [0, 1, 2], "real": [0.5, 0.5], "mix": [0.1, 0.9]}}, **changes,
     }  # fmt: skip
-    return {"run": "abc", "status": "published", "seconds": 1.0, "tasks": {"ctr": task}, "report": "r.html"}
+    return RunResult("abc", "published", {"ctr": TaskResult(**task)}, "r.html", 1.0)
 
 
 class Balanced(HTMLParser):

@@ -190,8 +190,9 @@ publish(Dataset(sys.argv[2]), RUNS[1])
 def test_a_killed_run_leaves_the_last_version_intact(dataset, moment, earlier):
     if earlier:
         publish(dataset, RUNS[0])
-    command = [sys.executable, "-c", KILLED, str(Path(__file__).parents[1]), str(dataset.root), moment]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(dataset.root), moment]
+    folders = (Path(__file__).parents[3], Path(__file__).parents[1])  # ours, and what tests share
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     orphans = list((dataset.root / RUNS[1]).iterdir())
