@@ -419,7 +419,7 @@ def test_what_the_storage_refuses_is_said_in_one_line(dataset, url, server, monk
 
 
 def test_no_secret_is_repeated():
-    assert s3._reason(OSError(f"denied: {SECRET}\nmore (Request ID: 1)")) == "denied: ***"
+    assert s3.reason_of(OSError(f"denied: {SECRET}\nmore (Request ID: 1)")) == "denied: ***"
 
 
 def test_a_forked_process_has_connections_of_its_own(url, monkeypatch):
@@ -427,7 +427,7 @@ def test_a_forked_process_has_connections_of_its_own(url, monkeypatch):
     connections = Replica(url)._connections
     parents = connections.here
     assert connections.here is parents
-    monkeypatch.setattr(replica.os, "getpid", lambda: -1)
+    monkeypatch.setattr(s3.os, "getpid", lambda: -1)
     assert connections.here is not parents
 
 
