@@ -61,7 +61,7 @@ def status(found):
 def told(monkeypatch):
     """Every night as it is told, failed ones too."""
     nights = []
-    monkeypatch.setattr(nightly.monitoring, "log", lambda path, found: nights.append(found))
+    monkeypatch.setattr(nightly.monitoring, "log", lambda path, found: nights.append(found.as_json()))
     return nights
 
 
@@ -148,7 +148,7 @@ def test_a_run_goes_on_after_what_nobody_foresaw(two, impressions, tmp_path, mon
     write(tmp_path / "raw", impressions, 0, 900)
     broken_victim(monkeypatch, 800)
     wanted = two()
-    monkeypatch.setattr("augment.cli.terminal._recipe", lambda *_: wanted)
+    monkeypatch.setattr("augment.cli.run.recipe_of", lambda *_: wanted)
     monkeypatch.setattr(sys, "argv", ["sparring", "run", "two.toml", "--device", "cpu"])
     with pytest.raises(SystemExit) as ended:
         main()

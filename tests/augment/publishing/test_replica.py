@@ -23,7 +23,7 @@ from augment.base.errors import BadInput, Unavailable, UsageError
 from augment.base.files import sha256
 from augment.cli.tables import verify
 from augment.language.ngrams import Ngrams
-from augment.publishing import replica, s3, spaces
+from augment.publishing import s3, spaces
 from augment.publishing.dataset import Dataset
 from augment.publishing.replica import Replica, replicate, verify_replica
 from consumers import open_mix

@@ -15,7 +15,6 @@ from ran import night
 from augment.base.errors import BadInput, Locked
 from augment.cli.tables import gc, ls, rollback, show
 from augment.judging import report
-from augment.nights import night as nightly
 from augment.publishing.canary import canary
 from augment.publishing.dataset import Dataset
 from augment.publishing.lock import locked
@@ -38,7 +37,7 @@ def test_a_version_that_cannot_be_read_back_is_not_published(shop, impressions, 
         return canary(dataset, stage, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(nightly, "canary", damaged)
+        patch.setattr("augment.nights.task.canary", damaged)
         with pytest.raises(BadInput, match=r"cannot be read back: .*sha256 differs"):
             night(shop, as_of=day(3), device="cpu")
     dataset = Dataset(tmp_path / "out" / "ctr")
