@@ -23,11 +23,11 @@ for name, version in re.findall(r"^([\w-]+)(?:\[\w+\])?>=([\d.]+)", wanted, re.M
 PYTHON
     export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}" PIP_DISABLE_PIP_VERSION_CHECK=1
     .venv-oldest/bin/python -m pip install --quiet --constraint .venv-oldest/constraints.txt --editable ".[test]"
-    exec .venv-oldest/bin/python -m pytest -n 2 "$@"
+    exec .venv-oldest/bin/python -m pytest -n 2 --dist worksteal "$@"
 fi
 
 source scripts/venv.sh test
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-.venv/bin/python -m pytest -n 2 "$@"
+.venv/bin/python -m pytest -n 2 --dist worksteal "$@"

@@ -9,14 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ran import run
+from ran import night, run
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from augment.base.errors import BadInput, SparringError
 from augment.contracts.strategy import listing
 from augment.language import encoders
 from augment.language.encoders import TextEncoder
-from augment.nights import night as nightly
 from augment.recipes import loading
 from augment.runs import single
 from augment.search import search
@@ -148,7 +147,7 @@ def do(how, wanted, folder):
         elif how == "search":
             done = {"found": search.search(wanted, trials=1, seeds=1, device="cpu")}
         else:
-            done = nightly.night(wanted, as_of=NIGHT, device="cpu")
+            done = night(wanted, as_of=NIGHT, device="cpu")
     except SparringError as error:
         return error.exit_code
     return 3 if done.get("status") == "rejected" else 0
