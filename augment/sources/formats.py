@@ -159,7 +159,7 @@ def _json(path: str, wanted: list[str]) -> Rows:
 
 def objects(path: str) -> str:
     """JSON lines as one column `json`, null for what is none; its parameter is the escaped path."""
-    compression = COMPRESSIONS.get(Path(path).suffix.lower(), "none")
+    compression = COMPRESSIONS.get(Path(path).suffix.lower(), "uncompressed")
     return f"read_json_objects(?, format = 'newline_delimited', ignore_errors = true, compression = '{compression}')"
 
 

@@ -110,7 +110,7 @@ def minilm():
 
 
 def test_minilm_knows_what_is_alike(minilm):
-    assert minilm.name == "minilm@2c705a5e3279"
+    assert minilm.name in ("minilm@2c705a5e3279", "minilm@15de32948dda")  # as transformers 5, and 4, name the weights
     assert minilm.dim == 384
     vectors = minilm.encode(["I love this dress", "I adore this gown", "The parcel came late"])
     assert vectors.dtype == np.float32
