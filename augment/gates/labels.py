@@ -15,10 +15,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from augment.base.errors import BadInput
-from augment.contracts.modality import MORE_ROWS
+from augment.contracts.modality import MORE_ROWS, Classes
 
 if TYPE_CHECKING:
-    from augment.contracts.values import Candidates
+    from augment.contracts.values import Candidates, Validity
+    from augment.recipes.schema import Gates
 
 FOLDS = 5
 FIT_ROWS = 20_000  # rows per fold's logistic regression: enough for a few hundred dimensions
@@ -59,11 +60,6 @@ class LabelValidity:
         self._anchor = self._probability(np.arange(len(label)), embedding)
         self.label = np.where(np.isfinite(label), label, self._anchor).astype(np.float32)
 
-    @classmethod
-    def of(cls, rows: pa.Table, embedding: np.ndarray, seed: int) -> LabelValidity:
-        """Of anchor rows with a column `label`, null where there is none."""
-        return cls(embedding, rows["label"].to_numpy().astype(np.float32), seed)  # null becomes NaN
-
     def agreement(self, candidates: Candidates) -> np.ndarray:
         anchor = candidates.anchor
         expected = self._anchor[anchor]
@@ -90,22 +86,28 @@ class LabelValidity:
         return np.where(fold >= 0, own, every.mean(axis=1)).astype(np.float32)
 
 
-def check_classes(source: str, train: pa.Table) -> None:
-    """Raise BadInput where the training rows of the source of that name are too few of one class to judge labels by."""
-    label = train["label"].drop_null().to_numpy()
-    for side, count in (("above 0.5", np.sum(label > 0.5)), ("of at most 0.5", np.sum(label <= 0.5))):
-        if count < FOLDS:
-            raise BadInput(
-                f"sources.{source}: {count} of {len(label):,} labelled training rows have a label {side}; {FOLDS} are "
-                f"needed, since labels are judged by models of {FOLDS} folds: {MORE_ROWS} "
-                "(and raise `labelled` if it is set)"
-            )
+class Labelled(Classes):
+    """Rows whose labels cross-fitted logistic regressions on their vectors judge."""
 
+    @classmethod
+    def check_enough(cls, source: str, train: pa.Table) -> None:
+        """Enough labels of each class."""
+        label = train["label"].drop_null().to_numpy()
+        for side, count in (("above 0.5", np.sum(label > 0.5)), ("of at most 0.5", np.sum(label <= 0.5))):
+            if count < FOLDS:
+                raise BadInput(
+                    f"sources.{source}: {count} of {len(label):,} labelled training rows have a label {side}; {FOLDS} "
+                    f"are needed, since labels are judged by models of {FOLDS} folds: {MORE_ROWS} "
+                    "(and raise `labelled` if it is set)"
+                )
 
-def judgeable(chosen: np.ndarray, rows: pa.Table) -> np.ndarray:
-    """The places int64[n] `chosen` of anchor rows, and enough more of each class to judge labels by."""
-    label = rows["label"].to_numpy()
-    return of_each(chosen, np.flatnonzero(np.isfinite(label)), label > 0.5)
+    def chosen(self, rows: pa.Table, most: int, rng: np.random.Generator) -> np.ndarray:
+        """And enough more of each class to judge labels by."""
+        label = rows["label"].to_numpy()
+        return of_each(super().chosen(rows, most, rng), np.flatnonzero(np.isfinite(label)), label > 0.5)
+
+    def validity(self, rows: pa.Table, embedding: np.ndarray, gates: Gates, seed: int) -> Validity:
+        return LabelValidity(embedding, rows["label"].to_numpy().astype(np.float32), seed)  # null becomes NaN
 
 
 def of_each(chosen: np.ndarray, every: np.ndarray, classes: np.ndarray) -> np.ndarray:

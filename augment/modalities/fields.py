@@ -10,23 +10,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from augment.contracts.modality import Classes, Perturbation, Prepared, RowRules, Tools
-from augment.contracts.values import Bank, Described, Validity, classes
-from augment.gates.labels import LabelValidity, check_classes, judgeable
+from augment.contracts.modality import Perturbation, Prepared, RowRules, Tools
+from augment.contracts.values import Bank, Described, classes
+from augment.gates.labels import Labelled
 from augment.numeric.neighbours import Neighbours
 from augment.recipes.source import RESERVED, published
 from augment.watch.floods import click_floods
 
 if TYPE_CHECKING:
     from augment.contracts.consumer import Consumer
-    from augment.recipes.schema import Gates
 
 MASKED_SHARE = 0.3  # of the fields, in a masked copy
 SWAPPED_FIELDS = 2  # at most, in a swapped copy
 NEAR = 10  # a swap takes one of this many values nearest to the old one, or any value as often as it occurs
 
 
-class Fields(Classes):
+class Fields(Labelled):
     """Rows have one string column per field; null, and any value the tables do not know, is entry 0.
 
     The tables are the ones the victim learnt from real training rows, frozen: the name carries their hash.
@@ -58,18 +57,8 @@ class Fields(Classes):
         return click_floods(*(rows[name].combine_chunks() for name in needed))
 
     @classmethod
-    def check_enough(cls, source: str, train: pa.Table) -> None:
-        check_classes(source, train)
-
-    @classmethod
     def around(cls, train: pa.Table, prepared: Prepared, victim: Consumer, tools: Tools) -> Fields:
         return cls(victim.tables(), train)
-
-    def chosen(self, rows: pa.Table, most: int, rng: np.random.Generator) -> np.ndarray:
-        return judgeable(super().chosen(rows, most, rng), rows)
-
-    def validity(self, rows: pa.Table, embedding: np.ndarray, gates: Gates, seed: int) -> Validity:
-        return LabelValidity.of(rows, embedding, seed)
 
     @classmethod
     def as_rows(cls, decoded: pa.Table, like: list[str]) -> pa.Table:

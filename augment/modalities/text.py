@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from augment.contracts.modality import Classes, Perturbation, Prepared, RowRules, Tools
-from augment.contracts.values import Bank, Described, Validity, classes
-from augment.gates.labels import LabelValidity, check_classes, judgeable
+from augment.contracts.modality import Perturbation, Prepared, RowRules, Tools
+from augment.contracts.values import Bank, Described, classes
+from augment.gates.labels import Labelled
 from augment.language import typos
 from augment.language.encoders import TextEncoder
 from augment.language.lexicon import homophones, unfetched
@@ -20,7 +20,6 @@ from augment.watch.floods import floods
 
 if TYPE_CHECKING:
     from augment.contracts.consumer import Consumer
-    from augment.recipes.schema import Gates
 
 FAMILIES = {
     "": typos.typo,
@@ -31,7 +30,7 @@ FAMILIES = {
 }
 
 
-class Text(Classes, Prepared):
+class Text(Labelled, Prepared):
     """Rows have `text`, and `embedding` once `attach` has encoded them."""
 
     name = "text"
@@ -64,10 +63,6 @@ class Text(Classes, Prepared):
         return floods(columns["text"], columns.get("timestamp"), columns.get("user_id"))
 
     @classmethod
-    def check_enough(cls, source: str, train: pa.Table) -> None:
-        check_classes(source, train)
-
-    @classmethod
     def prepare(cls, texts: Callable[[], list[str]], tools: Tools, ngrams: Any = None) -> Prepared:
         return cls(tools.encoder(texts(), ngrams))
 
@@ -86,12 +81,6 @@ class Text(Classes, Prepared):
         """`rows` with an `embedding` column, fixed_size_list<float32>[dim]."""
         flat = pa.array(self.model.encode(rows["text"].to_pylist()).ravel())
         return rows.append_column("embedding", pa.FixedSizeListArray.from_arrays(flat, self.dim))
-
-    def chosen(self, rows: pa.Table, most: int, rng: np.random.Generator) -> np.ndarray:
-        return judgeable(super().chosen(rows, most, rng), rows)
-
-    def validity(self, rows: pa.Table, embedding: np.ndarray, gates: Gates, seed: int) -> Validity:
-        return LabelValidity.of(rows, embedding, seed)
 
     def describe(self, rows: pa.Table, label: np.ndarray, rng: np.random.Generator) -> Described:
         segment = codes(rows["segment"]) if "segment" in rows.column_names else np.zeros(len(rows), np.int64)

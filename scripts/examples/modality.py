@@ -8,13 +8,13 @@ from hashlib import sha256
 import numpy as np
 import pyarrow as pa
 
-from augment.contracts.modality import Classes, Perturbation, RowRules
-from augment.gates.labels import LabelValidity, check_classes
+from augment.contracts.modality import Perturbation, RowRules
+from augment.gates.labels import Labelled
 from augment.recipes.source import RESERVED
 
 
-class Numbers(Classes):
-    name, rows, check_enough = "numbers", RowRules(needs=("label",), fields=True), staticmethod(check_classes)
+class Numbers(Labelled):
+    name, rows = "numbers", RowRules(needs=("label",), fields=True)
     perturbations = {"misread": Perturbation("numbers a tenth off"), "mix-up": Perturbation("a number of another row")}  # noqa: RUF012
 
     def __init__(self, train):
@@ -46,9 +46,6 @@ class Numbers(Classes):
         x, other = self.read(rows), self.real[rng.integers(len(self.real), size=len(rows))]
         mixed = np.where(rng.random(x.shape) < 1 / self.dim, other, x)
         return self.write(rows, mixed if kind == "mix-up" else x * rng.normal(1, 0.1, x.shape))
-
-    def validity(self, rows, embedding, gates, seed):
-        return LabelValidity.of(rows, embedding, seed)
 
 
 if __name__ == "__main__":
