@@ -354,5 +354,6 @@ def test_tables_of_before_there_were_teachers_are_read_and_grow(dataset):
         dataset.publish(stage, replace(manifest(dataset, stage), files=files), gone=[])
     assert dataset.verify() == []
     both = dataset.read().to_table()
-    assert len(both) == 10 and both["teacher_spread"].null_count == 5
+    assert len(both) == 10
+    assert both["teacher_spread"].null_count == 5
     assert DeltaTable(str(dataset.root)).to_pyarrow_table()["label_source"].null_count == 5
