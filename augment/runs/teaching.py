@@ -42,7 +42,7 @@ def lesson(job: Job, material: Material, real: Sequence[Consumer], steps: Steps)
     """
     if not job.task.teachers:
         return Lesson()
-    room = _room(job, material.arena, steps)
+    room = room_of(job, material.arena, steps)
     tried: dict[str, Taught] = {}
     made: dict[str, Teacher] = {}
     surest: dict[str, float] = {}  # least gain that is to be believed
@@ -69,7 +69,9 @@ def lesson(job: Job, material: Material, real: Sequence[Consumer], steps: Steps)
     return Lesson(made[best], tried, why)
 
 
-def _room(job: Job, arena: Arena, steps: Steps) -> Room:
+def room_of(job: Job, arena: Arena, steps: Steps) -> Room:
+    """Where the task's teachers are made; each model that is trained there is kept as a step."""
+
     def trained(models: Mapping[str, tuple[Consumer, pa.Table]]) -> list[Consumer]:
         def one(name: str) -> Consumer:
             model, rows = models[name]
