@@ -16,7 +16,7 @@ from torch import Tensor
 
 from augment.base.errors import UsageError
 from augment.contracts.options import BaseOptions, unknown_name
-from consumers.training.losses import cross_entropy, divergence
+from consumers.training.losses import Loss, cross_entropy, divergence
 from consumers.victims import LogitVictim
 from gan import attacks
 from gan.live import CHOICES, Live
@@ -37,9 +37,10 @@ class Net(Protocol):
 
 class Rows(NamedTuple):
     inputs: Tensor  # int64[B, F] codes, or the embeddings themselves
-    x: Tensor  # float32[B, D], with gradient
+    x: Tensor  # float32[B, D], requires gradients
     label: Tensor
     weight: Tensor
+    gradient: Tensor  # float32[B, D]: of each row's loss times its weight, in x
 
 
 class Perturbed(NamedTuple):
@@ -94,24 +95,28 @@ class Adversary:
     def live(self) -> Live:
         return Live(self._dim, every=LIVE_EVERY, seed=self._seed, device=self._device)
 
-    def loss(self, rows: Rows, logit: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """Mean loss of the perturbed copies of the first rows of a (random) batch."""
+    def loss(self, rows: Rows, logit: Tensor, loss: Loss) -> Tensor:
+        """Mean loss of the perturbed copies of the first rows of a (random) batch; one forward pass for all families.
+
+        logit: float32[B], the clean rows', with its graph.
+        """
         settings = self.settings
         count = max(len(self.names), int(settings.adv_share * len(rows.label)))
-        parts = torch.arange(min(count, len(rows.label)), device=rows.x.device).chunk(len(self.names))
+        parts = [column[:count].chunk(len(self.names)) for column in (logit, *rows)]
+        # a tiny last batch may not serve all families
+        drawn = [(name, belief, Rows(*part)) for name, belief, *part in zip(self.names, *parts, strict=False)]
+        moved = [FAMILIES[name](self, part) for name, _, part in drawn]
+        found = self.net.head(torch.cat([copies.x for copies in moved])).split([len(copies.x) for copies in moved])
         total, weights = rows.x.new_zeros(()), rows.x.new_zeros(())
-        for name, part in zip(self.names, parts, strict=False):  # a tiny last batch may not serve all families
-            chosen = Rows(*(column[part] for column in rows))
-            moved = FAMILIES[name](self, chosen)
-            copies = len(moved.label) // len(part)
-            found = self.net.head(moved.x)
+        for (name, belief, part), (_, label), answer in zip(drawn, moved, found, strict=True):
+            copies = len(label) // len(part.label)
             if name == "vat" or (
                 settings.trades and name != "mixup"
             ):  # VAT sees no label, as a direction and as a loss
-                losses = divergence(logit[part].repeat(copies), found)
+                losses = divergence(belief.repeat(copies), answer)
             else:
-                losses = loss(found, moved.label)
-            weight = chosen.weight.repeat(copies) / copies
+                losses = loss(answer, label)
+            weight = part.weight.repeat(copies) / copies
             total, weights = total + (losses * weight).sum(), weights + weight.sum()
         return settings.adv_weight * total / weights
 
@@ -159,8 +164,8 @@ def _mixup(adversary: Adversary, rows: Rows) -> Perturbed:
 
 
 def _fgm(adversary: Adversary, rows: Rows) -> Perturbed:
-    delta = attacks.fgm(adversary.hardness(rows), rows.x, adversary.radius(rows.x))
-    return Perturbed(rows.x + delta, rows.label)
+    """Along the gradient that training on the clean rows leaves; a row without loss or weight has none, and stays."""
+    return Perturbed(rows.x + attacks.to_edge(rows.gradient, adversary.radius(rows.x)), rows.label)
 
 
 def _pgd(adversary: Adversary, rows: Rows, norm: str = "l2") -> Perturbed:

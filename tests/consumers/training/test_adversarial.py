@@ -50,7 +50,7 @@ def test_vat_needs_no_label(clicks):
     losses = []
     for label in (torch.zeros(64), torch.ones(64)):
         x = net.embed(codes)
-        rows = Rows(codes, x, label, torch.ones(64))
+        rows = Rows(codes, x, label, torch.ones(64), torch.zeros_like(x))
         adversary = Adversary(Settings(adversarial="vat", adv_share=1.0), net, x.shape[1], 0, "cpu")
         losses.append(adversary.loss(rows, net.head(x), cross_entropy))
     assert losses[0] == losses[1] > 0
