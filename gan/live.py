@@ -5,46 +5,67 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gan.pair import Pair, Settings
-from gan.victim import Condition, Victim
+from gan.nets import Generator
+from gan.victim import Condition
 
-CHOICES = 4  # displacements offered per row
+HIDDEN, NOISE = 32, 4
+RESIDUAL = 0.5
+STRENGTH = 2 / 3  # at which an untrained generator makes steps of the length that it is offered
+LR = 1e-2
 
 
 class Live:
-    """Moves live embeddings within a radius; updated every few steps against the model as it is then.
+    """Moves live embeddings within a radius along displacements that it is offered, the model's gradient among them.
 
-    Nothing here waits for the device: no loss is read back.
+    It costs the model no pass: what training on its copies descends, it climbs, by the gradient that this leaves in
+    them (as gradient reversal does; Ganin et al., 2016). Learned attackers that match gradient steps are fed the
+    gradient (Jia et al., 2022). The radius bounds what is plausible here, so there is no critic. Nothing here waits
+    for the device: no loss is read back.
     """
 
     def __init__(self, dim: int, *, every: int, seed: int, device: torch.device | str) -> None:
-        # The radius bounds what is plausible here, so the aim is as hard as can be; the critic has a small say. It
-        # learns fast, and may leave the real displacements behind: within two hundred steps its copies cost the model
-        # four fifths of what a gradient step of the same length does.
-        settings = Settings(residual=3.0, band=(-6.0, -3.0), critic_weight=0.1, diversity_weight=0.1, lr=1e-2,
-                            sphere=False, seed=seed, hidden=64)  # fmt: skip
-        self._pair, self._every, self._step = Pair(dim, 1, 2, settings, device), every, 0
+        # Initial weights come from their own seeded stream; the caller's global state is left as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._generator = Generator(dim, 1, 2, HIDDEN, NOISE, RESIDUAL, sphere=False).to(device)
+        self._optimiser = torch.optim.Adam(self._generator.parameters(), LR, (0.5, 0.99))
         self._random = torch.Generator(device).manual_seed(seed)
+        self._every, self._step = every, 0
+        self._made: tuple[Tensor, Tensor] | None = None
 
-    def perturb(self, victim: Victim, x: Tensor, label: Tensor, deltas: Tensor, radius: Tensor) -> Tensor:
-        """δ float32[B, D] for live rows x float32[B, D], of which deltas float32[B, CHOICES, D] are real displacements.
+    def perturb(self, x: Tensor, label: Tensor, first: Tensor, deltas: Tensor, radius: Tensor) -> Tensor:
+        """δ float32[B, D] for live rows x float32[B, D]: from δ `first` float32[B, D] on, along what is offered.
 
-        radius: float32[B, 1], the longest δ.
+        deltas: float32[B, K, D], real displacements. radius: float32[B, 1], the longest δ. The gradient of the loss in
+        δ, once it is there, is what is learnt from.
         """
-        x, deltas = x.detach(), deltas.detach()
-        segment = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        self._learn()
+        x, deltas = x.detach(), _within(deltas.detach(), radius[:, :, None])
+        count, k, _ = deltas.shape
+        segment = torch.zeros(count, dtype=torch.long, device=x.device)
         condition = Condition(label, segment, torch.stack([1 - label, label], dim=1))
-        if self._step % self._every == 0:
-            self._learn(victim, x, condition, deltas)
+        z = torch.randn(count, NOISE, generator=self._random, device=x.device)
+        gumbel = -torch.empty(count, k, device=x.device).exponential_(generator=self._random).log()
+        with torch.set_grad_enabled(self._step % self._every == 0):
+            strength = x.new_full((count, 1), STRENGTH)
+            made = _within(self._generator(x + first, condition, z, gumbel, deltas, strength) - x, radius)
         self._step += 1
-        with torch.no_grad():
-            moved = self._pair.generator(x, condition, *self._pair.offer(deltas, self._random))
-            delta = moved - x
-            return delta * (radius / delta.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
+        delta = made.detach()
+        if made.requires_grad:
+            self._made = made, delta.requires_grad_()
+        return delta
 
-    def _learn(self, victim: Victim, x: Tensor, condition: Condition, deltas: Tensor) -> None:
-        scale = deltas.norm(dim=2).mean()
-        first, second, third = (self._pair.offer(deltas, self._random) for _ in range(3))
-        number = self._step // self._every
-        self._pair.critic_step(number, x, x + deltas[:, -1], condition, first, scale)
-        self._pair.generator_step(victim, x, condition, (second, third), scale)
+    def _learn(self) -> None:
+        """From the copies before, if a model was trained on them."""
+        if self._made is None:
+            return
+        made, delta = self._made
+        self._made = None
+        if delta.grad is not None:
+            self._optimiser.zero_grad()
+            made.backward(-delta.grad)
+            self._optimiser.step()
+
+
+def _within(delta: Tensor, radius: Tensor) -> Tensor:
+    return delta * (radius / delta.norm(dim=-1, keepdim=True).clamp_min(1e-12)).clamp_max(1)

@@ -17,9 +17,8 @@ from torch import Tensor
 from augment.base.errors import UsageError
 from augment.contracts.options import BaseOptions, unknown_name
 from consumers.training.losses import Loss, cross_entropy, divergence
-from consumers.victims import LogitVictim
 from gan import attacks
-from gan.live import CHOICES, Live
+from gan.live import Live
 
 MASKED = 0.3  # share of a row's fields that masking hides
 MIXUP_ALPHA = 0.4
@@ -127,9 +126,6 @@ class Adversary:
         """What gradient families climb: the cross-entropy, whatever loss the model trains with."""
         return lambda x: cross_entropy(self.net.head(x), rows.label)
 
-    def victim(self, rows: Rows) -> LogitVictim:
-        return LogitVictim(self.net.head, rows.x.shape[1], 0.0)
-
 
 def _masking(adversary: Adversary, rows: Rows) -> Perturbed:
     hidden = torch.rand(rows.inputs.shape, generator=adversary.random, device=rows.x.device) < MASKED
@@ -194,11 +190,12 @@ def _vat(adversary: Adversary, rows: Rows) -> Perturbed:
 
 
 def _live(adversary: Adversary, rows: Rows) -> Perturbed:
-    """Half of the offered displacements mask fields, half swap them; the generator chooses, and adds its own."""
-    copies = [_masking(adversary, rows).x if i % 2 else _swaps(adversary, rows).x for i in range(CHOICES)]
-    deltas = torch.stack([copy.detach() - rows.x.detach() for copy in copies], dim=1)
-    delta = adversary.live.perturb(adversary.victim(rows), rows.x, rows.label, deltas, adversary.radius(rows.x))
-    return Perturbed(rows.x + delta, rows.label)
+    """From FGM's displacement on, the generator chooses among masked and swapped fields, and adds its own."""
+    radius = adversary.radius(rows.x)
+    with torch.no_grad():
+        deltas = torch.stack([family(adversary, rows).x - rows.x for family in (_masking, _swaps)], dim=1)
+        first = attacks.to_edge(rows.gradient, radius)
+    return Perturbed(rows.x + adversary.live.perturb(rows.x, rows.label, first, deltas, radius), rows.label)
 
 
 FIELD_FAMILIES: dict[str, Callable[[Adversary, Rows], Perturbed]] = {
