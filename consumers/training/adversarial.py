@@ -190,23 +190,21 @@ def _vat(adversary: Adversary, rows: Rows) -> Perturbed:
 
 
 def _live(adversary: Adversary, rows: Rows) -> Perturbed:
-    """From FGM's displacement on, the generator chooses among masked and swapped fields, and adds its own."""
+    """From FGM's step on, the generator finds what is harder."""
     radius = adversary.radius(rows.x)
-    with torch.no_grad():
-        deltas = torch.stack([family(adversary, rows).x - rows.x for family in (_masking, _swaps)], dim=1)
-        first = attacks.to_edge(rows.gradient, radius)
-    return Perturbed(rows.x + adversary.live.perturb(rows.x, rows.label, first, deltas, radius), rows.label)
+    first = attacks.to_edge(rows.gradient, radius)
+    return Perturbed(rows.x + adversary.live.perturb(rows.x, rows.label, first, radius), rows.label)
 
 
 FIELD_FAMILIES: dict[str, Callable[[Adversary, Rows], Perturbed]] = {
     "masking": _masking,
     "swaps": _swaps,
-    "live": _live,
 }
 FAMILIES: dict[str, Callable[[Adversary, Rows], Perturbed]] = FIELD_FAMILIES | {
     "gaussian": _gaussian,
     "mixup": _mixup,
     "fgm": _fgm,
+    "live": _live,
     "pgd": _pgd,
     "pgd-linf": _pgd_linf,
     "freelb": _freelb,
