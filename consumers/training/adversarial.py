@@ -55,6 +55,9 @@ class Settings(BaseOptions):
     )
     adv_weight: float = Field(1.0, ge=0, description="How much the loss of perturbed rows counts.")
     adv_share: float = Field(0.5, gt=0, le=1, description="Perturbed rows per clean row.")
+    adv_every: int = Field(
+        1, ge=1, description="Steps from one with perturbed rows to the next; their loss counts so many times more."
+    )
     radius: float = Field(0.3, gt=0, description="Longest perturbation, in lengths of a row's embedding.")
     trades: bool = Field(False, description="TRADES' divergence in place of the loss of perturbed rows.")
 
@@ -89,10 +92,16 @@ class Adversary:
         self.random = torch.Generator(device).manual_seed(seed)
         self.numpy = np.random.default_rng(seed)
         self._dim, self._seed, self._device = dim, seed, device
+        self._steps = 0
 
     @cached_property
     def live(self) -> Live:
         return Live(self._dim, every=LIVE_EVERY, seed=self._seed, device=self._device)
+
+    def due(self) -> bool:
+        """Whether this step perturbs rows: the first and every `adv_every`-th after it, as lazy regularisation does."""
+        self._steps += 1
+        return (self._steps - 1) % self.settings.adv_every == 0
 
     def loss(self, rows: Rows, logit: Tensor, loss: Loss) -> Tensor:
         """Mean loss of the perturbed copies of the first rows of a (random) batch; one forward pass for all families.
@@ -117,7 +126,7 @@ class Adversary:
                 losses = loss(answer, label)
             weight = part.weight.repeat(copies) / copies
             total, weights = total + (losses * weight).sum(), weights + weight.sum()
-        return settings.adv_weight * total / weights
+        return settings.adv_every * settings.adv_weight * total / weights
 
     def radius(self, x: Tensor) -> Tensor:
         return attacks.lengths(x, self.settings.radius)

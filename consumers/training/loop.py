@@ -24,6 +24,8 @@ def backward(net: Net, rows: Sequence[Tensor], loss: Loss, adversary: Adversary 
     The clean rows go first: the gradient that this leaves in their embeddings is the direction in which copies are
     then moved, so that it costs no pass of its own. Both sum up in the embeddings before they go on into the table.
     """
+    if adversary is not None and not adversary.due():
+        adversary = None
     inputs, label, weight = rows
     embedded = net.embed(inputs)
     x = embedded.detach().requires_grad_()

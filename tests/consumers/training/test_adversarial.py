@@ -125,6 +125,22 @@ def test_one_more_pass_through_the_head_serves_all_families_that_take_no_gradien
     assert counted == {"forward": 5 * passes, "backward": 5 * passes}
 
 
+def test_perturbed_rows_in_every_third_step_count_three_times():
+    net, rows, grads = small_net(), some_rows(), {}
+    for every in (1, 3):
+        adversary = Adversary(Settings(adversarial="fgm", adv_every=every), net, net.width, 0, "cpu")
+        for step in range(6):
+            net.zero_grad()
+            loop.backward(net, rows, cross_entropy, adversary)
+            grads[every, step] = net.head.out.weight.grad.clone()
+    net.zero_grad()
+    loop.backward(net, rows, cross_entropy)
+    clean = net.head.out.weight.grad
+    for step in range(6):
+        expected = 3 * (grads[1, step] - clean) if step % 3 == 0 else torch.zeros_like(clean)
+        torch.testing.assert_close(grads[3, step] - clean, expected, rtol=1e-3, atol=1e-6)
+
+
 def test_a_batch_smaller_than_the_portfolio_is_trained_on():
     net, settings = small_net(), Settings(adversarial="masking+swaps+fgm")
     rows = (codes[:2] for codes in some_rows()[:2])
@@ -148,6 +164,7 @@ def test_unknown_names_get_a_suggestion():
         ({"radius": 0.0}, "radius = 0.0 must be above 0"),
         ({"radius": float("nan")}, "radius = nan must be above 0"),
         ({"adv_weight": -1.0}, "adv_weight = -1.0 must be at least 0"),
+        ({"adv_every": 0}, "adv_every = 0 must be at least 1"),
     ],
 )
 def test_settings_out_of_range_are_said_at_once(model, option, said):
