@@ -281,7 +281,7 @@ class ClickModel(Configured):
         return [
             "strategies = { gan = 0.34, masking = 0.33, swaps = 0.33 }",
             '# mix_options = { adversarial = "masking+swaps+fgm", radius = 0.2 }  # gradient attacks too; '
-            "twice the time",
+            "half again the time",
             "gates = { band = [-4.0, 4.0] }",
             "generator = { draws = 4 }",
             f'verdict = {{ clean = ["auc", "logloss"], improve = {json.dumps(improve)} }}',
