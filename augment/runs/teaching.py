@@ -38,14 +38,14 @@ def lesson(job: Job, material: Material, real: Sequence[Consumer], steps: Steps)
     A teacher that is cross-fitted is compared on training and validation rows with the consumer cross-fitted likewise,
     another on validation rows with `real`, the consumer's models of all seeds. It is taken if the consumer's first
     clean metric is better by more than the interval of that difference, and no other is worse by more than theirs; of
-    several, the one whose gain is surest. Test rows are not looked at.
+    several, the one that gains most. Test rows are not looked at.
     """
     if not job.task.teachers:
         return Lesson()
     room = room_of(job, material.arena, steps)
     tried: dict[str, Taught] = {}
     made: dict[str, Teacher] = {}
-    surest: dict[str, float] = {}  # least gain that is to be believed
+    gains: dict[str, float] = {}
     for name in job.task.teachers:
         say(f"{job.name}: teacher '{name}'")
         try:
@@ -54,14 +54,14 @@ def lesson(job: Job, material: Material, real: Sequence[Consumer], steps: Steps)
             tried[name] = Taught(0, {}, f"cannot be made: {error}", taken=False)
             continue
         made[name] = teacher
-        tried[name], surest[name] = _compared(job, room, teacher, real)
+        tried[name], gains[name] = _compared(job, room, teacher, real)
     better = [name for name in made if not tried[name].reason]
     primary = job.consumer.metrics["clean"][0]
     if not better:
         why = "samples keep their anchors' labels: no teacher beats the consumer"
         say(f"{job.name}: {why}")
         return Lesson(None, tried, why)
-    best = max(better, key=lambda name: surest[name])
+    best = max(better, key=lambda name: gains[name])
     tried[best].taken = True
     found = tried[best].metrics[primary]
     why = f"'{best}' labels: {primary} {found['diff']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}] to the consumer"
@@ -84,7 +84,7 @@ def room_of(job: Job, arena: Arena, steps: Steps) -> Room:
 
 
 def _compared(job: Job, room: Room, teacher: Teacher, real: Sequence[Consumer]) -> tuple[Taught, float]:
-    """With the reason why it is not to be taken, if there is one, and the least gain that is to be believed."""
+    """With the reason why it is not to be taken, if there is one, and how much better its first clean metric is."""
     rows, ours = room.valid, [model.evaluate(room.valid, {}) for model in real]
     if teacher.unseen:
         shared = [name for name in room.train.column_names if name in room.valid.column_names]
@@ -99,7 +99,7 @@ def _compared(job: Job, room: Room, teacher: Teacher, real: Sequence[Consumer]) 
     metrics = {name: {"consumer": c.real, "teacher": c.mix, "diff": c.diff, "low": c.low, "high": c.high}
                for name, c in found.items() if c.measured}  # fmt: skip
     taught = Taught(len(rows), metrics, _doubt(found, clean[0], job.task.verdict.clean), taken=False)
-    return taught, found[clean[0]].gain("worst") if clean[0] in found else -np.inf
+    return taught, found[clean[0]].gain() if clean[0] in found else -np.inf
 
 
 def _doubt(found: Mapping[str, Comparison], primary: str, clean: Sequence[str]) -> str:
