@@ -69,7 +69,7 @@ class ClickModel(Configured):
         "dim": (4, 8, 16),
     }
     mix_space: Mapping[str, tuple] = {
-        "adversarial": ("", "masking+swaps+live", "masking+swaps+fgm"),
+        "adversarial": ("", "masking+swaps", "masking+swaps+fgm"),
         "adv_share": (0.5, 1.0),
         "radius": (0.1, 0.3),
     }

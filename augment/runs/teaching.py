@@ -45,7 +45,6 @@ def lesson(job: Job, material: Material, real: Sequence[Consumer], steps: Steps)
     room = room_of(job, material.arena, steps)
     tried: dict[str, Taught] = {}
     made: dict[str, Teacher] = {}
-    gains: dict[str, float] = {}
     for name in job.task.teachers:
         say(f"{job.name}: teacher '{name}'")
         try:
@@ -53,15 +52,14 @@ def lesson(job: Job, material: Material, real: Sequence[Consumer], steps: Steps)
         except SparringError as error:
             tried[name] = Taught(0, {}, f"cannot be made: {error}", taken=False)
             continue
-        made[name] = teacher
-        tried[name], gains[name] = _compared(job, room, teacher, real)
+        made[name], tried[name] = teacher, _compared(job, room, teacher, real)
     better = [name for name in made if not tried[name].reason]
     primary = job.consumer.metrics["clean"][0]
     if not better:
         why = "samples keep their anchors' labels: no teacher beats the consumer"
         say(f"{job.name}: {why}")
         return Lesson(None, tried, why)
-    best = max(better, key=lambda name: gains[name])
+    best = max(better, key=lambda name: abs(tried[name].metrics[primary]["diff"]))
     tried[best].taken = True
     found = tried[best].metrics[primary]
     why = f"'{best}' labels: {primary} {found['diff']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}] to the consumer"
@@ -83,8 +81,8 @@ def room_of(job: Job, arena: Arena, steps: Steps) -> Room:
                 lambda seed: job.consumer.baselines(seed, job.device), job.recipe.seed, job.device)  # fmt: skip
 
 
-def _compared(job: Job, room: Room, teacher: Teacher, real: Sequence[Consumer]) -> tuple[Taught, float]:
-    """With the reason why it is not to be taken, if there is one, and how much better its first clean metric is."""
+def _compared(job: Job, room: Room, teacher: Teacher, real: Sequence[Consumer]) -> Taught:
+    """With the reason why it is not to be taken, if there is one."""
     rows, ours = room.valid, [model.evaluate(room.valid, {}) for model in real]
     if teacher.unseen:
         shared = [name for name in room.train.column_names if name in room.valid.column_names]
@@ -98,8 +96,7 @@ def _compared(job: Job, room: Room, teacher: Teacher, real: Sequence[Consumer]) 
                     seed=job.recipe.seed)  # fmt: skip
     metrics = {name: {"consumer": c.real, "teacher": c.mix, "diff": c.diff, "low": c.low, "high": c.high}
                for name, c in found.items() if c.measured}  # fmt: skip
-    taught = Taught(len(rows), metrics, _doubt(found, clean[0], job.task.verdict.clean), taken=False)
-    return taught, found[clean[0]].gain() if clean[0] in found else -np.inf
+    return Taught(len(rows), metrics, _doubt(found, clean[0], job.task.verdict.clean), taken=False)
 
 
 def _doubt(found: Mapping[str, Comparison], primary: str, clean: Sequence[str]) -> str:
