@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -73,7 +74,8 @@ def room_of(job: Job, arena: Arena, steps: Steps) -> Room:
     def trained(models: Mapping[str, tuple[Consumer, pa.Table]]) -> list[Consumer]:
         def one(name: str) -> Consumer:
             model, rows = models[name]
-            return steps.model(f"{TEACHER}{name}", type(model), job.device, lambda: model.fit(rows, arena.valid))
+            place = TEACHER + re.sub(r"[^\w.-]", "_", name)
+            return steps.model(place, type(model), job.device, lambda: model.fit(rows, arena.valid))
 
         return list(track(job.engine.map(one, models), "teachers", "model", len(models)))
 
