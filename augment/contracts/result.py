@@ -55,6 +55,39 @@ class Made(TypedDict, total=False):
     fate: str
 
 
+EFFECTS = {"helps": "helps", "hurts": "hurts", "unclear": "no difference beyond chance"}  # in a reader's words
+
+
+class LeftOut(TypedDict):
+    """One metric of the mix and of the mix without a strategy's samples, as the means over seeds.
+
+    diff: the first minus the second, paired, with its interval. effect: what it says of the samples, a key of
+    `EFFECTS`, Holm-corrected over all strategies and metrics of the task.
+    """
+
+    mix: float
+    without: float
+    diff: float
+    low: float
+    high: float
+    p: float
+    better_is: str
+    effect: str
+
+
+class Attributed(TypedDict):
+    """One strategy's part in a version; see `runs.attribution`.
+
+    metrics: of those that the recipe names the ones that test rows answer. None where it is the only strategy: what its
+    samples bring is the verdict itself.
+    """
+
+    samples: int
+    share: float  # of the version's samples,
+    weight_share: float  # and of their weight in training
+    metrics: dict[str, LeftOut]
+
+
 class NightFacts(TypedDict, total=False):
     """What is known of a task's night."""
 
@@ -72,7 +105,14 @@ class NightFacts(TypedDict, total=False):
     checks: list[dict[str, Any]]
 
 
-SAID = ("advice", "night", "replica", "replica_behind", "traceback")  # only where there is something to say
+SAID = (
+    "advice",
+    "attribution",
+    "night",
+    "replica",
+    "replica_behind",
+    "traceback",
+)  # only where there is something to say
 
 
 @dataclass
@@ -98,6 +138,7 @@ class TaskResult:
     histograms: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     encoder: str = ""
     rounds: int = 0
+    attribution: dict[str, Attributed] | None = None  # by strategy
     night: NightFacts | None = None
     version: int | None = None  # published as
     replica: int | None = None  # version there

@@ -44,6 +44,7 @@ def summary(job: Job, outcome: Outcome) -> TaskResult:
         histograms={"hardness": _histogram(generated.real_hardness, tallies)},
         encoder=", ".join(generated.encoders),
         rounds=generated.rounds,
+        attribution=outcome.attribution,
     )
 
 
