@@ -14,7 +14,7 @@ import click
 
 from augment.base.errors import UsageError
 from augment.base.progress import say
-from augment.contracts.result import EFFECTS, Attributed, Compared, measured
+from augment.contracts.result import Attributed, Compared, measured
 
 if TYPE_CHECKING:
     from augment.recipes.schema import Recipe
@@ -96,7 +96,7 @@ def attribution_table(attribution: Mapping[str, Attributed]) -> str:
         for metric, c in found["metrics"].items():
             interval = f"[{c['low']:+.4f}, {c['high']:+.4f}]"
             figures = f"{metric:20}{c['mix']:9.4f}{c['without']:9.4f}{c['diff']:+10.4f}  {interval:21}"
-            lines.append(f"{head}{figures}{EFFECTS[c['effect']]}")
+            lines.append(f"{head}{figures}{c['effect']}")
             head = " " * len(head)
         if not found["metrics"]:
             lines.append(f"{head}not measurable on these test rows")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypedDict, TypeGuard
+from typing import Any, Literal, TypedDict, TypeGuard
 
 
 class Compared(TypedDict):
@@ -55,14 +55,15 @@ class Made(TypedDict, total=False):
     fate: str
 
 
-EFFECTS = {"helps": "helps", "hurts": "hurts", "unclear": "no difference beyond chance"}  # in a reader's words
+Effect = Literal["helps", "may help", "hurts", "may hurt", "no difference beyond chance"]
 
 
 class LeftOut(TypedDict):
     """One metric of the mix and of the mix without a strategy's samples, as the means over seeds.
 
-    diff: the first minus the second, paired, with its interval. effect: what it says of the samples, a key of
-    `EFFECTS`, Holm-corrected over all strategies and metrics of the task.
+    diff: the first minus the second, paired, with its interval. effect: what that says of the samples, Holm-corrected
+    over all strategies and metrics of the task; "may": the interval alone is beyond zero, as one of so many may be by
+    chance.
     """
 
     mix: float
@@ -72,7 +73,7 @@ class LeftOut(TypedDict):
     high: float
     p: float
     better_is: str
-    effect: str
+    effect: Effect
 
 
 class Attributed(TypedDict):

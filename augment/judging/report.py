@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from augment.base.files import write_whole
-from augment.contracts.result import EFFECTS, Attributed, Compared, LeftOut, Measured, RunResult, TaskResult, measured
+from augment.contracts.result import Attributed, Compared, LeftOut, Measured, RunResult, TaskResult, measured
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: light-dark(#1d2430, #e6e9ef); --soft: light-dark(#667085, #98a2b3);
@@ -27,7 +27,6 @@ th:first-child, td:first-child, td:last-child, th:last-child { text-align: left 
 svg { display: block; width: 100%; height: auto } svg text { fill: var(--soft); font: 11px system-ui }
 code { font-size: .85em } .scroll { overflow-x: auto }
 """
-_COLOURED = {"helps": "better", "hurts": "worse", "unclear": "same"}
 
 
 def write(result: RunResult, path: Path) -> Path:
@@ -146,16 +145,21 @@ def _attribution(attribution: dict[str, Attributed], seeds: int) -> str:
     body = "".join(
         f"<tr><td>{escape(name)}<td>{attribution[name]['share']:.0%}<td>{attribution[name]['weight_share']:.0%}"
         f"<td>{escape(metric)}<td>{_n(c['mix'])}<td>{_n(c['without'])}<td>{_n(c['diff'], '+')}"
-        f"<td>{_n(c['low'], '+')} … {_n(c['high'], '+')}<td class={_COLOURED[c['effect']]}>{EFFECTS[c['effect']]}</tr>"
+        f"<td>{_n(c['low'], '+')} … {_n(c['high'], '+')}<td class={_shown(c)}>{c['effect']}</tr>"
         for name, metric, c in pairs
     )
     note = (
         f"The consumer trained on the mix, against itself trained without one strategy's samples and nothing in their "
         f"place: right of zero the samples help. Means over {seeds} seeds, paired intervals; what helps or hurts is "
-        f"Holm-corrected over these {len(pairs)} comparisons. The verdict came first and is not changed by it."
+        f"Holm-corrected over these {len(pairs)} comparisons; where it says may, the interval is beyond zero, as "
+        f"one of so many may be by chance: more seeds would tell. The verdict came first and is not changed by it."
     )
-    forest = _forest({f"{name}: {metric}": (c, _COLOURED[c["effect"]]) for name, metric, c in pairs})
+    forest = _forest({f"{name}: {metric}": (c, _shown(c)) for name, metric, c in pairs})
     return f"{title}{forest}<div class=scroll><table>{head}{body}</table></div><p class=soft>{note}</p>"
+
+
+def _shown(c: LeftOut) -> str:
+    return {"helps": "better", "hurts": "worse"}.get(c["effect"], "same")
 
 
 def _strategies(task: TaskResult) -> str:

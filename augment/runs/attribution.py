@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from augment.base.files import digest
 from augment.base.progress import say, track
 from augment.contracts.consumer import Consumer
-from augment.contracts.result import Attributed, LeftOut
+from augment.contracts.result import Attributed, Effect, LeftOut
 from augment.contracts.values import Arena
 from augment.judging.arms import differing, for_seeds, on_test
 from augment.judging.verdict import Comparison, Measures, compare, holm
@@ -132,12 +132,19 @@ def _compared(
     clear = holm({key: c.p for key, c in asked.items()}, 1 - settings.confidence)
     out: dict[str, dict[str, LeftOut]] = {name: {} for name in without}
     for (name, metric), c in asked.items():
-        effect = "unclear" if (name, metric) not in clear else "helps" if c.gain() > 0 else "hurts"
         out[name][metric] = {
             "mix": c.mix, "without": c.real, "diff": c.diff, "low": c.low, "high": c.high, "p": c.p,
-            "better_is": c.better_is, "effect": effect,
+            "better_is": c.better_is, "effect": _effect(c, (name, metric) in clear),
         }  # fmt: skip
     return out
+
+
+def _effect(c: Comparison, clear: bool) -> Effect:
+    if not (clear or c.low > 0 or c.high < 0):
+        return "no difference beyond chance"
+    if c.gain() > 0:
+        return "helps" if clear else "may help"
+    return "hurts" if clear else "may hurt"
 
 
 def _named(settings: VerdictSettings, measures: Measures) -> Measures:

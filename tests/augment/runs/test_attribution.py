@@ -147,7 +147,11 @@ def test_label_noise_is_attributed_a_loss_and_truth_a_gain_of_each_its_share(rec
     assert found["truth"]["share"] == round(1500 / 2020, 4)
     assert found["noise"]["weight_share"] == round(2000 / 5001, 4)
     auc = {name: one["metrics"]["auc"] for name, one in found.items()}
-    assert {name: c["effect"] for name, c in auc.items()} == {"truth": "helps", "noise": "hurts", "idle": "unclear"}
+    assert {name: c["effect"] for name, c in auc.items()} == {
+        "truth": "helps",
+        "noise": "hurts",
+        "idle": "no difference beyond chance",
+    }
     assert auc["truth"]["low"] > 0 > auc["noise"]["high"]
     for c in auc.values():
         assert c["diff"] == pytest.approx(c["mix"] - c["without"])
@@ -159,14 +163,15 @@ def test_only_what_many_comparisons_would_not_show_by_chance_is_called_a_gain(re
     job = Job(recipe, "ctr", "cpu")
 
     def effects(*p):
-        found = iter([Comparison(0.5, 0.6, 0.6, "", 0.1, 0.01, 0.19, one, "higher") for one in p])
+        found = iter([Comparison(0.5, 0.6, 0.6, "", 0.1, (0.05 - one) / 9, 0.19, one, "higher") for one in p])
         monkeypatch.setattr(attribution, "compare", lambda *_, **__: {"auc": next(found)})
         without = {str(n): [{}] for n in range(len(p))}
         return [m["auc"]["effect"] for m in attribution._compared(job, [{}], without).values()]
 
+    none = "no difference beyond chance"
     assert effects(0.04) == ["helps"]
-    assert effects(0.04, 0.5, 0.5) == ["unclear"] * 3
-    assert effects(0.5, 0.001, 0.5) == ["unclear", "helps", "unclear"]
+    assert effects(0.04, 0.5, 0.5) == ["may help", none, none]
+    assert effects(0.5, 0.001, 0.5) == [none, "helps", none]
 
 
 # -- a run ---------------------------------------------------------------------------------------------
