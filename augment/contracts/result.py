@@ -89,6 +89,19 @@ class Attributed(TypedDict):
     metrics: dict[str, LeftOut]
 
 
+@dataclass
+class Taught:
+    """One teacher that was tried, beside the consumer, on `rows` rows; reason: why it was not taken.
+
+    metrics: name → consumer, teacher, diff (teacher − consumer) with its interval low, high.
+    """
+
+    rows: int
+    metrics: dict[str, dict[str, float]]
+    reason: str
+    taken: bool
+
+
 class NightFacts(TypedDict, total=False):
     """What is known of a task's night."""
 
@@ -109,6 +122,8 @@ class NightFacts(TypedDict, total=False):
 SAID = (
     "advice",
     "attribution",
+    "teachers",
+    "labels",
     "night",
     "replica",
     "replica_behind",
@@ -138,6 +153,8 @@ class TaskResult:
     alarms: list[str] = field(default_factory=list)
     histograms: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     encoder: str = ""
+    teachers: dict[str, Any] | None = None  # name → `Taught`, as JSON
+    labels: str | None = None  # who gave them, and why
     rounds: int = 0
     attribution: dict[str, Attributed] | None = None  # by strategy
     night: NightFacts | None = None

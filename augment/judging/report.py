@@ -24,6 +24,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: right; padding: .3rem .5rem; border-bottom: 1px solid var(--line) }
 th { font-weight: 500; color: var(--soft) }
 th:first-child, td:first-child, td:last-child, th:last-child { text-align: left }
+td[rowspan] { vertical-align: top }
 svg { display: block; width: 100%; height: auto } svg text { fill: var(--soft); font: 11px system-ui }
 code { font-size: .85em } .scroll { overflow-x: auto }
 """
@@ -61,6 +62,7 @@ def _task(name: str, task: TaskResult) -> str:
         return head
     return (
         head
+        + (f"<p>{escape(task.labels)}.</p>" if task.labels else "")
         + (f"<p>{escape(task.advice)}.</p>" if task.advice else "")
         + "".join(
             f"<p><b>{kind}</b>: {escape(line)}.</p>"
@@ -71,7 +73,7 @@ def _task(name: str, task: TaskResult) -> str:
         f"<div class=scroll>{_verdict(task.verdict, task.seeds)}</div>"
         f"{_attribution(task.attribution, task.seeds) if task.attribution else ''}"
         f"<h3>What was made</h3><div class=scroll>{_strategies(task)}</div><p class=soft>{_fate(task)}</p>"
-        f"<h3>How hard it is for the consumer</h3>{_histogram(task.histograms['hardness'])}"
+        f"{_teachers(task)}<h3>How hard it is for the consumer</h3>{_histogram(task.histograms['hardness'])}"
         f"<p class=soft>Victim's loss: <span style='color:var(--soft)'>real anchors</span> and "
         f"<span style='color:var(--mix)'>samples</span>, as shares. Encoder <code>{escape(task.encoder)}</code>.</p>"
     )
@@ -138,16 +140,18 @@ def _attribution(attribution: dict[str, Attributed], seeds: int) -> str:
     if len(attribution) == 1:
         return f"{title}<p>Every sample is of {escape(', '.join(attribution))}: the verdict says what it brings.</p>"
     pairs = [(name, metric, c) for name, found in attribution.items() for metric, c in found["metrics"].items()]
-    head = (
-        "<tr><th>without<th>of the samples<th>of their weight<th>metric<th>mix<th>mix without<th>difference"
-        "<th>95% interval<th>its samples</tr>"
-    )
-    body = "".join(
-        f"<tr><td>{escape(name)}<td>{attribution[name]['share']:.0%}<td>{attribution[name]['weight_share']:.0%}"
-        f"<td>{escape(metric)}<td>{_n(c['mix'])}<td>{_n(c['without'])}<td>{_n(c['diff'], '+')}"
-        f"<td>{_n(c['low'], '+')} … {_n(c['high'], '+')}<td class={_shown(c)}>{c['effect']}</tr>"
-        for name, metric, c in pairs
-    )
+    head = "<tr><th>strategy<th>metric<th>mix<th>without it<th>mix − without<th>95% interval<th>its samples</tr>"
+    rows = []
+    for name, found in attribution.items():
+        share = f"{found['share']:.0%} of the samples<br>{found['weight_share']:.0%} of the weight"
+        rows.append(
+            f"<tr><td rowspan={len(found['metrics']) + 1}>{escape(name)}<br><span class=soft>{share}</span></tr>"
+        )
+        rows += [
+            f"<tr><td>{escape(metric)}<td>{_n(c['mix'])}<td>{_n(c['without'])}<td>{_n(c['diff'], '+')}"
+            f"<td>{_n(c['low'], '+')} … {_n(c['high'], '+')}<td class={_shown(c)}>{c['effect']}</tr>"
+            for metric, c in found["metrics"].items()
+        ]
     note = (
         f"The consumer trained on the mix, against itself trained without one strategy's samples and nothing in their "
         f"place: right of zero the samples help. Means over {seeds} seeds, paired intervals; what helps or hurts is "
@@ -155,7 +159,7 @@ def _attribution(attribution: dict[str, Attributed], seeds: int) -> str:
         f"one of so many may be by chance: more seeds would tell. The verdict came first and is not changed by it."
     )
     forest = _forest({f"{name}: {metric}": (c, _shown(c)) for name, metric, c in pairs})
-    return f"{title}{forest}<div class=scroll><table>{head}{body}</table></div><p class=soft>{note}</p>"
+    return f"{title}{forest}<div class=scroll><table>{head}{''.join(rows)}</table></div><p class=soft>{note}</p>"
 
 
 def _shown(c: LeftOut) -> str:
@@ -170,6 +174,22 @@ def _strategies(task: TaskResult) -> str:
         for name, s in task.strategies.items()
     )
     return f"<table>{head}{body}</table>"
+
+
+def _teachers(task: TaskResult) -> str:
+    """Every teacher that was tried, beside the consumer on rows that neither saw."""
+    if not task.teachers:
+        return ""
+    rows = []
+    for name, one in task.teachers.items():
+        metrics = "; ".join(
+            f"{metric} {_n(c['teacher'])} ({', '.join(_n(c[part], '+') for part in ('diff', 'low', 'high'))})"
+            for metric, c in one["metrics"].items()
+        )
+        fate = "<span class=better>it labels</span>" if one["taken"] else escape(one["reason"] or "another is surer")
+        rows.append(f"<tr><td>{escape(name)}<td>{one['rows']:,}<td>{metrics}<td>{fate}</tr>")
+    head = "<tr><th>teacher<th>rows<th>its metrics (difference to the consumer, and its interval)<th></tr>"
+    return f"<h3>Who could label</h3><div class=scroll><table>{head}{''.join(rows)}</table></div>"
 
 
 def _fate(task: TaskResult) -> str:

@@ -17,6 +17,8 @@ from augment.runs.rounds import Generated, generate
 from augment.runs.rows import Material
 from augment.runs.steps import Steps
 from augment.runs.task import Job
+from augment.runs.teaching import Lesson, lesson
+from augment.runs.weighing import weights_of
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Outcome:
 
     material: Material
     real: Consumer  # trained on real rows, by the first seed
+    lesson: Lesson
     generated: Generated
     verdict: Verdict
     alarms: list[str]
@@ -56,8 +59,13 @@ def make_version(
 
     real = for_seeds(job.make, job.seeds, fit, job.engine.map)
     taken = set() if kept is None else set(kept["sample_id"].to_pylist())
-    generated = generate(job, material, real[0], stage, steps, victim=victim, taken=taken, stream=stream)
+    taught = lesson(job, material, real, steps)
+    generated = generate(
+        job, material, real[0], stage, steps, victim=victim, taken=taken, stream=stream, teacher=taught.teacher
+    )
     samples = stage.read()
+    if job.task.weights:
+        samples = stage.weigh(weights_of(job, arena, real, samples))
     mixed = samples if kept is None else pa.concat_tables([samples, kept])
     say(f"{job.name}: training on the mix, with {len(mixed):,} samples")
     mix = for_seeds(job.make_on_mix, job.seeds, trained_on(job, steps, arena, mixed), job.engine.map)
@@ -66,4 +74,4 @@ def make_version(
     verdict = judge(real, mix, baseline, arena, job.task.verdict, job.recipe.seed)
     raised = job.modality.alarms(samples, arena.train, arena.valid)
     found = attribute_if_it_can(job, steps, arena, mixed, verdict.mix, generated.warnings) if attribute else None
-    return Outcome(material, real[0], generated, verdict, raised, found)
+    return Outcome(material, real[0], taught, generated, verdict, raised, found)
