@@ -18,7 +18,7 @@ from augment.runs.rows import Material
 from augment.runs.steps import Steps
 from augment.runs.task import Job
 from augment.runs.teaching import Lesson, lesson
-from augment.runs.weighing import weights_of
+from augment.runs.weighing import weight_of
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def make_version(
     )
     samples = stage.read()
     if job.task.weights:
-        samples = stage.weigh(weights_of(job, arena, real, samples))
+        samples = stage.weigh(weight_of(job, steps, arena, real, samples))
     mixed = samples if kept is None else pa.concat_tables([samples, kept])
     say(f"{job.name}: training on the mix, with {len(mixed):,} samples")
     mix = for_seeds(job.make_on_mix, job.seeds, trained_on(job, steps, arena, mixed), job.engine.map)
