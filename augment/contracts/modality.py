@@ -143,10 +143,12 @@ class Modality(ABC):
         """
 
     @abstractmethod
-    def decode(self, embedding: np.ndarray, anchors: pa.Table, bank: Bank) -> tuple[pa.Table, np.ndarray]:
-        """The real rows nearest to generated vectors float32[n, dim], one per anchor row, and the vectors to publish.
+    def decode(
+        self, embedding: np.ndarray, anchors: pa.Table, bank: Bank, rng: np.random.Generator
+    ) -> tuple[pa.Table, np.ndarray]:
+        """Rows nearest to generated vectors float32[n, dim], one per anchor row, and what `encode` says of those rows.
 
-        Where a row can be read off its vector (ids), those are the vectors of the decoded rows; text keeps its own.
+        Where a row can be read off its vector (ids), it is; else it is the anchor's, changed as the bank's really were.
         """
 
     def as_decoded(self, rows: pa.Table) -> pa.StructArray:

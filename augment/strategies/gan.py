@@ -77,7 +77,7 @@ class Gan(Strategy):
             self.options.strength or None,
         )
         repeated = np.repeat(anchors, draws)
-        return work.candidates(repeated, vectors.reshape(len(repeated), -1).cpu().numpy())
+        return work.candidates(repeated, vectors.reshape(len(repeated), -1).cpu().numpy(), rng)
 
 
 def _random(displacements: np.ndarray, seed: int) -> np.ndarray:

@@ -51,7 +51,7 @@ class Jitter(Strategy):
 
     def propose(self, anchors, rng):
         x = self.workshop.anchors.embedding[anchors]
-        return self.workshop.candidates(anchors, x + self.options.size * rng.standard_normal(x.shape, np.float32))
+        return self.workshop.candidates(anchors, x + self.options.size * rng.standard_normal(x.shape, np.float32), rng)
 
 
 class Undocumented(Jitter):
@@ -160,8 +160,8 @@ class Centred(Fields):
 
 
 class Elsewhere(Fields):
-    def decode(self, embedding, anchors, bank):
-        rows, vectors = super().decode(embedding, anchors, bank)
+    def decode(self, embedding, anchors, bank, rng):
+        rows, vectors = super().decode(embedding, anchors, bank, rng)
         return rows, vectors + 1
 
 
