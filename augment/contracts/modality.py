@@ -73,7 +73,7 @@ class Modality(ABC):
     perturbations: ClassVar[Mapping[str, Perturbation]] = {}
     normalised: ClassVar[bool] = False  # embeddings lie on the unit sphere
     frozen: ClassVar[bool] = False  # the encoder is older than the victim, so that vectors of two fits are comparable
-    draws: ClassVar[int] = 4  # candidates per anchor that perturbing is worth: encoding text is dear, ids are cheap
+    draws: ClassVar[int] = 4  # candidates per anchor that rows are worth: encoding text is dear, ids are cheap
     decoded: pa.StructType  # what a row of this modality is, for a reader without our encoders
     encoder: str  # name@version of the frozen encoder
     dim: int

@@ -57,7 +57,7 @@ class Workshop:
     @property
     def draws(self) -> int:
         """Candidates per anchor."""
-        return self.settings.draws
+        return self.settings.draws or self.modality.draws
 
     def candidates(
         self, anchor: np.ndarray, moved: np.ndarray, rng: np.random.Generator, label: np.ndarray | None = None
