@@ -78,8 +78,8 @@ class Generator(Section):
     draws: int | None = Field(
         None,
         ge=1,
-        description="Candidates per anchor: `gates.keep` says which of those that pass is kept. Without it, 1 of texts, "
-        "which are dear to encode, and 4 of others.",
+        description="Candidates per anchor: `gates.keep` says which of those that pass is kept. Without it, 1 of "
+        "texts, which are dear to encode, and 4 of others.",
     )
 
 
