@@ -28,7 +28,7 @@ class RankingVictim:
         shown /= np.maximum(np.linalg.norm(shown, axis=1, keepdims=True), 1e-12)
         gram = shown.T @ shown + RIDGE * np.eye(shown.shape[1], dtype=np.float32)
         head = np.linalg.solve(gram, shown.T @ scores).astype(np.float32)
-        self._head, self._k, self.dim = torch.from_numpy(head).to(device), k, len(head)
+        self._head, self._k, self.dim, self.prior = torch.from_numpy(head).to(device), k, len(head), 0.0
 
     def loss(self, embedding: Tensor, condition: Condition) -> Tensor:
         scores = embedding @ self._head
@@ -59,8 +59,8 @@ class LogitVictim:
     """
 
     def __init__(self, logit: Callable[[Tensor], Tensor], dim: int, prior: float) -> None:
-        self._logit, self.dim, self._prior = logit, dim, prior
+        self._logit, self.dim, self.prior = logit, dim, prior
 
     def loss(self, embedding: Tensor, condition: Condition) -> Tensor:
-        logit = self._logit(embedding) - self._prior
+        logit = self._logit(embedding) - self.prior
         return condition.label * F.softplus(-logit) + (1 - condition.label) * F.softplus(logit)

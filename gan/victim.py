@@ -39,9 +39,12 @@ class Victim(Protocol):
     `loss` is `softplus(-margin)`, so that one hardness band, given as margins, serves every task:
     for a classifier the margin is the logit signed by the class (soft labels interpolate), for a
     recommender the target's score over the score it must beat to be recommended.
+
+    prior: the log-odds that a classifier's logit is relative to, else 0.
     """
 
     dim: int
+    prior: float
 
     def loss(self, embedding: Tensor, condition: Condition) -> Tensor:
         """float[B] loss of embedding float32[B, dim]; differentiable in `embedding`, no parameter updated."""

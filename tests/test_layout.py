@@ -34,7 +34,7 @@ FLOORS = [
     {"numeric"},
     {"language", "recipes", "watch"},
     {"contracts"},
-    {"strategies", "gates", "judging", "publishing", "sources", "engines"},
+    {"strategies", "teachers", "gates", "judging", "publishing", "sources", "engines"},
     {"modalities", "generation"},
     {"runs", "testing"},
     {"nights", "search", "drafting"},
@@ -49,6 +49,7 @@ CONSUMER_FLOORS = (
 )
 PLUGINS = (
     "augment.strategies",
+    "augment.teachers",
     "augment.modalities",
     "augment.engines",
     "augment.nights.checks",

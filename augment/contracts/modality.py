@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 import numpy as np
 import pyarrow as pa
 
-from augment.contracts.values import Bank, Described, Validity, classes
+from augment.contracts.values import Bank, Described, Labeller, Validity, classes
 
 if TYPE_CHECKING:
     from augment.contracts.consumer import Consumer
@@ -124,8 +124,10 @@ class Modality(ABC):
         return rng.choice(len(rows), most, replace=False)
 
     @abstractmethod
-    def validity(self, rows: pa.Table, embedding: np.ndarray, gates: Gates, seed: int) -> Validity:
-        """Judges of the anchors' labels."""
+    def validity(
+        self, rows: pa.Table, embedding: np.ndarray, gates: Gates, seed: int, teacher: Labeller | None = None
+    ) -> Validity:
+        """Judges of samples' labels, which are the anchors' or the teacher's."""
 
     @abstractmethod
     def describe(self, rows: pa.Table, label: np.ndarray, rng: np.random.Generator) -> Described:

@@ -30,6 +30,7 @@ FOLDERS = {
     "modalities": "augment.modalities",
     "sources": "augment.sources.kinds",
     "strategies": "augment.strategies",
+    "teachers": "augment.teachers",
 }
 
 

@@ -55,6 +55,19 @@ class Made(TypedDict, total=False):
     fate: str
 
 
+@dataclass
+class Taught:
+    """One teacher that was tried, beside the consumer, on `rows` rows; reason: why it was not taken.
+
+    metrics: name → consumer, teacher, diff (teacher − consumer) with its interval low, high.
+    """
+
+    rows: int
+    metrics: dict[str, dict[str, float]]
+    reason: str
+    taken: bool
+
+
 class NightFacts(TypedDict, total=False):
     """What is known of a task's night."""
 
@@ -72,7 +85,15 @@ class NightFacts(TypedDict, total=False):
     checks: list[dict[str, Any]]
 
 
-SAID = ("advice", "night", "replica", "replica_behind", "traceback")  # only where there is something to say
+SAID = (
+    "advice",
+    "teachers",
+    "labels",
+    "night",
+    "replica",
+    "replica_behind",
+    "traceback",
+)  # only where there is something to say
 
 
 @dataclass
@@ -97,6 +118,8 @@ class TaskResult:
     alarms: list[str] = field(default_factory=list)
     histograms: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     encoder: str = ""
+    teachers: dict[str, Any] | None = None  # name → `Taught`, as JSON
+    labels: str | None = None  # who gave them, and why
     rounds: int = 0
     night: NightFacts | None = None
     version: int | None = None  # published as

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as pads
+
+LATER = ("label_source", "anchor_label", "teacher_spread")  # null in tables of before there were teachers
 
 
 def sample_schema(decoded: pa.StructType) -> pa.Schema:
     """Arrow schema of a published table whose decoded form has the fields of `decoded`.
 
-    label: class probability; 1.0 for a recommender (the targets are in `decoded`).
+    label: class probability; 1.0 for a recommender (the targets are in `decoded`). label_source: who gave it: a
+        teacher, by name; "anchor"; "models" for an unlabelled anchor's; or the strategy itself. anchor_label: the
+        anchor's own, null where it has none. teacher_spread: how far the teacher's members differ, null without one.
     embedding: float32[dim] in the space of the frozen `encoder`, whose dimension the manifest stores
         (Delta reads fixed-size lists back as lists).
-    hardness: the victim's loss. plausibility: share of real perturbations at least as far from the real
-        rows, in [0, 1]. label_agreement: in [0, 1], by models that never saw the anchor.
+    hardness: the victim's loss; with a teacher, KL(teacher ‖ victim) in nats. plausibility: share of real
+        perturbations at least as far from the real rows, in [0, 1]. label_agreement: in [0, 1], by models that
+        never saw the anchor, or 1 − teacher_spread.
     novelty: cosine distance to the closest real training row.
     day: of the night that made it, "all" for a run of its own; the table's partition.
     """
@@ -22,6 +32,9 @@ def sample_schema(decoded: pa.StructType) -> pa.Schema:
             ("task", pa.string()),
             ("strategy", pa.string()),
             ("label", pa.float32()),
+            ("label_source", pa.string()),
+            ("anchor_label", pa.float32()),
+            ("teacher_spread", pa.float32()),
             ("weight", pa.float32()),
             ("anchor_id", pa.string()),
             ("neighbour_ids", pa.list_(pa.string())),
@@ -36,3 +49,19 @@ def sample_schema(decoded: pa.StructType) -> pa.Schema:
             ("day", pa.string()),
         ]
     )
+
+
+def opened(files: Sequence[str], **where: Any) -> pads.Dataset:
+    """Parquet files of published rows as one; those of before there were all of today's columns have nulls there.
+
+    where: of `pyarrow.dataset.dataset`, a file system, say.
+    """
+    first = pads.dataset([*files[:1]], format="parquet", **where).schema
+    today = sample_schema(first.field("decoded").type) if "decoded" in first.names else first
+    return pads.dataset([*files], schema=today, format="parquet", **where)
+
+
+def weighed(samples: pa.Table, weight: float) -> pa.Table:
+    """The samples with another weight."""
+    column = pa.array(np.full(len(samples), weight, np.float32))
+    return samples.set_column(samples.column_names.index("weight"), "weight", column)

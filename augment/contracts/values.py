@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +38,13 @@ class Anchors:
         if label is not None:
             target, context = torch.from_numpy(label), torch.from_numpy(classes(label))
         return Condition(target, segment, context).to(self.device)
+
+    @cached_property
+    def own_label(self) -> pa.Array:
+        """float32, null where a row has none; of users, 1.0."""
+        if "label" not in self.rows.column_names:
+            return pa.array(self.label)
+        return self.rows["label"].combine_chunks().cast(pa.float32())
 
     @cached_property
     def index(self) -> Neighbours:
@@ -94,16 +102,31 @@ class Arena:
         return self.attack(self.valid, self.held_out)
 
 
-class Validity(Protocol):
-    label: np.ndarray  # float32[N], soft where an anchor had none
+class Labeller(Protocol):
+    """What labels samples; see `augment.contracts.teacher`."""
 
+    called: str
+
+    def label(self, candidates: Candidates) -> Candidates: ...
+
+
+class Validity(ABC):
+    """Whether samples still are what their labels say."""
+
+    label: np.ndarray  # float32[N] of the anchors, soft where one had none
+    source: str = ""  # who labels samples: a teacher, by name; "" where they keep their anchors' labels
+
+    def taught(self, candidates: Candidates) -> Candidates:
+        """With the teacher's labels; as they are where there is none."""
+        return candidates
+
+    @abstractmethod
     def agreement(self, candidates: Candidates) -> np.ndarray:
         """float32[n] in [0, 1]."""
-        ...
 
     def filter(self, anchor: np.ndarray, rows: pa.Table) -> tuple[pa.Table, int]:
         """Rows without their likely false negatives, and how many were dropped."""
-        ...
+        return rows, 0
 
 
 @dataclass(frozen=True)
@@ -114,13 +137,14 @@ class Candidates:
     rows: pa.Table  # in the modality's columns
     embedding: np.ndarray  # float32[n, D]
     label: np.ndarray | None = None  # float32[n] where it is not the anchor's own
+    spread: np.ndarray | None = None  # float32[n] of a teacher's members, where one labelled them
 
     def __len__(self) -> int:
         return len(self.anchor)
 
     def take(self, index: np.ndarray) -> Candidates:
-        label = None if self.label is None else self.label[index]
-        return Candidates(self.anchor[index], self.rows.take(pa.array(index)), self.embedding[index], label)
+        label, spread = (None if x is None else x[index] for x in (self.label, self.spread))
+        return Candidates(self.anchor[index], self.rows.take(pa.array(index)), self.embedding[index], label, spread)
 
 
 class Described(NamedTuple):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
+from scipy.special import entr, expit, logit
 
 from augment.contracts.tally import Tally
 from augment.contracts.values import Anchors, Bank, Candidates, Validity
@@ -65,7 +66,11 @@ class Gatekeeper:
         self._real_strangeness = np.sort(self._strangeness(*anchors.index.search(bank.embedding, 1)))
 
     def judge(self, candidates: Candidates, novel: bool = True) -> Judged:
-        """Scores of candidates; those of a strategy that is not `novel` may be real rows."""
+        """Scores of candidates, with their labels; those of a strategy that is not `novel` may be real rows.
+
+        Where a teacher labels, the band does not count: it is sure or refuses, and then the harder the better.
+        """
+        candidates = self._validity.taught(candidates)
         distance, neighbours = self._anchors.index.search(candidates.embedding, NEIGHBOURS)
         strangeness = self._strangeness(distance, neighbours)
         stranger = len(self._real_strangeness) - np.searchsorted(self._real_strangeness, strangeness)
@@ -73,8 +78,11 @@ class Gatekeeper:
         agreement = self._validity.agreement(candidates)
         nearest = self._anchors.embedding[neighbours[:, 0]]
         novelty = 1 - cosine(candidates.embedding, nearest)
-        hardness = self.hardness(candidates.anchor, candidates.embedding, candidates.label)
-        easy, hard = margins_to_losses(self._gates.band)
+        if candidates.label is None or candidates.spread is None:
+            hardness = self.hardness(candidates.anchor, candidates.embedding, candidates.label)
+            easy, hard = margins_to_losses(self._gates.band)
+        else:
+            hardness, easy, hard = self._disagreement(candidates, candidates.label), 0.0, np.inf
         fails = [
             ~np.isfinite(candidates.embedding).all(axis=1) | ~np.isfinite(hardness),
             plausibility < self._gates.min_plausibility,
@@ -92,6 +100,16 @@ class Gatekeeper:
         with torch.no_grad():
             vectors = torch.from_numpy(embedding).to(self._anchors.device)
             return self._victim.loss(vectors, self._anchors.condition(anchor, label)).cpu().numpy()
+
+    def _disagreement(self, candidates: Candidates, label: np.ndarray) -> np.ndarray:
+        """float32[n]: KL(teacher ‖ victim) in nats, both relative to the share of positives, as the victim's loss is.
+
+        A teacher in two minds is no reason to call a sample hard: its own entropy is taken out.
+        """
+        wanted = expit(logit(np.clip(label.astype(np.float64), 1e-6, 1 - 1e-6)) - self._victim.prior)
+        entropy = entr(wanted) + entr(1 - wanted)
+        loss = self.hardness(candidates.anchor, candidates.embedding, wanted.astype(np.float32))
+        return np.maximum(loss - entropy, 0).astype(np.float32)
 
     def _strangeness(self, distance: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
         return distance[:, 0] / self._spacing[neighbours[:, 0]]

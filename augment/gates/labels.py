@@ -16,9 +16,9 @@ from sklearn.model_selection import GridSearchCV
 
 from augment.base.errors import BadInput
 from augment.contracts.modality import MORE_ROWS, Classes
+from augment.contracts.values import Candidates, Labeller, Validity
 
 if TYPE_CHECKING:
-    from augment.contracts.values import Candidates, Validity
     from augment.recipes.schema import Gates
 
 FOLDS = 5
@@ -32,7 +32,7 @@ STRENGTHS = (
 )  # inverse L2 strengths tried; soft labels are only as good as their model
 
 
-class LabelValidity:
+class LabelValidity(Validity):
     """Classification: logistic regressions on the embeddings, one per fold.
 
     agreement = 1 − |p(x') − p(x)|: how far the move from the anchor x to the sample x' changed what a model that
@@ -67,9 +67,6 @@ class LabelValidity:
             expected = np.clip(expected + candidates.label - self.label[anchor], 0, 1)
         return 1 - np.abs(self._probability(anchor, candidates.embedding) - expected)
 
-    def filter(self, anchor: np.ndarray, rows: pa.Table) -> tuple[pa.Table, int]:
-        return rows, 0
-
     def _part_rare(self, sampled: np.ndarray, classes: np.ndarray) -> None:
         """Where the other folds of one hold a single class, both classes are dealt out to the folds evenly."""
         fold = self._fold[sampled]
@@ -86,8 +83,28 @@ class LabelValidity:
         return np.where(fold >= 0, own, every.mean(axis=1)).astype(np.float32)
 
 
+class Certainty(Validity):
+    """Classification, with a teacher: samples have its label, and agreement is how far its members agree.
+
+    agreement = 1 − the spread of their probabilities. Unlabelled anchors take its label too.
+    """
+
+    def __init__(self, teacher: Labeller, rows: pa.Table, embedding: np.ndarray, label: np.ndarray) -> None:
+        self._teacher, self.source, self.label = teacher, teacher.called, label.copy()
+        if (unknown := np.flatnonzero(~np.isfinite(label))).size:
+            alone = Candidates(unknown, rows.take(pa.array(unknown)), embedding[unknown])
+            self.label[unknown] = teacher.label(alone).label
+
+    def taught(self, candidates: Candidates) -> Candidates:
+        return self._teacher.label(candidates)
+
+    def agreement(self, candidates: Candidates) -> np.ndarray:
+        spread = np.zeros(len(candidates), np.float32) if candidates.spread is None else candidates.spread
+        return 1 - spread
+
+
 class Labelled(Classes):
-    """Rows whose labels cross-fitted logistic regressions on their vectors judge."""
+    """Rows whose labels a teacher gives, or cross-fitted logistic regressions on their vectors judge."""
 
     @classmethod
     def check_enough(cls, source: str, train: pa.Table) -> None:
@@ -106,8 +123,11 @@ class Labelled(Classes):
         label = rows["label"].to_numpy()
         return of_each(super().chosen(rows, most, rng), np.flatnonzero(np.isfinite(label)), label > 0.5)
 
-    def validity(self, rows: pa.Table, embedding: np.ndarray, gates: Gates, seed: int) -> Validity:
-        return LabelValidity(embedding, rows["label"].to_numpy().astype(np.float32), seed)  # null becomes NaN
+    def validity(
+        self, rows: pa.Table, embedding: np.ndarray, gates: Gates, seed: int, teacher: Labeller | None = None
+    ) -> Validity:
+        label = rows["label"].to_numpy().astype(np.float32)  # null becomes NaN
+        return Certainty(teacher, rows, embedding, label) if teacher else LabelValidity(embedding, label, seed)
 
 
 def of_each(chosen: np.ndarray, every: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_matrix
 
 from augment.base.errors import BadInput
+from augment.contracts.values import Candidates, Labeller, Validity
 from augment.numeric.ease import CrossFitted, binary_matrix
 
-if TYPE_CHECKING:
-    from augment.contracts.values import Candidates
 
-
-class RankingValidity:
+class RankingValidity(Validity):
     """Recommendation: EASE models, one per fold of users.
 
     agreement = share of unseen items that the anchor's hidden targets outrank (AUC) when the model of another fold
@@ -26,7 +22,9 @@ class RankingValidity:
 
     MAX_ITEMS = 20_000  # EASE inverts an item × item matrix
 
-    def __init__(self, anchors: pa.Table, false_negative_share: float, seed: int) -> None:
+    def __init__(
+        self, anchors: pa.Table, false_negative_share: float, seed: int, teacher: Labeller | None = None
+    ) -> None:
         self._items = pc.unique(pc.list_flatten(anchors["targets"]))
         if len(self._items) > self.MAX_ITEMS:
             raise BadInput(
@@ -35,6 +33,10 @@ class RankingValidity:
             )
         self._fitted, self._share = CrossFitted(self._matrix(anchors["targets"]), seed), false_negative_share
         self.label = np.ones(len(anchors), np.float32)
+        self._teacher, self.source = teacher, teacher.called if teacher else ""
+
+    def taught(self, candidates: Candidates) -> Candidates:
+        return self._teacher.label(candidates) if self._teacher else candidates
 
     def agreement(self, candidates: Candidates) -> np.ndarray:
         anchor, rows = candidates.anchor, candidates.rows

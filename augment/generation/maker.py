@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from augment.contracts.modality import Modality
 from augment.contracts.sample import sample_schema
 from augment.contracts.strategy import Strategy
 from augment.contracts.tally import Tally
-from augment.contracts.values import Anchors, Validity
+from augment.contracts.values import Anchors, Candidates, Validity
 from augment.gates.keeper import Gatekeeper, Judged
 
 BATCH = 512  # anchors at a time: bounds the memory of a run, whatever its length
@@ -81,6 +82,9 @@ class Maker:
             "task": [self.task] * count,
             "strategy": [name] * count,
             "label": self.validity.label[anchor] if candidates.label is None else candidates.label,
+            "label_source": self._sources(name, candidates),
+            "anchor_label": self.anchors.own_label.take(pa.array(anchor)),
+            "teacher_spread": pa.nulls(count, pa.float32()) if candidates.spread is None else candidates.spread,
             "weight": np.full(count, self.weight, np.float32),
             "anchor_id": anchor_ids,
             "neighbour_ids": _lists(neighbours, width),
@@ -99,6 +103,15 @@ class Maker:
         seen.update(ids)
         tally.repeated += count - len(fresh)
         return table.take(pa.array(fresh, pa.int64())) if len(fresh) < count else table
+
+    def _sources(self, strategy: str, candidates: Candidates) -> list[str]:
+        """Of the labels."""
+        if candidates.spread is not None:
+            return [self.validity.source] * len(candidates)
+        if candidates.label is not None:
+            return [strategy] * len(candidates)
+        known = self.anchors.own_label.take(pa.array(candidates.anchor)).is_valid()
+        return pc.if_else(known, "anchor", "models").to_pylist()
 
     def _id(self, strategy: str, anchor: str, embedding: np.ndarray, decoded: dict[str, Any]) -> str:
         """The same anchor moved to the same place by the same strategy is the same sample, in every run.

@@ -16,7 +16,7 @@ from augment.contracts.modality import Histories, Modality, Prepared, Tools
 from augment.contracts.sample import sample_schema
 from augment.contracts.strategy import Workshop, build
 from augment.contracts.tally import Tally
-from augment.contracts.values import Anchors, Bank, Validity
+from augment.contracts.values import Anchors, Bank, Labeller, Validity
 from augment.gates.keeper import Gatekeeper
 from augment.generation.maker import Maker
 from augment.recipes.schema import Task
@@ -45,9 +45,15 @@ class Real:
 
 
 class Studio:
-    """`folder` keeps checkpoints. taken: ids of samples that are published already, and not to be made again."""
+    """`folder` keeps checkpoints. taken: ids of samples that are published already, and not to be made again.
 
-    def __init__(self, order: Order, real: Real, victim: Consumer, folder: Path, taken: Collection[str] = ()) -> None:
+    teacher: labels the samples; without one they keep their anchors' labels.
+    """
+
+    def __init__(
+        self, order: Order, real: Real, victim: Consumer, folder: Path, taken: Collection[str] = (),
+        teacher: Labeller | None = None,
+    ) -> None:  # fmt: skip
         task, self._seed, self._task = order.settings, order.tools.seed, order.settings
         self.modality = order.modality.around(real.train, real.prepared, victim, order.tools)
         rows = self.modality.anchors(real.train, real.unlabelled)
@@ -55,13 +61,13 @@ class Studio:
         if len(rows) > task.generator.anchors:
             rows = rows.take(pa.array(np.sort(self.modality.chosen(rows, task.generator.anchors, rng))))
         embedding = self.modality.encode(rows)
-        validity = self.modality.validity(rows, embedding, task.gates, self._seed)
+        validity = self.modality.validity(rows, embedding, task.gates, self._seed, teacher)
         described = self.modality.describe(rows, validity.label, rng)
         self.anchors = Anchors(rows, embedding, validity.label, described, order.device)
         bank = build_bank(self.anchors, self.modality, task.generator.bank, task.generator.variants, rng)
         frozen = victim.as_victim()
         self.gatekeeper = Gatekeeper(self.anchors, bank, validity, frozen, task.gates)
-        hardest = task.gates.keep == "hardest"
+        hardest = (task.gates.keep or ("hardest" if teacher else "any")) == "hardest"
         self._maker = Maker(
             order.task,
             order.run,
@@ -76,7 +82,9 @@ class Studio:
         )
         aim = task.generator.band or task.gates.band
         self._filters: dict[float, Validity] = {}  # by share, of `refiltered`
-        self.workshop = Workshop(self.modality, self.anchors, bank, frozen, aim, task.generator, folder, self._seed)
+        self.workshop = Workshop(
+            self.modality, self.anchors, bank, frozen, aim, task.generator, folder, self._seed, teacher
+        )
 
     def samples(
         self, name: str, wanted: int, tally: Tally, number: int, options: Mapping[str, Any] | None = None

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from augment.base.errors import BadInput
 from augment.contracts.modality import MORE_ROWS, Histories, Perturbation, Prepared, RowRules, Tools
-from augment.contracts.values import Bank, Described, Validity
+from augment.contracts.values import Bank, Described, Labeller, Validity
 from augment.gates.rankings import RankingValidity
 from augment.numeric.ease import FOLDS
 from augment.numeric.neighbours import Neighbours
@@ -102,8 +102,10 @@ class Behaviour(Histories):
     def around(cls, train: pa.Table, prepared: Prepared, victim: Consumer, tools: Tools) -> Behaviour:
         return cls(victim.tables(), train, _content(train, tools))
 
-    def validity(self, rows: pa.Table, embedding: np.ndarray, gates: Gates, seed: int) -> Validity:
-        return RankingValidity(rows, gates.false_negative_share, seed)
+    def validity(
+        self, rows: pa.Table, embedding: np.ndarray, gates: Gates, seed: int, teacher: Labeller | None = None
+    ) -> Validity:
+        return RankingValidity(rows, gates.false_negative_share, seed, teacher)
 
     def anchors(self, train: pa.Table, unlabelled: pa.Table | None = None) -> pa.Table:
         """One row per user with at least `LEAST` distinct items that the victim knows.

@@ -7,10 +7,10 @@ from datetime import date
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from augment.base.errors import UsageError
 from augment.base.progress import say
+from augment.contracts.sample import opened
 from augment.publishing.dataset import Dataset
 from augment.publishing.manifest import ALL_DAYS, Shard
 from augment.runs.rows import Material
@@ -54,4 +54,4 @@ def samples_of(dataset: Dataset, days: list[str]) -> pa.Table | None:
     shards = [shard for d, shards in dataset.shards_by_day().items() if d in days for shard in shards]
     if not shards:
         return None
-    return pa.concat_tables(pq.ParquetFile(dataset.root / shard.path).read() for shard in shards)
+    return opened([str(dataset.root / shard.path) for shard in shards]).to_table()

@@ -29,6 +29,7 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from augment.base.errors import BadInput, UsageError
 from augment.base.files import file_sha256, sha256, write_whole
+from augment.contracts.sample import opened
 from augment.publishing import pins, spaces
 from augment.publishing.audit import problems
 from augment.publishing.lock import check_place
@@ -218,7 +219,7 @@ class Dataset:
         missing = [path for path in paths if not Path(path).exists()]
         if missing:
             raise BadInput(f"{self.root}: version {version.version} was removed by gc; roll forward or run again")
-        return pads.dataset(paths, format="parquet")
+        return opened(paths)
 
     def verify(self, number: int | str | None = None) -> list[str]:
         """One line for each way in which a version is not what was committed; none when it is whole.

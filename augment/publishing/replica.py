@@ -28,6 +28,7 @@ from pyarrow import fs
 
 from augment.base.errors import BadInput, Unavailable, UsageError
 from augment.base.files import file_sha256, sha256
+from augment.contracts.sample import opened
 from augment.publishing import spaces
 from augment.publishing.dataset import STATE, Dataset
 from augment.publishing.manifest import Manifest, Shard, Version
@@ -187,7 +188,7 @@ class Replica:
             raise BadInput(f"{self.url}/{missing[0]}: missing; version {version.version} cannot be read")
         with self._told():
             files = fs.PyFileSystem(self._connections)
-            return pads.dataset([self._key(path) for path in paths], filesystem=files, format="parquet")
+            return opened([self._key(path) for path in paths], filesystem=files)
 
     def verify(self, number: int | str | None = None) -> list[str]:
         """See `verify_replica`."""

@@ -50,10 +50,10 @@ class Gates(Section):
     false_negative_share: Share = Field(
         0.05, description="Recommender: a user's likeliest items never become negatives."
     )
-    keep: Literal["any", "hardest"] = Field(
-        "any",
-        description="Which of an anchor's passing candidates: any, or the hardest. Where labels are noisy (clicks, "
-        "unlabelled reviews) the hardest are those whose label is wrong; a recommender's targets are real.",
+    keep: Literal["any", "hardest"] | None = Field(
+        None,
+        description="Which of an anchor's passing candidates: any, or the hardest. Without it, the hardest where a "
+        "teacher labels, else any: where labels are noisy (clicks) the hardest are those whose label is wrong.",
     )
     min_kept_share: Share = Field(0.001, description="A strategy of whose proposals fewer pass is left out.")
 
@@ -119,10 +119,19 @@ class Task(Section):
     )
     samples: int = Field(ge=1, description="Samples to publish.")
     weight: float = Field(1.0, gt=0, description="Weight of a sample in training; a real row weighs 1.")
+    weights: list[Annotated[float, Field(gt=0)]] = Field(
+        [], description="Weights to choose from on validation rows, for clean and robust metrics; `weight` is not read."
+    )
     strategies: dict[str, Annotated[float, Field(gt=0)]] = Field(min_length=1, description="Strategy → its share.")
     strategy_options: dict[str, dict[str, str | int | float | bool]] = Field(
         {}, description="Strategy → its options (strength, engine and the like); `sparring strategies` lists them."
     )
+    teachers: list[str] = Field(
+        [],
+        description="Who may label samples: the best on rows that it never saw, if it beats the consumer; else they "
+        "keep their anchors' labels. See `sparring teachers`; strong plain models of the consumer are teachers too.",
+    )
+    teacher_options: dict[str, dict[str, str | int | float | bool]] = Field({}, description="Teacher → its options.")
     gates: Gates = Field(Gates(), description="What every sample must pass.")
     generator: Generator = Field(Generator(), description="The conditional GAN.")
     verdict: VerdictSettings = Field(description="What it takes to publish.")
@@ -185,12 +194,16 @@ class Recipe(Section):
         return self._file
 
     @model_validator(mode="after")
-    def _options_have_their_strategy(self) -> Recipe:
+    def _options_have_their_plugin(self) -> Recipe:
         for name, task in self.tasks.items():
             for strategy in task.strategy_options:
                 if strategy not in task.strategies:
                     hint = suggest(strategy, task.strategies)
                     raise ValueError(f"tasks.{name}.strategy_options: no strategy '{strategy}' in this task{hint}")
+            for teacher in task.teacher_options:
+                if teacher not in task.teachers:
+                    hint = suggest(teacher, task.teachers)
+                    raise ValueError(f"tasks.{name}.teacher_options: no teacher '{teacher}' in this task{hint}")
         return self
 
     @model_validator(mode="after")

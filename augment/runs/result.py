@@ -43,6 +43,8 @@ def summary(job: Job, outcome: Outcome) -> TaskResult:
         alarms=outcome.alarms,
         histograms={"hardness": _histogram(generated.real_hardness, tallies)},
         encoder=", ".join(generated.encoders),
+        teachers={name: asdict(taught) for name, taught in outcome.lesson.tried.items()} or None,
+        labels=outcome.lesson.why or None,
         rounds=generated.rounds,
     )
 

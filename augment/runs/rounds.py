@@ -13,7 +13,7 @@ from augment.base.errors import Refused
 from augment.base.progress import bar, say
 from augment.contracts.consumer import Consumer
 from augment.contracts.tally import Tally
-from augment.contracts.values import Arena
+from augment.contracts.values import Arena, Labeller
 from augment.generation.studio import Studio
 from augment.judging.arms import robustness
 from augment.publishing.stage import Stage
@@ -35,20 +35,20 @@ class Generated:
 
 def generate(
     job: Job, material: Material, real: Consumer, stage: Stage, steps: Steps, *, victim: Consumer | None = None,
-    taken: Collection[str] = (), stream: int = 0,
+    taken: Collection[str] = (), stream: int = 0, teacher: Labeller | None = None,
 ) -> Generated:  # fmt: skip
     """Propose, judge and stage samples, in rounds: each further one spars with a victim trained on the mix so far.
 
-    real: trained on the real rows by the first seed; the first victim, where no other is given. A round that leaves
-    the robust metrics on validation rows no better is the last one, and its samples go; those of the first stay, for
-    the verdict. A strategy of which too few proposals pass the gates is left out, with a warning. Sees training and
-    validation rows only. Raises Refused when every strategy is.
+    real: trained on the real rows by the first seed; the first victim, where no other is given. teacher: labels the
+    samples of every round. A round that leaves the robust metrics on validation rows no better is the last one, and its
+    samples go; those of the first stay, for the verdict. A strategy of which too few proposals pass the gates is left
+    out, with a warning. Sees training and validation rows only. Raises Refused when every strategy is.
     """
     task, arena, rounds = job.task, material.arena, job.task.generator.rounds
     tallies: dict[str, Tally] = {name: Tally() for name in task.strategies}
     encoders: list[str] = []
     warnings: list[str] = []
-    studio = Studio(job.order, material.real, victim or real, _subfolder(steps.folder, "round0"), taken)
+    studio = Studio(job.order, material.real, victim or real, _subfolder(steps.folder, "round0"), taken, teacher)
     hardness = studio.real_hardness()
 
     gained, best = True, 0.0
@@ -57,8 +57,8 @@ def generate(
         best = _trained(job, arena, None)[1] if task.mix_options else robustness(real, arena, task.verdict)
     for number in range(rounds):
         if number:
-            taken = {*taken, *stage.read()["sample_id"].to_pylist()}
-            studio = Studio(job.order, material.real, victim or real, _subfolder(steps.folder, f"round{number}"), taken)
+            taken, work = {*taken, *stage.read()["sample_id"].to_pylist()}, _subfolder(steps.folder, f"round{number}")
+            studio = Studio(job.order, material.real, victim or real, work, taken, teacher)
         staged = len(stage.files)
         made = _one_round(job, studio, stage, steps, number, stream)
         said = [f"'{name}' is left out: {tally.fate(task.gates)}" for name, tally in made.items() if not tally.kept]

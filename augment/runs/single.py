@@ -20,6 +20,7 @@ from augment.runs.rounds import generate
 from augment.runs.rows import Material, read
 from augment.runs.steps import Steps, work_folder
 from augment.runs.task import Job, open_job
+from augment.runs.teaching import lesson
 
 NGRAMS_FILE = "ngrams.safetensors"  # beside a model whose vectors it takes part in
 
@@ -33,8 +34,10 @@ def generate_only(
         raise UsageError(f"{folder} is not empty; choose a new folder")
     with work_folder(job) as work, Dataset(work / "stage").stage(job.digest) as stage:
         material = read(job, work)
+        steps = Steps(work)
         victim = job.make(job.seeds[0]).fit(material.arena.train, material.arena.valid)
-        generated = generate(job, material, victim, stage, Steps(work))
+        taught = lesson(job, material, [victim], steps)
+        generated = generate(job, material, victim, stage, steps, teacher=taught.teacher)
         folder.mkdir(parents=True, exist_ok=True)
         for shard in stage.files:
             shutil.copy(stage.root / shard.path, folder)

@@ -18,6 +18,7 @@ from augment.contracts.engine import Engine
 from augment.contracts.modality import Modality, Tools
 from augment.contracts.registry import consumer_class, engine, modality_class, source_kind
 from augment.contracts.strategy import check as check_strategy
+from augment.contracts.teacher import check as check_teacher
 from augment.generation.studio import Order
 from augment.judging.arms import check_metrics
 from augment.language.encoders import NGRAMS, TextEncoder, text_encoder
@@ -66,6 +67,8 @@ class Job:
         for strategy in self.task.strategies:
             options = self.task.strategy_options.get(strategy, {})
             check_strategy(strategy, self.consumer.modality, options, f"tasks.{self.name}")
+        for teacher in self.task.teachers:
+            check_teacher(teacher, self.consumer, self.task.teacher_options.get(teacher, {}), f"tasks.{self.name}")
         checks_of(self.recipe.nightly.checks)
         self.engine: Engine = engine(self.recipe.engine)
         source_kind(self.source).options(self.source, f"sources.{self.task.source}.options")

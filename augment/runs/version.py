@@ -15,6 +15,8 @@ from augment.runs.rounds import Generated, generate
 from augment.runs.rows import Material
 from augment.runs.steps import Steps
 from augment.runs.task import Job
+from augment.runs.teaching import Lesson, lesson
+from augment.runs.weighing import weights_of
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Outcome:
 
     material: Material
     real: Consumer  # trained on real rows, by the first seed
+    lesson: Lesson
     generated: Generated
     verdict: Verdict
     alarms: list[str]
@@ -52,8 +55,13 @@ def make_version(
 
     real = for_seeds(job.make, job.seeds, fit, job.engine.map)
     taken = set() if kept is None else set(kept["sample_id"].to_pylist())
-    generated = generate(job, material, real[0], stage, steps, victim=victim, taken=taken, stream=stream)
+    taught = lesson(job, material, real, steps)
+    generated = generate(
+        job, material, real[0], stage, steps, victim=victim, taken=taken, stream=stream, teacher=taught.teacher
+    )
     samples = stage.read()
+    if job.task.weights:
+        samples = stage.weigh(weights_of(job, arena, real, samples))
     mixed = samples if kept is None else pa.concat_tables([samples, kept])
     say(f"{job.name}: training on the mix, with {len(mixed):,} samples")
     mix = fit_seeds(job.make_on_mix, job.seeds, arena, mixed, job.engine.map)
@@ -61,4 +69,4 @@ def make_version(
     say(f"{job.name}: evaluating on {len(arena.test):,} test rows")
     verdict = judge(real, mix, baseline, arena, job.task.verdict, job.recipe.seed)
     raised = job.modality.alarms(samples, arena.train, arena.valid)
-    return Outcome(material, real[0], generated, verdict, raised)
+    return Outcome(material, real[0], taught, generated, verdict, raised)

@@ -28,7 +28,7 @@ GENERATOR = Generator(bank=40, variants=2, neighbours=4, steps=5, batch=16, draw
 class Plain:
     """Stands in for a trained consumer where a modality has none yet: its logit is the sum of a row's vector."""
 
-    dim = 0
+    dim, prior = 0, 0.0
 
     def loss(self, embedding: torch.Tensor, condition: Any) -> torch.Tensor:
         return F.softplus((1 - 2 * condition.label) * embedding.sum(dim=1))

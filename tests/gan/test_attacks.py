@@ -75,7 +75,7 @@ def test_a_victim_keeps_its_gradients_and_weights(net, x):
 
 
 class Frozen:
-    dim = 12
+    dim, prior = 12, 0.0
 
     def __init__(self, net):
         self.net = net

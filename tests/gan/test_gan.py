@@ -18,7 +18,7 @@ STEPS = Settings(steps=120, batch=64, hidden=64, sphere=False, band=(-0.5, 1.5),
 class Linear:
     """Logistic regression as a victim."""
 
-    dim = 64
+    dim, prior = 64, 0.0
 
     def __init__(self, vectors, label):
         model = LogisticRegression(max_iter=1000).fit(vectors, label)

@@ -22,7 +22,7 @@ LEVELS = [str(v) for v in range(12)]
 class Sum:
     """The victim: the click is likely where the first field's number is high."""
 
-    dim = 4
+    dim, prior = 4, 0.0
 
     def loss(self, embedding, condition):
         logit = 4 * embedding[:, 0]

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -13,7 +14,7 @@ from deltalake import DeltaTable
 from published import DIM, RUNS, TEXT, flip_a_byte, manifest, publish, reject, samples, shard
 
 from augment.base.errors import BadInput, Locked, UsageError
-from augment.contracts.sample import sample_schema
+from augment.contracts.sample import LATER, sample_schema
 from augment.publishing import pins
 from augment.publishing.dataset import Dataset
 from augment.publishing.lock import locked
@@ -340,3 +341,19 @@ def test_a_damaged_old_manifest_stops_no_new_run(dataset):
     assert dataset.find(RUNS[2]) is None
     with pytest.raises(BadInput, match="changed since version 0"):
         dataset.find(RUNS[0])
+
+
+def test_tables_of_before_there_were_teachers_are_read_and_grow(dataset):
+    older = samples(RUNS[0]).drop_columns([*LATER])
+    publish(dataset, RUNS[0], older)
+    assert dataset.verify() == []
+    assert dataset.read().to_table()["label_source"].null_count == len(older)
+    with dataset.stage(RUNS[1], "2026-11-02") as stage:  # a night beside what is there
+        stage.write(samples(RUNS[1], first=100, day=["2026-11-02"] * 5, teacher_spread=[0.1] * 5))
+        files = [*dataset.version().manifest.files, *stage.files]
+        dataset.publish(stage, replace(manifest(dataset, stage), files=files), gone=[])
+    assert dataset.verify() == []
+    both = dataset.read().to_table()
+    assert len(both) == 10
+    assert both["teacher_spread"].null_count == 5
+    assert DeltaTable(str(dataset.root)).to_pyarrow_table()["label_source"].null_count == 5

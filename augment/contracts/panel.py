@@ -1,0 +1,52 @@
+"""A teacher that is several models of one kind: its label is their mean, its spread how far they differ."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from augment.contracts.teacher import Teacher
+from augment.contracts.values import Candidates
+
+if TYPE_CHECKING:
+    from augment.contracts.consumer import Consumer
+    from augment.numeric.measures import Measure
+
+
+class Panel(Teacher):
+    """members: consumers, once it is fitted."""
+
+    members: Sequence[Consumer] = ()
+
+    def opinions(self, rows: pa.Table) -> np.ndarray:
+        """float32[k, n]: what each of those who may speak of a row says, rows in any order of theirs."""
+        return np.stack([member.predict(rows) for member in self.members])
+
+    def predict(self, rows: pa.Table) -> np.ndarray:
+        """float32[n]."""
+        return self.opinions(rows).mean(axis=0)
+
+    def measures(self, rows: pa.Table) -> dict[str, Measure]:
+        """Of the panel as one model: consumers evaluate what they `predict`."""
+        one = copy.copy(self.members[0])
+        vars(one)["predict"] = self.predict
+        return one.evaluate(rows, {})
+
+    def label(self, candidates: Candidates) -> Candidates:
+        """spread: the largest probability that a member gives less the smallest."""
+        said = self.opinions(with_vectors(candidates))
+        label, spread = said.mean(axis=0), said.max(axis=0) - said.min(axis=0)
+        return replace(candidates, label=label.astype(np.float32), spread=spread.astype(np.float32))
+
+
+def with_vectors(candidates: Candidates) -> pa.Table:
+    """The candidates' rows as a consumer predicts them: with what their vectors are, where it reads those."""
+    rows, width = candidates.rows, candidates.embedding.shape[1]
+    rows = rows.drop_columns(["embedding"]) if "embedding" in rows.column_names else rows
+    flat = pa.array(np.ascontiguousarray(candidates.embedding, np.float32).ravel())
+    return rows.append_column("embedding", pa.FixedSizeListArray.from_arrays(flat, width))

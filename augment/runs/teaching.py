@@ -1,0 +1,117 @@
+"""Who labels samples: the best teacher on rows that it never saw, if it beats the consumer by more than chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from augment.base.errors import SparringError
+from augment.base.progress import say, track
+from augment.contracts.consumer import Consumer
+from augment.contracts.result import Taught
+from augment.contracts.teacher import Room, Teacher, build
+from augment.contracts.values import Arena
+from augment.judging.verdict import Comparison, compare
+from augment.numeric.measures import Measure
+from augment.runs.rows import Material
+from augment.runs.steps import TEACHER, Steps
+from augment.runs.task import Job
+
+OWN = "cross-fitted"  # the consumer itself, of rows that it never saw
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """teacher: None where samples keep their anchors' labels."""
+
+    teacher: Teacher | None = None
+    tried: dict[str, Taught] = field(default_factory=dict)
+    why: str = ""
+
+
+def lesson(job: Job, material: Material, real: Sequence[Consumer], steps: Steps) -> Lesson:
+    """Make the task's teachers and choose one.
+
+    A teacher that is cross-fitted is compared on training and validation rows with the consumer cross-fitted likewise,
+    another on validation rows with `real`, the consumer's models of all seeds. It is taken if the consumer's first
+    clean metric is better by more than the interval of that difference, and no other is worse by more than theirs; of
+    several, the one whose gain is surest. Test rows are not looked at.
+    """
+    if not job.task.teachers:
+        return Lesson()
+    room = _room(job, material.arena, steps)
+    tried: dict[str, Taught] = {}
+    made: dict[str, Teacher] = {}
+    surest: dict[str, float] = {}  # least gain that is to be believed
+    for name in job.task.teachers:
+        say(f"{job.name}: teacher '{name}'")
+        try:
+            teacher = build(name, job.task.teacher_options.get(name, {})).fit(room)
+        except SparringError as error:
+            tried[name] = Taught(0, {}, f"cannot be made: {error}", taken=False)
+            continue
+        made[name] = teacher
+        tried[name], surest[name] = _compared(job, room, teacher, real)
+    better = [name for name in made if not tried[name].reason]
+    primary = job.consumer.metrics["clean"][0]
+    if not better:
+        why = "samples keep their anchors' labels: no teacher beats the consumer"
+        say(f"{job.name}: {why}")
+        return Lesson(None, tried, why)
+    best = max(better, key=lambda name: surest[name])
+    tried[best].taken = True
+    found = tried[best].metrics[primary]
+    why = f"'{best}' labels: {primary} {found['diff']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}] to the consumer"
+    say(f"{job.name}: {why}, on {tried[best].rows:,} rows that neither saw")
+    return Lesson(made[best], tried, why)
+
+
+def _room(job: Job, arena: Arena, steps: Steps) -> Room:
+    def trained(models: Mapping[str, tuple[Consumer, pa.Table]]) -> list[Consumer]:
+        def one(name: str) -> Consumer:
+            model, rows = models[name]
+            return steps.model(f"{TEACHER}{name}", type(model), job.device, lambda: model.fit(rows, arena.valid))
+
+        return list(track(job.engine.map(one, models), "teachers", "model", len(models)))
+
+    return Room(arena.train, arena.valid, job.modality, job.consumer, job.make, trained,
+                lambda seed: job.consumer.baselines(seed, job.device), job.recipe.seed, job.device)  # fmt: skip
+
+
+def _compared(job: Job, room: Room, teacher: Teacher, real: Sequence[Consumer]) -> tuple[Taught, float]:
+    """With the reason why it is not to be taken, if there is one, and the least gain that is to be believed."""
+    rows, ours = room.valid, [model.evaluate(room.valid, {}) for model in real]
+    if teacher.unseen:
+        shared = [name for name in room.train.column_names if name in room.valid.column_names]
+        rows = pa.concat_tables([room.train.select(shared), room.valid.select(shared)])
+        ours = [build(OWN, {"deals": 1}).fit(room).measures(rows)]
+    clean = job.consumer.metrics["clean"]
+    theirs = {name: measure for name, measure in teacher.measures(rows).items() if name in clean}
+    mine: list[Mapping[str, Measure]] = [{name: one[name] for name in theirs} for one in ours]
+    settings = job.task.verdict
+    found = compare(mine, [theirs] * len(mine), mine, "", draws=settings.draws, confidence=settings.confidence,
+                    seed=job.recipe.seed)  # fmt: skip
+    metrics = {name: {"consumer": c.real, "teacher": c.mix, "diff": c.diff, "low": c.low, "high": c.high}
+               for name, c in found.items() if c.measured}  # fmt: skip
+    taught = Taught(len(rows), metrics, _doubt(found, clean[0], job.task.verdict.clean), taken=False)
+    return taught, found[clean[0]].gain("worst") if clean[0] in found else -np.inf
+
+
+def _doubt(found: Mapping[str, Comparison], primary: str, clean: Sequence[str]) -> str:
+    """Why a teacher is not to be believed, or ""."""
+    first = found.get(primary)
+    if first is None or not first.measured:
+        return f"{primary} cannot be measured"
+    if first.gain("worst") <= 0:
+        return f"{primary} {first.diff:+.4f} is no more than chance" if first.gain() > 0 else f"{primary} is no better"
+    worse = [name for name in clean if name in found and found[name].measured and _worse(found[name])]
+    return f"{worse[0]} is worse" if worse else ""
+
+
+def _worse(one: Comparison) -> bool:
+    """Beyond its interval."""
+    best = one.high if one.better_is == "higher" else -one.low
+    return bool(np.isfinite(best) and best < 0)

@@ -1,0 +1,1 @@
+"""What labels samples: one small file each, found by name."""
