@@ -29,6 +29,7 @@ FAMILIES: dict[str, Callable[..., str]] = {  # (text, rng, rate, rank) → the t
     "word-drop": typos.word_drop,
 }
 BLEND = {"typos": 0.7, "spacing": 0.1, "look-alike": 0.1, "word-drop": 0.1}  # shares of copies
+AIMED = 0.6  # of as many words as move a text as far at random: those that are chosen move it more (measured)
 RATES = (0.03, 0.5)  # shares of words that a move can be decoded to, the least and the most
 STILL = 1e-6  # a move as short as rounding
 TRIES = 3  # at an edit that changes something
@@ -165,7 +166,7 @@ def _edits(step: np.ndarray, bank: Bank) -> tuple[list[str], np.ndarray]:
     families, length = families[moved], length[moved]
     names = families[np.argmax(step @ unit(displacements[moved]).T, axis=1)]
     usual = {name: length[families == name].mean() for name in set(families)}
-    rates = typos.RATE * (asked / [usual[name] for name in names]) ** 2
+    rates = AIMED * typos.RATE * (asked / [usual[name] for name in names]) ** 2
     return names.tolist(), np.where(asked > STILL, rates.clip(*RATES), 0)
 
 
