@@ -279,11 +279,13 @@ class ClickModel(Configured):
         improve = ["auc_masked", *(["auc_swapped"] if found.mutable else []), "auc_renamed"]
         improve += ["auc_newest"] if {"user", "item"} & found.roles.keys() else []
         return [
-            "strategies = { gan = 0.34, masking = 0.33, swaps = 0.33 }",
+            'teachers = ["boosted trees"]  # labels the samples, if it beats this consumer on rows that neither saw',
+            "weights = [0.3, 1.0]  # tried on validation rows",
+            "strategies = { gan = 0.5, masking = 0.25, swaps = 0.25 }",
             '# mix_options = { adversarial = "masking+swaps+fgm", radius = 0.2 }  # gradient attacks too; '
             "half again the time",
             "gates = { band = [-4.0, 4.0] }",
-            "generator = { draws = 4 }",
+            "generator = { draws = 2, bank = 1000, variants = 8 }",
             f'verdict = {{ clean = ["auc", "logloss"], improve = {json.dumps(improve)} }}',
         ]
 
