@@ -92,7 +92,7 @@ def _show_run(result: RunResult) -> None:
         click.echo(f"\n{name}: {task.status}{version}, {task.rows:,} samples, {task.quarantined:,} rows quarantined")
         click.echo(verdict_table(task.verdict))
         said = [f"warning: {line}" for line in task.warnings] + [f"alarm: {line}" for line in task.alarms]
-        notes = [task.reason, task.advice, *said]
+        notes = [task.reason, task.labels, task.advice, *said]
         click.echo("\n".join(f"  {note}" for note in notes if note))
     if result.status == "unchanged":
         click.echo("\nnothing to do: recipe, data and versions are those of the last run")

@@ -1,4 +1,4 @@
-"""The commands one begins with: init, doctor, data, strategies."""
+"""The commands one begins with: init, doctor, data, strategies, teachers."""
 
 from __future__ import annotations
 
@@ -34,12 +34,11 @@ def init(
     Columns are told by their names, unless an option names them.
     """
     if explain:
-        from augment.contracts import check, consumer, registry, strategy
+        from augment.contracts import check, consumer, registry, strategy, teacher
         from augment.recipes import loading
 
-        explained = "\n".join(
-            [loading.explain(), consumer.explain(registry.every("consumers")), strategy.explain(), check.explain()]
-        )
+        consumers = consumer.explain(registry.every("consumers"))
+        explained = "\n".join([loading.explain(), consumers, strategy.explain(), teacher.explain(), check.explain()])
         click.echo(json.dumps({"explained": explained}) if as_json else explained)
         return
     if not files:
@@ -90,6 +89,20 @@ def data(names: tuple[str, ...], show_list: bool, folder: Path, packages: Path |
         return
     paths = demo_data.fetch(folder, names or None, packages, say)
     click.echo(json.dumps([str(p) for p in paths]) if as_json else "\n".join(map(str, paths)))
+
+
+@click.command()
+@json_option
+def teachers(as_json: bool) -> None:
+    """List who may label samples: ensembles, saved models, and the strong plain models of each consumer."""
+    from augment.contracts.teacher import listing
+
+    found = listing()
+    lines = []
+    for t in found:
+        lines.append(f"{t['name']:28} {t['what']}")
+        lines += [f"{'':30}{option}: {prose}" for option, prose in t["options"].items()]
+    click.echo(json.dumps(found) if as_json else "\n".join(lines))
 
 
 @click.command()

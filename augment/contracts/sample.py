@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 
@@ -58,3 +59,9 @@ def opened(files: Sequence[str], **where: Any) -> pads.Dataset:
     first = pads.dataset([*files[:1]], format="parquet", **where).schema
     today = sample_schema(first.field("decoded").type) if "decoded" in first.names else first
     return pads.dataset([*files], schema=today, format="parquet", **where)
+
+
+def weighed(samples: pa.Table, weight: float) -> pa.Table:
+    """The samples with another weight."""
+    column = pa.array(np.full(len(samples), weight, np.float32))
+    return samples.set_column(samples.column_names.index("weight"), "weight", column)

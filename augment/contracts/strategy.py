@@ -33,7 +33,7 @@ from augment.base.errors import UsageError, suggest
 from augment.contracts.modality import Modality, Texts
 from augment.contracts.options import BaseOptions, checked, described
 from augment.contracts.registry import every, find, group, modality_class, names
-from augment.contracts.values import Anchors, Bank, Candidates
+from augment.contracts.values import Anchors, Bank, Candidates, Labeller
 from augment.numeric.vectors import cosine
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Workshop:
     settings: Generator
     folder: Path  # for checkpoints
     seed: int
+    teacher: Labeller | None = None  # who labels what is proposed
 
     @property
     def draws(self) -> int:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from augment.numeric.measures import Measure
 
 
+PLAIN = "cross-fitted"  # what a plain model is, as a teacher
+
+
 @dataclass(frozen=True)
 class Room:
     """Where a teacher is made: real rows, and models to be trained on them."""
@@ -105,7 +108,18 @@ def _named(name: str, options: Mapping[str, Any]) -> tuple[type[Teacher], Mappin
     """The teacher and its options; a plain model's name is one that is cross-fitted."""
     if name in names("teachers"):
         return teacher_class(name), options
-    return teacher_class("cross-fitted"), {"of": name, **options}
+    return teacher_class(PLAIN), {"of": name, **options}
+
+
+def listing() -> list[dict[str, Any]]:
+    """Every teacher: name, what it is, and its options with their prose; then the plain models of each consumer."""
+    found = [{"name": name, "what": teacher.what, "options": {o.name: o.text for o in described(teacher.Options)}}
+             for name, teacher in every("teachers").items()]  # fmt: skip
+    for consumer, kind in every("consumers").items():
+        if issubclass(modality_class(kind.modality), teacher_class(PLAIN).needs):
+            found += [{"name": name, "what": f"a strong plain model of {consumer}, {PLAIN}", "options": {}}
+                      for name in kind.baselines(0, "cpu")]  # fmt: skip
+    return found
 
 
 def explain() -> str:

@@ -82,7 +82,9 @@ class Studio:
         )
         aim = task.generator.band or task.gates.band
         self._filters: dict[float, Validity] = {}  # by share, of `refiltered`
-        self.workshop = Workshop(self.modality, self.anchors, bank, frozen, aim, task.generator, folder, self._seed)
+        self.workshop = Workshop(
+            self.modality, self.anchors, bank, frozen, aim, task.generator, folder, self._seed, teacher
+        )
 
     def samples(
         self, name: str, wanted: int, tally: Tally, number: int, options: Mapping[str, Any] | None = None

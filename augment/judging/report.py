@@ -60,6 +60,7 @@ def _task(name: str, task: TaskResult) -> str:
         return head
     return (
         head
+        + (f"<p>{escape(task.labels)}.</p>" if task.labels else "")
         + (f"<p>{escape(task.advice)}.</p>" if task.advice else "")
         + "".join(
             f"<p><b>{kind}</b>: {escape(line)}.</p>"
@@ -68,7 +69,7 @@ def _task(name: str, task: TaskResult) -> str:
         )
         + f"{_forest(task.verdict)}<div class=scroll>{_verdict(task.verdict, task.seeds)}</div>"
         f"<h3>What was made</h3><div class=scroll>{_strategies(task)}</div><p class=soft>{_fate(task)}</p>"
-        f"<h3>How hard it is for the consumer</h3>{_histogram(task.histograms['hardness'])}"
+        f"{_teachers(task)}<h3>How hard it is for the consumer</h3>{_histogram(task.histograms['hardness'])}"
         f"<p class=soft>Victim's loss: <span style='color:var(--soft)'>real anchors</span> and "
         f"<span style='color:var(--mix)'>samples</span>, as shares. Encoder <code>{escape(task.encoder)}</code>.</p>"
     )
@@ -138,6 +139,22 @@ def _strategies(task: TaskResult) -> str:
         for name, s in task.strategies.items()
     )
     return f"<table>{head}{body}</table>"
+
+
+def _teachers(task: TaskResult) -> str:
+    """Every teacher that was tried, beside the consumer on rows that neither saw."""
+    if not task.teachers:
+        return ""
+    rows = []
+    for name, one in task.teachers.items():
+        metrics = "; ".join(
+            f"{metric} {_n(c['teacher'])} ({', '.join(_n(c[part], '+') for part in ('diff', 'low', 'high'))})"
+            for metric, c in one["metrics"].items()
+        )
+        fate = "<span class=better>it labels</span>" if one["taken"] else escape(one["reason"] or "another is surer")
+        rows.append(f"<tr><td>{escape(name)}<td>{one['rows']:,}<td>{metrics}<td>{fate}</tr>")
+    head = "<tr><th>teacher<th>rows<th>its metrics (difference to the consumer, and its interval)<th></tr>"
+    return f"<h3>Who could label</h3><div class=scroll><table>{head}{''.join(rows)}</table></div>"
 
 
 def _fate(task: TaskResult) -> str:

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from augment.contracts.consumer import Consumer
 from augment.contracts.strategy import strategy_class
 from augment.publishing import spaces
 from augment.runs.rows import Rows
-from augment.runs.steps import Steps
+from augment.runs.steps import TEACHER, Steps
 from augment.runs.task import Job
 from augment.watch.drift import Profile, profile, stability
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 STATE = "_nightly"
 KEPT = 3  # fits of each task
+# What of a task a victim, a generator or a teacher depends on.
+SHAPING = ("consumer", "options", "encoder", "generator", "gates", "teachers", "teacher_options")
 GROWN = 2.0  # times as many texts as an encoder was fitted on make another worth its while
 
 
@@ -92,7 +95,10 @@ def choose(job: Job, day: date, rows: Rows) -> Choice:
 
 
 def lend(job: Job, fit: Fit | None, steps: Steps, warm: bool = True) -> None:
-    """Put what strategies keep where they look for it: to be used as it is, or (if `warm`) to start a new fit."""
+    """Put what strategies keep where they look for it: to be used as it is, or (if `warm`) to start a new fit.
+
+    Models of teachers are used as they are: of tonight's rows they have seen at most those that they had then.
+    """
     place = steps.folder / "round0"
     for name, start in _kept(job).items():
         if fit is not None and (fit.folder / name).exists():
@@ -103,6 +109,9 @@ def lend(job: Job, fit: Fit | None, steps: Steps, warm: bool = True) -> None:
         # Only in a frozen encoder's space does what was learnt mean anything in a new fit.
         if start and warm and fit is None and previous and job.modality.frozen and not (place / start).exists():
             write_whole(place / start, previous[-1].read_bytes())
+    for model in sorted(fit.folder.glob(f"{TEACHER}*")) if fit is not None else []:
+        if not (steps.folder / model.name).exists():
+            steps.keep(steps.folder / model.name, partial(shutil.copytree, model, dirs_exist_ok=True))
 
 
 def keep(job: Job, day: date, outcome: Outcome, steps: Steps) -> None:
@@ -111,6 +120,8 @@ def keep(job: Job, day: date, outcome: Outcome, steps: Steps) -> None:
         for name in _kept(job):
             if (steps.folder / "round0" / name).exists():
                 shutil.copy(steps.folder / "round0" / name, made / name)
+        for model in steps.folder.glob(f"{TEACHER}*"):
+            shutil.copytree(model, made / model.name)
         train, unlabelled = outcome.material.arena.train, outcome.material.unlabelled
         seen, segments = profile(train), job.modality.segments(train, unlabelled)
         kept = {"day": str(day), "seen": seen, "segments": segments, "settings": _settings(job)}
@@ -139,6 +150,6 @@ def _folder(job: Job) -> Path:
 
 
 def _settings(job: Job) -> str:
-    task = job.task.model_dump(mode="json", include={"consumer", "options", "encoder", "generator", "gates"})
+    task = job.task.model_dump(mode="json", include=set(SHAPING))
     columns = job.source.columns.model_dump(mode="json")
     return digest({**task, "columns": columns, "seed": job.recipe.seed, "versions": job.versions})

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from augment.base.files import sha256, write_whole
+from augment.contracts.sample import weighed
 from augment.publishing.manifest import ALL_DAYS, Shard
 
 SHARD_ROWS = 16_384  # 25 MB of 384 numbers each: what a stage holds in memory
@@ -41,12 +43,13 @@ class Stage:
     @property
     def files(self) -> list[Shard]:
         """Every shard, the rows still waiting among them: on disk when this returns."""
-        if self.waiting:
-            self._flush()
+        self._flush()
         return self.written
 
     def _flush(self) -> None:
-        """One shard of the waiting rows, named by its content."""
+        """One shard of the waiting rows, if there are any, named by its content."""
+        if not self.waiting:
+            return
         table = pa.concat_tables(self.waiting)
         self.waiting.clear()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -62,6 +65,17 @@ class Stage:
         for shard in shards:
             self.written.remove(shard)
             (self.root / shard.path).unlink()
+
+    def weigh(self, weight: float) -> pa.Table:
+        """All rows, with another weight from now on."""
+        before, samples = [*self.files], self.read()
+        if pc.all(pc.equal(samples["weight"], pa.scalar(weight, pa.float32()))).as_py():
+            return samples
+        for start in range(0, len(samples), SHARD_ROWS):
+            self.write(weighed(samples.slice(start, SHARD_ROWS), weight))
+        self._flush()
+        self.drop(before)
+        return self.read()
 
     def read(self) -> pa.Table:
         """All rows, in the order in which readers of the published version will find them."""

@@ -116,6 +116,9 @@ class Task(Section):
     )
     samples: int = Field(ge=1, description="Samples to publish.")
     weight: float = Field(1.0, gt=0, description="Weight of a sample in training; a real row weighs 1.")
+    weights: list[Annotated[float, Field(gt=0)]] = Field(
+        [], description="Weights to choose from on validation rows, for clean and robust metrics; `weight` is not read."
+    )
     strategies: dict[str, Annotated[float, Field(gt=0)]] = Field(min_length=1, description="Strategy → its share.")
     strategy_options: dict[str, dict[str, str | int | float | bool]] = Field(
         {}, description="Strategy → its options (strength, engine and the like); `sparring strategies` lists them."

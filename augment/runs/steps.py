@@ -26,6 +26,7 @@ from augment.runs.task import Job
 
 BATCH = 4096
 NGRAMS = "ngrams.safetensors"
+TEACHER = "teacher-"  # prefix of a step that is a teacher's model
 
 
 class Steps:

@@ -17,7 +17,7 @@ from augment.contracts.values import Arena
 from augment.judging.verdict import Comparison, compare
 from augment.numeric.measures import Measure
 from augment.runs.rows import Material
-from augment.runs.steps import Steps
+from augment.runs.steps import TEACHER, Steps
 from augment.runs.task import Job
 
 OWN = "cross-fitted"  # the consumer itself, of rows that it never saw
@@ -73,7 +73,7 @@ def _room(job: Job, arena: Arena, steps: Steps) -> Room:
     def trained(models: Mapping[str, tuple[Consumer, pa.Table]]) -> list[Consumer]:
         def one(name: str) -> Consumer:
             model, rows = models[name]
-            return steps.model(f"teacher-{name}", type(model), job.device, lambda: model.fit(rows, arena.valid))
+            return steps.model(f"{TEACHER}{name}", type(model), job.device, lambda: model.fit(rows, arena.valid))
 
         return list(track(job.engine.map(one, models), "teachers", "model", len(models)))
 

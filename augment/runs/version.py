@@ -16,6 +16,7 @@ from augment.runs.rows import Material
 from augment.runs.steps import Steps
 from augment.runs.task import Job
 from augment.runs.teaching import Lesson, lesson
+from augment.runs.weighing import weights_of
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ def make_version(
         job, material, real[0], stage, steps, victim=victim, taken=taken, stream=stream, teacher=taught.teacher
     )
     samples = stage.read()
+    if job.task.weights:
+        samples = stage.weigh(weights_of(job, arena, real, samples))
     mixed = samples if kept is None else pa.concat_tables([samples, kept])
     say(f"{job.name}: training on the mix, with {len(mixed):,} samples")
     mix = fit_seeds(job.make_on_mix, job.seeds, arena, mixed, job.engine.map)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pyarrow as pa
 
 from augment.base.errors import Refused
 from augment.base.progress import bar, say
+from augment.contracts.sample import weighed
 from augment.contracts.strategy import options_of
 from augment.contracts.tally import Tally
 from augment.generation.studio import Studio
@@ -70,13 +70,8 @@ class Pools:
         for name, share in ((n, s) for n, s in choice.shares.items() if s):
             pool = self._tables[name, choice.strengths.get(name, 1.0)]
             hardness, agreement = pool["hardness"].to_numpy(), pool["label_agreement"].to_numpy()
-            passed = (hardness >= easiest) & (hardness <= hardest) & (agreement >= choice.agreement)
+            passed = (hardness >= easiest) & (hardness <= hardest) | pool["teacher_spread"].is_valid().to_numpy()
+            passed &= agreement >= choice.agreement
             wanted = round(self._job.task.samples * choice.size * share / total)
             found[name] = pool.filter(pa.array(passed)).slice(0, wanted)
         return found
-
-
-def weighed(samples: pa.Table, weight: float) -> pa.Table:
-    """The samples with another weight."""
-    column = pa.array(np.full(len(samples), weight, np.float32))
-    return samples.set_column(samples.column_names.index("weight"), "weight", column)

@@ -17,8 +17,9 @@ from augment.judging.arms import tolerance_of
 from augment.numeric.device import resolve_device
 from augment.recipes.schema import Recipe
 from augment.runs.rows import read
-from augment.runs.steps import work_folder
+from augment.runs.steps import Steps, work_folder
 from augment.runs.task import Job
+from augment.runs.teaching import lesson
 from augment.search.pools import Pools
 from augment.search.space import Choice, drawn_options, drawn_portfolio, given_settings, widened
 from augment.search.trials import Fit, optuna_installed, study
@@ -59,7 +60,8 @@ def _search_task(job: Job, recipe: Recipe, trials: int, minutes: float | None, s
         best_plain = best_of(plain, plain, tolerance, best_clean.values["clean"]) or best_clean
         # A run of the winning recipe aims at this victim; against another, other trials count.
         victim = job.make_with(best_plain.choice.options, job.seeds[0]).fit(arena.train, arena.valid)
-        pools = Pools(job, Studio(job.order, material.real, victim, work))
+        teacher = lesson(job, material, [victim], Steps(work)).teacher
+        pools = Pools(job, Studio(job.order, material.real, victim, work, teacher=teacher))
         space |= dict(getattr(own, "mix_space", {}))
         portfolio = study(
             store, f"portfolio {digest(best_plain.choice.options)[:6]}", trials, minutes, job.recipe.seed,

@@ -1,0 +1,57 @@
+"""How much a sample counts, where a recipe leaves it open: what pays on validation rows, clean and robust together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from augment.base.progress import say
+from augment.contracts.consumer import Consumer
+from augment.contracts.sample import weighed
+from augment.contracts.values import Arena
+from augment.judging.arms import fit_seeds
+from augment.judging.verdict import compare
+from augment.numeric.measures import Measure
+from augment.recipes.schema import VerdictSettings
+from augment.runs.task import Job
+
+
+def weights_of(job: Job, arena: Arena, real: Sequence[Consumer], samples: pa.Table) -> float:
+    """The weight, of those that the recipe names, whose mix gains most on validation rows and attacks on them.
+
+    A metric's gain counts in half widths of its own interval, by the choice of rows and of seeds: so that of what is
+    measured well counts most, and metrics of different scales can be added. A weight by which a clean metric is worse
+    beyond its interval is passed over while there is another.
+    """
+    settings, found = job.task.verdict, {}
+    before = [_measured(model, arena, settings) for model in real]
+    for weight in job.task.weights:
+        say(f"{job.name}: training on the mix, samples at weight {weight:g}")
+        models = fit_seeds(job.make_on_mix, job.seeds, arena, weighed(samples, weight), job.engine.map)
+        after = [_measured(model, arena, settings) for model in models]
+        found[weight] = _gains(before, after, settings, job.recipe.seed)
+    sound = [weight for weight, (_, worse) in found.items() if not worse] or list(found)
+    best = max(sound, key=lambda weight: found[weight][0])
+    gains = ", ".join(f"{weight:g}: {gain:+.2f}" for weight, (gain, _) in found.items())
+    say(f"{job.name}: weight {best:g} (gains on validation rows, in half widths of their intervals: {gains})")
+    return best
+
+
+def _measured(model: Consumer, arena: Arena, settings: VerdictSettings) -> dict[str, Measure]:
+    """The clean metrics that the recipe names, and all robust ones that validation rows answer."""
+    wanted = {*settings.clean, *settings.improve, *model.metrics["robust"]}
+    measures = model.evaluate(arena.valid, arena.attacked_valid)
+    return {name: measure for name, measure in measures.items() if name in wanted}
+
+
+def _gains(before: list[Any], after: list[Any], settings: VerdictSettings, seed: int) -> tuple[float, bool]:
+    """Mean gain of clean and of robust metrics together, and whether a clean one is worse beyond its interval."""
+    compared = compare(before, after, before, "", draws=settings.draws, confidence=settings.confidence, seed=seed)
+    gains = {name: c.gain() / max(1e-9, (c.high - c.low) / 2) for name, c in compared.items() if c.measured}
+    clean = [gain for name, gain in gains.items() if name in settings.clean]
+    robust = [gain for name, gain in gains.items() if name not in settings.clean]
+    total = sum(float(np.mean(group)) for group in (clean, robust) if group)
+    return total, any(gain < -1 for gain in clean)
