@@ -17,11 +17,11 @@ from scipy.sparse import csr_matrix, vstack
 from augment.base.errors import BadInput, UsageError, suggest
 from augment.contracts.consumer import Looked
 from augment.contracts.options import BaseOptions, one_of
+from augment.numeric.columns import whole
+from augment.numeric.histories import binary, flipped, minus, ordered, recent, together
 from augment.numeric.measures import Mean, Measure
 from consumers.configured import Configured
 from consumers.data import storage
-from consumers.data.columns import whole
-from consumers.data.histories import binary, flipped, minus, ordered, recent, together
 from consumers.data.interactions import Synthetic
 from consumers.rankers import RANKERS, Arrays, Ranker, Rows, tuning
 from consumers.rankers.base import TUNED, Distilled, Tuned

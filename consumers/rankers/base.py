@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from scipy.sparse import csr_matrix, diags, vstack
 
 from augment.contracts.options import BaseOptions
-from consumers.data.histories import binary
+from augment.numeric.histories import binary
 from consumers.data.interactions import Synthetic
 
 Arrays = dict[str, np.ndarray]  # what a fitted ranker is saved as
