@@ -47,7 +47,7 @@ class Ease(Teacher):
             "EASE, recency, inverse propensity",
             description="The plain model of the consumer, an EASE, that says how: l2, recency, inverse propensity.",
         )
-        items: int = Field(20, ge=1, description="Targets: its best items of those that the user does not have.")
+        items: int = Field(15, ge=1, description="Targets: its best items of those that the user does not have.")
         own: bool = Field(False, description="Beside them, the targets that the sample had, which the user has.")
 
     @classmethod
