@@ -69,7 +69,7 @@ class ClickModel(Configured):
         "dim": (4, 8, 16),
     }
     mix_space: Mapping[str, tuple] = {
-        "adversarial": ("", "masking+swaps+live", "masking+swaps+fgm"),
+        "adversarial": ("", "masking+swaps", "masking+swaps+fgm"),
         "adv_share": (0.5, 1.0),
         "radius": (0.1, 0.3),
     }
@@ -281,7 +281,7 @@ class ClickModel(Configured):
         return [
             "strategies = { gan = 0.34, masking = 0.33, swaps = 0.33 }",
             '# mix_options = { adversarial = "masking+swaps+fgm", radius = 0.2 }  # gradient attacks too; '
-            "twice the time",
+            "half again the time",
             "gates = { band = [-4.0, 4.0] }",
             "generator = { draws = 4 }",
             f'verdict = {{ clean = ["auc", "logloss"], improve = {json.dumps(improve)} }}',

@@ -25,7 +25,12 @@ def lengths(x: Tensor, share: float) -> Tensor:
 
 def fgm(loss: Loss, x: Tensor, radius: Tensor) -> Tensor:
     """Fast gradient method (Miyato et al., 2017): one L2 step to the edge."""
-    return F.normalize(_gradient(loss, x), dim=1) * radius
+    return to_edge(_gradient(loss, x), radius)
+
+
+def to_edge(gradient: Tensor, radius: Tensor) -> Tensor:
+    """One L2 step along gradients float32[B, D], as long as the radius; none where a gradient is 0."""
+    return F.normalize(gradient, dim=1) * radius
 
 
 def pgd(loss: Loss, x: Tensor, radius: Tensor, steps: int = 8, norm: str = "l2", start: Tensor | None = None) -> Tensor:
@@ -81,7 +86,7 @@ def vat(logit: Loss, x: Tensor, radius: Tensor, random: torch.Generator) -> Tens
         return F.binary_cross_entropy_with_logits(logit(moved), belief, reduction="none")
 
     probe = F.normalize(torch.randn(x.shape, generator=random, device=x.device), dim=1) * PROBE * radius
-    return F.normalize(_gradient(divergence, x + probe), dim=1) * radius
+    return to_edge(_gradient(divergence, x + probe), radius)
 
 
 def _into_ball(delta: Tensor, radius: Tensor) -> Tensor:

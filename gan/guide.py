@@ -7,6 +7,8 @@ matching (Micaelli & Storkey, 2019). What comes out is labelled by the teacher i
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,25 +20,40 @@ STEPS, BATCH, RATE, DECAY = 600, 256, 2e-3, 1e-3
 AIM = (-6.0, 0.0)  # margins of a disagreement, for the generator's band: as great as can be
 
 
-def learnt(x: Tensor, label: Tensor, seed: int) -> nn.Module:
-    """A network from vectors x float32[n, D] to the logit of a teacher's labels float32[n], frozen."""
+class StandIn(nn.Module):
+    """Vectors float32[B, D], of numbers with this mean and spread, to a logit float32[B]."""
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, mean: Tensor, spread: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("spread", spread.clamp_min(1e-6))
+        self.body = nn.Sequential(
+            nn.Linear(len(mean), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body((x - self.mean) / self.spread)[:, 0]
+
+
+def learnt(x: Tensor, label: Tensor, seed: int) -> StandIn:
+    """What answers vectors x float32[n, D] like a teacher, whose labels of them are float32[n]; frozen."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body = nn.Sequential(
-            nn.LayerNorm(x.shape[1]), nn.Linear(x.shape[1], HIDDEN), nn.ReLU(),
-            nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1), nn.Flatten(0),
-        ).to(x.device)  # fmt: skip
+        net = StandIn(x.mean(dim=0), x.std(dim=0)).to(x.device)
     random = torch.Generator(x.device).manual_seed(seed)
-    optimiser = torch.optim.AdamW(body.parameters(), RATE, weight_decay=DECAY)
+    optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
     for _ in range(STEPS):
         rows = torch.randint(len(x), (BATCH,), generator=random, device=x.device)
-        loss = F.binary_cross_entropy_with_logits(body(x[rows]), label[rows])
+        loss = F.binary_cross_entropy_with_logits(net(x[rows]), label[rows])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         schedule.step()
-    return body.requires_grad_(False).eval()
+    return net.requires_grad_(False).eval()
 
 
 class Disputed:
@@ -46,7 +63,7 @@ class Disputed:
     prior, as its own loss is.
     """
 
-    def __init__(self, victim: Victim, stand_in: nn.Module) -> None:
+    def __init__(self, victim: Victim, stand_in: Callable[[Tensor], Tensor]) -> None:
         self._victim, self._stand_in = victim, stand_in
         self.dim, self.prior = victim.dim, victim.prior
 

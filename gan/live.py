@@ -3,48 +3,56 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from gan.pair import Pair, Settings
-from gan.victim import Condition, Victim
-
-CHOICES = 4  # displacements offered per row
+HIDDEN, NOISE = 64, 4
+LR = 3e-3
 
 
 class Live:
-    """Moves live embeddings within a radius; updated every few steps against the model as it is then.
+    """δ = radius · normalise(δ₀ + g(x, δ₀, label, z)), all in radii: δ₀ is a gradient step, and g is 0 at first.
 
-    Nothing here waits for the device: no loss is read back.
+    Learned attackers that match gradient steps are fed the gradient (Jia et al., 2022). This one starts as that step
+    and costs the model no pass: what training on its copies descends, it climbs, by the gradient that this leaves in
+    them (as gradient reversal does; Ganin et al., 2016). The radius bounds what is plausible here, so there is no
+    critic. Nothing here waits for the device: no loss is read back.
     """
 
     def __init__(self, dim: int, *, every: int, seed: int, device: torch.device | str) -> None:
-        # The radius bounds what is plausible here, so the aim is as hard as can be; the critic has a small say. It
-        # learns fast, and may leave the real displacements behind: within two hundred steps its copies cost the model
-        # four fifths of what a gradient step of the same length does.
-        settings = Settings(residual=3.0, band=(-6.0, -3.0), critic_weight=0.1, diversity_weight=0.1, lr=1e-2,
-                            sphere=False, seed=seed, hidden=64)  # fmt: skip
-        self._pair, self._every, self._step = Pair(dim, 1, 2, settings, device), every, 0
+        """every: calls between updates."""
+        # Initial weights come from their own seeded stream; the caller's global state is left as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            enter, leave = nn.Linear(2 * dim + 1 + NOISE, HIDDEN), nn.Linear(HIDDEN, dim)
+        nn.init.zeros_(leave.weight)
+        nn.init.zeros_(leave.bias)
+        self._net = nn.Sequential(enter, nn.ReLU(), leave).to(device)
+        self._optimiser = torch.optim.Adam(self._net.parameters(), LR, (0.5, 0.99))
         self._random = torch.Generator(device).manual_seed(seed)
+        self._every, self._calls = every, 0
+        self._made: tuple[Tensor, Tensor] | None = None  # δ with the generator's graph, and what was given away
 
-    def perturb(self, victim: Victim, x: Tensor, label: Tensor, deltas: Tensor, radius: Tensor) -> Tensor:
-        """δ float32[B, D] for live rows x float32[B, D], of which deltas float32[B, CHOICES, D] are real displacements.
+    def perturb(self, x: Tensor, label: Tensor, first: Tensor, radius: Tensor) -> Tensor:
+        """δ float32[B, D] of live rows x float32[B, D], from gradient steps `first` float32[B, D] on.
 
-        radius: float32[B, 1], the longest δ.
+        label: float32[B]; radius: float32[B, 1], the length of δ. Once a loss was differentiated with respect to δ,
+        the next call learns from that.
         """
-        x, deltas = x.detach(), deltas.detach()
-        segment = torch.zeros(len(x), dtype=torch.long, device=x.device)
-        condition = Condition(label, segment, torch.stack([1 - label, label], dim=1))
-        if self._step % self._every == 0:
-            self._learn(victim, x, condition, deltas)
-        self._step += 1
-        with torch.no_grad():
-            moved = self._pair.generator(x, condition, *self._pair.offer(deltas, self._random))
-            delta = moved - x
-            return delta * (radius / delta.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
+        self._learn()
+        x, first = (part.detach() / radius.clamp_min(1e-12) for part in (x, first))
+        z = torch.randn(len(x), NOISE, generator=self._random, device=x.device)
+        with torch.set_grad_enabled(self._calls % self._every == 0):
+            made = F.normalize(first + self._net(torch.cat([x, first, label[:, None], z], dim=1)), dim=1) * radius
+        self._calls += 1
+        delta = made.detach()
+        if made.requires_grad:
+            self._made = made, delta.requires_grad_()
+        return delta
 
-    def _learn(self, victim: Victim, x: Tensor, condition: Condition, deltas: Tensor) -> None:
-        scale = deltas.norm(dim=2).mean()
-        first, second, third = (self._pair.offer(deltas, self._random) for _ in range(3))
-        number = self._step // self._every
-        self._pair.critic_step(number, x, x + deltas[:, -1], condition, first, scale)
-        self._pair.generator_step(victim, x, condition, (second, third), scale)
+    def _learn(self) -> None:
+        made, self._made = self._made, None
+        if made and made[1].grad is not None:
+            self._optimiser.zero_grad()
+            made[0].backward(-made[1].grad)
+            self._optimiser.step()

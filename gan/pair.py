@@ -109,7 +109,7 @@ class Pair:
         return Losses(total.detach(), hard.detach(), spread.detach())
 
     def _update(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-        # Gradients of this net alone: the victim may be a model in the middle of its own training.
+        # Gradients of this net alone, and not of the victim.
         parameters = optimiser.param_groups[0]["params"]
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             parameter.grad = gradient

@@ -12,12 +12,14 @@ import pyarrow as pa
 import pytest
 
 from augment.contracts.check import checks_of
+from augment.contracts.registry import modality_class
 from augment.contracts.strategy import listing
 from augment.recipes import loading
 from augment.runs import run as pipeline
 from augment.runs import task
-from augment.testing import checks, consumers, data, engines, modalities, sources, strategies
+from augment.testing import checks, consumers, data, engines, modalities, sources, strategies, teachers
 from augment.testing.promises import registered
+from augment.testing.shop import usual
 
 ROOT = Path(__file__).parents[1]
 PATHS = sorted((ROOT / "scripts" / "examples").glob("*.py"))
@@ -30,8 +32,8 @@ def loaded(name):
     return module
 
 
-strategy, consumer, modality, source, check, engine = map(
-    loaded, ("strategy", "consumer", "modality", "source", "check", "engine")
+strategy, consumer, modality, source, check, engine, teacher = map(
+    loaded, ("strategy", "consumer", "modality", "source", "check", "engine", "teacher")
 )
 
 
@@ -50,6 +52,7 @@ TestConsumer = consumers.suite(consumer.Centroid)
 TestModality = modalities.suite(modality.Numbers, orders())
 TestSource = sources.suite(source.Archive, source.export)
 TestCheck = checks.suite(check.many_rows, bad={"day_rows": 1000})
+TestTeacher = teachers.suite(teacher.Alike, shop=usual(modality_class("fields")))
 TestEngine = engines.suite(engine.Polite)
 
 
@@ -76,7 +79,7 @@ def test_it_runs_and_is_short(path):
 
 
 def test_a_kind_that_has_plug_ins_has_an_example():
-    assert [path.stem for path in PATHS] == ["check", "consumer", "engine", "modality", "source", "strategy"]
+    assert [path.stem for path in PATHS] == ["check", "consumer", "engine", "modality", "source", "strategy", "teacher"]
 
 
 RECIPE = """

@@ -9,7 +9,7 @@ from datetime import date
 import click
 
 from augment.base.errors import Refused, UsageError
-from augment.cli.terminal import device_options, json_option
+from augment.cli.terminal import attribution_table, device_options, json_option
 
 
 @click.command()
@@ -55,6 +55,8 @@ def nightly(
         if about:
             fitted = "fitted anew, " if about["refit"] else ""
             click.echo(f"  generator: {fitted}{about['why']}; samples of {len(about['days'])} nights")
+        if task.attribution and task.status != "unchanged":
+            click.echo(attribution_table(task.attribution))
         if task.replica_behind is not None:
             click.echo(f"  warning: the replica is behind: {task.replica_behind}")
     if found.status == "rejected":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from augment.cli.terminal import device_options, json_option, recipe_of, verdict_table
+from augment.cli.terminal import attribution_table, device_options, json_option, recipe_of, verdict_table
 
 if TYPE_CHECKING:
     from augment.contracts.result import RunResult
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("recipe")
 @click.option("--full", is_flag=True, help="Lift the recipe's caps on rows.")
+@click.option("--attribute", is_flag=True, help="Say also what each strategy brings: trains once more without each.")
 @device_options
 @json_option
-def run(recipe: str, full: bool, device: str, threads: int | None, as_json: bool) -> None:
+def run(recipe: str, full: bool, attribute: bool, device: str, threads: int | None, as_json: bool) -> None:
     """Bring every task of RECIPE (a file, or a shipped name such as demo) up to date.
 
     Exit code 0: something was published, or nothing was to do; 3: every finished task was refused.
     """
     from augment.runs import run as pipeline
 
-    result = pipeline.run(recipe_of(recipe, full), device=device, threads=threads)
+    result = pipeline.run(recipe_of(recipe, full), device=device, threads=threads, attribute=attribute)
     if as_json:
         click.echo(json.dumps(result.as_json()))
     else:
@@ -91,6 +92,8 @@ def _show_run(result: RunResult) -> None:
         version = "" if task.version is None else f" as version {task.version}"
         click.echo(f"\n{name}: {task.status}{version}, {task.rows:,} samples, {task.quarantined:,} rows quarantined")
         click.echo(verdict_table(task.verdict))
+        if task.attribution:
+            click.echo(attribution_table(task.attribution))
         said = [f"warning: {line}" for line in task.warnings] + [f"alarm: {line}" for line in task.alarms]
         notes = [task.reason, task.labels, task.advice, *said]
         click.echo("\n".join(f"  {note}" for note in notes if note))

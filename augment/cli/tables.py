@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from augment.base.errors import BadInput, UsageError
-from augment.cli.terminal import F, json_option, verdict_table
+from augment.cli.terminal import F, attribution_table, json_option, verdict_table
 
 if TYPE_CHECKING:
     from augment.publishing.dataset import Dataset
@@ -60,6 +60,8 @@ def show(output: Path, version: str, as_json: bool) -> None:
     for path, digest in found.manifest.inputs.items():
         click.echo(f"input {path} sha256 {digest[:16]}")
     click.echo(verdict_table(result.verdict))
+    if result.attribution:
+        click.echo(attribution_table(result.attribution))
     click.echo(result.reason)
 
 

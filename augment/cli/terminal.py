@@ -14,7 +14,7 @@ import click
 
 from augment.base.errors import UsageError
 from augment.base.progress import say
-from augment.contracts.result import Compared, measured
+from augment.contracts.result import Attributed, Compared, measured
 
 if TYPE_CHECKING:
     from augment.recipes.schema import Recipe
@@ -79,6 +79,27 @@ def verdict_table(verdict: Mapping[str, Compared]) -> str:
         word = ("better" if c["diff"] * sign > 0 else "worse") if clear else "same"
         interval = f"[{c['low']:+.4f}, {c['high']:+.4f}]"
         lines.append(f"  {name:20}{c['real']:9.4f}{c['mix']:9.4f}{c['diff']:+10.4f}  {interval:21}{word:8}" + baseline)
+    return "\n".join(lines)
+
+
+def attribution_table(attribution: Mapping[str, Attributed]) -> str:
+    """One line per strategy and metric, aligned: the mix, the mix without the strategy's samples, and the difference.
+
+    Its words are a report's: see `contracts.result.LeftOut`.
+    """
+    if len(attribution) == 1:
+        return f"  every sample is of {', '.join(attribution)}: the verdict says what it brings"
+    shares = f"  {'strategy':20}{'samples':>8}{'weight':>8}"
+    lines = [f"{shares}  {'metric':20}{'with':>9}{'without':>9}{'diff':>10}  95% interval"]
+    for name, found in attribution.items():
+        head = f"  {name:20}{found['share']:8.0%}{found['weight_share']:8.0%}  "
+        for metric, c in found["metrics"].items():
+            interval = f"[{c['low']:+.4f}, {c['high']:+.4f}]"
+            figures = f"{metric:20}{c['mix']:9.4f}{c['without']:9.4f}{c['diff']:+10.4f}  {interval:21}"
+            lines.append(f"{head}{figures}{c['effect']}")
+            head = " " * len(head)
+        if not found["metrics"]:
+            lines.append(f"{head}not measurable on these test rows")
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypedDict, TypeGuard
+from typing import Any, Literal, TypedDict, TypeGuard
 
 
 class Compared(TypedDict):
@@ -55,6 +55,40 @@ class Made(TypedDict, total=False):
     fate: str
 
 
+Effect = Literal["helps", "may help", "hurts", "may hurt", "no difference beyond chance"]
+
+
+class LeftOut(TypedDict):
+    """One metric of the mix and of the mix without a strategy's samples, as the means over seeds.
+
+    diff: the first minus the second, paired, with its interval. effect: what that says of the samples, Holm-corrected
+    over all strategies and metrics of the task; "may": the interval alone is beyond zero, as one of so many may be by
+    chance.
+    """
+
+    mix: float
+    without: float
+    diff: float
+    low: float
+    high: float
+    p: float
+    better_is: str
+    effect: Effect
+
+
+class Attributed(TypedDict):
+    """One strategy's part in a version; see `runs.attribution`.
+
+    metrics: of those that the recipe names the ones that test rows answer. None where it is the only strategy: what its
+    samples bring is the verdict itself.
+    """
+
+    samples: int
+    share: float  # of the version's samples,
+    weight_share: float  # and of their weight in training
+    metrics: dict[str, LeftOut]
+
+
 @dataclass
 class Taught:
     """One teacher that was tried, beside the consumer, on `rows` rows; reason: why it was not taken.
@@ -87,6 +121,7 @@ class NightFacts(TypedDict, total=False):
 
 SAID = (
     "advice",
+    "attribution",
     "teachers",
     "labels",
     "night",
@@ -121,6 +156,7 @@ class TaskResult:
     teachers: dict[str, Any] | None = None  # name → `Taught`, as JSON
     labels: str | None = None  # who gave them, and why
     rounds: int = 0
+    attribution: dict[str, Attributed] | None = None  # by strategy
     night: NightFacts | None = None
     version: int | None = None  # published as
     replica: int | None = None  # version there

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -15,8 +15,7 @@ from augment.base.progress import say, track
 from augment.contracts.consumer import Consumer, options_of
 from augment.contracts.engine import Map
 from augment.contracts.values import Arena
-from augment.judging.verdict import Verdict, compare, decide
-from augment.numeric.measures import Measure
+from augment.judging.verdict import Measures, Verdict, compare, decide
 from augment.recipes.schema import VerdictSettings
 
 TOLERANCE = 0.01  # of a consumer that names none
@@ -70,9 +69,21 @@ def for_seeds(
 
     mapped: an engine's `map`.
     """
-    differ = seeds[:1] if getattr(make(seeds[0]), "deterministic", False) else seeds
+    differ = differing(make, seeds)
     models = list(track(mapped(fitted, differ), "training", "model", len(differ)))
     return models * (len(seeds) // len(models))
+
+
+def differing(make: Callable[[int], Consumer], seeds: list[int]) -> list[int]:
+    """The seeds whose models differ: the first alone, where `make` makes a model that has no chance in it."""
+    return seeds[:1] if getattr(make(seeds[0]), "deterministic", False) else seeds
+
+
+def on_test(models: Sequence[Consumer], arena: Arena) -> list[Measures]:
+    """Each model's evaluation on the test rows; one that is there of all seeds is looked at once."""
+    different = {id(model): model for model in models}
+    found = {key: model.evaluate(arena.test, arena.attacked) for key, model in different.items()}
+    return [found[id(model)] for model in models]
 
 
 def strongest_baseline(
@@ -111,14 +122,8 @@ def judge(
     seed: int,
 ) -> Verdict:
     """Evaluate every model once on the test rows and decide by the recipe's rule."""
-
-    def measured(models: list[Consumer]) -> list[dict[str, Measure]]:
-        different = {id(model): model for model in models}  # one of all seeds is looked at once
-        found = {key: model.evaluate(arena.test, arena.attacked) for key, model in different.items()}
-        return [found[id(model)] for model in models]
-
     consumer, (name, plain) = type(real[0]), baseline
-    ours, mixed, theirs = measured(real), measured(mix), measured(plain)
+    ours, mixed, theirs = on_test(real, arena), on_test(mix, arena), on_test(plain, arena)
     paired = partial(compare, draws=settings.draws, confidence=settings.confidence, seed=seed)
     verdict = decide(
         paired(ours, mixed, theirs, name),
@@ -129,6 +134,7 @@ def judge(
         rehearsed=getattr(consumer, "rehearsed", ()),
         rows=len(arena.test),
     )
+    verdict = replace(verdict, mix=mixed)
     primary = consumer.metrics["clean"][0]
     before, after = ([{primary: one[primary]} for one in arm] for arm in (ours, theirs))
     stronger = paired(before, after, after, name)[primary]

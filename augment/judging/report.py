@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
 from augment.base.files import write_whole
-from augment.contracts.result import Compared, Measured, RunResult, TaskResult, measured
+from augment.contracts.result import Attributed, Compared, LeftOut, Measured, RunResult, TaskResult, measured
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: light-dark(#1d2430, #e6e9ef); --soft: light-dark(#667085, #98a2b3);
@@ -23,6 +24,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: right; padding: .3rem .5rem; border-bottom: 1px solid var(--line) }
 th { font-weight: 500; color: var(--soft) }
 th:first-child, td:first-child, td:last-child, th:last-child { text-align: left }
+td[rowspan] { vertical-align: top }
 svg { display: block; width: 100%; height: auto } svg text { fill: var(--soft); font: 11px system-ui }
 code { font-size: .85em } .scroll { overflow-x: auto }
 """
@@ -67,7 +69,9 @@ def _task(name: str, task: TaskResult) -> str:
             for kind, lines in (("Warning", task.warnings), ("Alarm", task.alarms))
             for line in lines
         )
-        + f"{_forest(task.verdict)}<div class=scroll>{_verdict(task.verdict, task.seeds)}</div>"
+        + f"{_forest({metric: (c, _word(c)) for metric, c in task.verdict.items() if measured(c)})}"
+        f"<div class=scroll>{_verdict(task.verdict, task.seeds)}</div>"
+        f"{_attribution(task.attribution, task.seeds) if task.attribution else ''}"
         f"<h3>What was made</h3><div class=scroll>{_strategies(task)}</div><p class=soft>{_fate(task)}</p>"
         f"{_teachers(task)}<h3>How hard it is for the consumer</h3>{_histogram(task.histograms['hardness'])}"
         f"<p class=soft>Victim's loss: <span style='color:var(--soft)'>real anchors</span> and "
@@ -75,7 +79,7 @@ def _task(name: str, task: TaskResult) -> str:
     )
 
 
-def _oriented(c: Measured) -> tuple[float, float, float]:
+def _oriented(c: Measured | LeftOut) -> tuple[float, float, float]:
     """Difference and interval, turned so that right of zero is better."""
     if c["better_is"] == "higher":
         return c["diff"], c["low"], c["high"]
@@ -87,11 +91,10 @@ def _word(c: Measured) -> str:
     return "better" if low > 0 else "worse" if high < 0 else "same"
 
 
-def _forest(verdict: dict[str, Compared]) -> str:
-    """Differences with their intervals; right is better."""
-    answered = {name: c for name, c in verdict.items() if measured(c)}
-    rows = {name: _oriented(c) for name, c in answered.items()}
-    reach = max([1e-9, *(abs(v) for row in rows.values() for v in row)]) * 1.08
+def _forest(answered: Mapping[str, tuple[Measured | LeftOut, str]]) -> str:
+    """Differences with their intervals, in the colour of better, worse or same; right is better."""
+    rows = {name: (*_oriented(c), word) for name, (c, word) in answered.items()}
+    reach = max([1e-9, *(abs(v) for row in rows.values() for v in row[:3])]) * 1.08
     left, width, step = 190, 520, 24
     height = step * len(rows) + 30
 
@@ -99,9 +102,9 @@ def _forest(verdict: dict[str, Compared]) -> str:
         return left + width * (value + reach) / (2 * reach)
 
     parts = [f"<line x1={x(0)} x2={x(0)} y1=6 y2={height - 22} stroke=var(--soft) stroke-dasharray='3 3'/>"]
-    for i, (name, (diff, low, high)) in enumerate(rows.items()):
+    for i, (name, (diff, low, high, word)) in enumerate(rows.items()):
         y = 18 + i * step
-        colour = {"better": "var(--good)", "worse": "var(--bad)", "same": "var(--soft)"}[_word(answered[name])]
+        colour = {"better": "var(--good)", "worse": "var(--bad)", "same": "var(--soft)"}[word]
         parts.append(
             f"<text x={left - 10} y={y + 4} text-anchor=end>{escape(name)}</text>"
             f"<line x1={x(low):.1f} x2={x(high):.1f} y1={y} y2={y} stroke={colour} stroke-width=2 />"
@@ -129,6 +132,38 @@ def _difference(c: Compared) -> str:
         return "<td colspan=3 class=soft>not measurable on these test rows"
     interval = f"{_n(c['low'], '+')} … {_n(c['high'], '+')}"
     return f"<td>{_n(c['diff'], '+')}<td>{interval}<td class={_word(c)}>{_word(c)}"
+
+
+def _attribution(attribution: dict[str, Attributed], seeds: int) -> str:
+    """What each strategy brings: the mix, less the mix without its samples."""
+    title = "<h3>Which strategy did it</h3>"
+    if len(attribution) == 1:
+        return f"{title}<p>Every sample is of {escape(', '.join(attribution))}: the verdict says what it brings.</p>"
+    pairs = [(name, metric, c) for name, found in attribution.items() for metric, c in found["metrics"].items()]
+    head = "<tr><th>strategy<th>metric<th>mix<th>without it<th>mix − without<th>95% interval<th>its samples</tr>"
+    rows = []
+    for name, found in attribution.items():
+        share = f"{found['share']:.0%} of the samples<br>{found['weight_share']:.0%} of the weight"
+        rows.append(
+            f"<tr><td rowspan={len(found['metrics']) + 1}>{escape(name)}<br><span class=soft>{share}</span></tr>"
+        )
+        rows += [
+            f"<tr><td>{escape(metric)}<td>{_n(c['mix'])}<td>{_n(c['without'])}<td>{_n(c['diff'], '+')}"
+            f"<td>{_n(c['low'], '+')} … {_n(c['high'], '+')}<td class={_shown(c)}>{c['effect']}</tr>"
+            for metric, c in found["metrics"].items()
+        ]
+    note = (
+        f"The consumer trained on the mix, against itself trained without one strategy's samples and nothing in their "
+        f"place: right of zero the samples help. Means over {seeds} seeds, paired intervals; what helps or hurts is "
+        f"Holm-corrected over these {len(pairs)} comparisons; where it says may, the interval is beyond zero, as "
+        f"one of so many may be by chance: more seeds would tell. The verdict came first and is not changed by it."
+    )
+    forest = _forest({f"{name}: {metric}": (c, _shown(c)) for name, metric, c in pairs})
+    return f"{title}{forest}<div class=scroll><table>{head}{''.join(rows)}</table></div><p class=soft>{note}</p>"
+
+
+def _shown(c: LeftOut) -> str:
+    return {"helps": "better", "hurts": "worse"}.get(c["effect"], "same")
 
 
 def _strategies(task: TaskResult) -> str:

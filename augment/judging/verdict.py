@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import stdtrit
@@ -13,6 +14,7 @@ from augment.base.progress import track
 from augment.numeric.measures import Measure
 
 Measures = Mapping[str, Measure]
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Verdict:
     reason: str
     comparisons: dict[str, Comparison]
     advice: str = ""  # what else would help, in one line
+    mix: Sequence[Measures] = field(default=(), repr=False)  # of each seed: test rows are read once by each model
 
 
 def compare(
@@ -242,7 +245,7 @@ class _Rule:
         return f"about {float(f'{needed:.2g}'):,.0f} test rows would tell (there are {self.rows:,})"
 
 
-def holm(p_values: Mapping[str, float], alpha: float) -> list[str]:
+def holm(p_values: Mapping[Name, float], alpha: float) -> list[Name]:
     """Names whose hypothesis Holm's step-down procedure rejects at family-wise level alpha."""
     rejected = []
     for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):

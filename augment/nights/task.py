@@ -8,7 +8,7 @@ from datetime import date
 from augment.base.errors import BadInput, Refused
 from augment.base.progress import say
 from augment.contracts.result import NightFacts, TaskResult
-from augment.nights import fits
+from augment.nights import attributions, fits
 from augment.nights.facts import facts_of
 from augment.nights.partitions import days_kept, same_space, samples_of
 from augment.publishing import spaces
@@ -25,6 +25,12 @@ from augment.sources.ledger import Ledger
 
 def night_of(job: Job, day: date, ledger: Ledger) -> TaskResult:
     """ledger: of the source that the job's window is from."""
+    result = _night_of(job, day, ledger)
+    attributions.note(job, day, result)
+    return result
+
+
+def _night_of(job: Job, day: date, ledger: Ledger) -> TaskResult:
     if done := job.dataset.find(job.digest):
         return _as_before(job, done)
     stay, gone = days_kept(job, day)
@@ -39,7 +45,8 @@ def night_of(job: Job, day: date, ledger: Ledger) -> TaskResult:
             kept = samples_of(job.dataset, stay)
             fits.lend(job, chosen.fit, steps, warm=same)
             stream = 1000 * day.toordinal()  # each night draws anew
-            outcome = make_version(job, steps, stage, material, victim=chosen.victim, kept=kept, stream=stream)
+            outcome = make_version(job, steps, stage, material, victim=chosen.victim, kept=kept, stream=stream,
+                                   attribute=attributions.due(job, day))  # fmt: skip
             about = facts_of(job, day, ledger, outcome, chosen, stay)
             return _conclude(job, day, stage, outcome, about, stay, gone, steps)
     except Refused as error:

@@ -23,6 +23,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
+import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
@@ -220,6 +221,13 @@ class Dataset:
         if missing:
             raise BadInput(f"{self.root}: version {version.version} was removed by gc; roll forward or run again")
         return opened(paths)
+
+    def samples_of(self, found: Version) -> pa.Table:
+        """The rows of a version, or of a rejected run."""
+        if found.version is not None:
+            return self.read(found.version).to_table()
+        shards = sorted(self._inside(f"{STATE}/rejected/{found.run}").glob("*.parquet"))
+        return pa.concat_tables(pq.ParquetFile(shard).read() for shard in shards)
 
     def verify(self, number: int | str | None = None) -> list[str]:
         """One line for each way in which a version is not what was committed; none when it is whole.

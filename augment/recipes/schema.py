@@ -152,6 +152,12 @@ class Nightly(Section):
     keep_days: int = Field(7, ge=1, description="Nights whose samples the current version holds, tonight's included.")
     refit_days: int = Field(7, ge=1, description="The generator and its victim are fitted anew at this age in days.")
     refit_drift: float = Field(0.2, gt=0, description="And when a column drifted by more than this index.")
+    attribute_days: int = Field(
+        7,
+        ge=0,
+        description="Every so many days a night says what each strategy brings to the verdict's metrics: after the "
+        "verdict the consumer trains once more by each seed without each strategy's samples. 0: never.",
+    )
     lookback_days: int = Field(2, ge=0, description="Days of a database that are read again: rows arrive late.")
     skip_bad_files: bool = Field(False, description="Leave a file that cannot be read out, instead of refusing.")
     drop_poison: bool = Field(True, description="Fake users, and floods of reviews or clicks, go into quarantine.")

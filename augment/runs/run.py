@@ -20,6 +20,7 @@ from augment.publishing.lock import held
 from augment.publishing.stage import Stage
 from augment.recipes.schema import Recipe
 from augment.runs.apart import apart
+from augment.runs.attribution import attribute_again
 from augment.runs.result import manifest_of, refusal, summary
 from augment.runs.rows import read
 from augment.runs.steps import clear_left, steps_of
@@ -27,9 +28,12 @@ from augment.runs.task import Job
 from augment.runs.version import Outcome, make_version
 
 
-def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> RunResult:
+def run(
+    recipe: Recipe, *, device: str = "auto", threads: int | None = None, attribute: bool = False
+) -> RunResult:  # fmt: skip
     """Bring every task of the recipe up to date, and say what became of each.
 
+    attribute: say also what each strategy brings (see `runs.attribution`), of tasks that were up to date before too.
     Its JSON is what `sparring run --json` prints. Raises Locked when another run holds the output,
     and what the steps raise: UsageError, BadInput, Unavailable, Refused, Diverged. One task that fails stops no other:
     the first failure is raised when all else is done.
@@ -44,13 +48,13 @@ def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> 
         failures: list[Exception] = []
         for name, job in jobs.items():
             with apart(tasks, failures, name):
-                tasks[name] = _run_task(job)
+                tasks[name] = _run_task(job, attribute)
         statuses = {task.status for task in tasks.values()}
         status = next(s for s in ("published", "rejected", "unchanged", "failed") if s in statuses)
         run_digest = digest({name: job.digest for name, job in jobs.items()})
         page = output / f"report-{run_digest}.html"
         result = RunResult(run_digest, status, tasks, str(page), round(time.monotonic() - started, 1))
-        if status != "unchanged" or not page.exists():
+        if attribute or status != "unchanged" or not page.exists():
             report.write(result, page)
     if failures:
         others = [f"{name}: {task.status}" for name, task in tasks.items() if task.status != "failed"]
@@ -59,14 +63,17 @@ def run(recipe: Recipe, *, device: str = "auto", threads: int | None = None) -> 
     return result
 
 
-def _run_task(job: Job) -> TaskResult:
+def _run_task(job: Job, attribute: bool) -> TaskResult:
     if found := job.dataset.find(job.digest):
-        return TaskResult.stored(found.manifest.result, status="unchanged", version=found.version)
+        result = TaskResult.stored(found.manifest.result, status="unchanged", version=found.version)
+        if attribute and result.attribution is None:
+            result.attribution = attribute_again(job, found)
+        return result
     try:
         with steps_of(job) as steps, job.dataset.stage(job.digest) as stage:
             material = read(job, steps.scratch("splits"), steps.ngrams)
             steps.keep_ngrams(material.ngrams)
-            return conclude(job, stage, make_version(job, steps, stage, material))
+            return conclude(job, stage, make_version(job, steps, stage, material, attribute=attribute))
     except Refused as error:  # the other tasks go on
         return refusal(job, str(error))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -38,14 +39,13 @@ def lesson(job: Job, material: Material, real: Sequence[Consumer], steps: Steps)
     A teacher that is cross-fitted is compared on training and validation rows with the consumer cross-fitted likewise,
     another on validation rows with `real`, the consumer's models of all seeds. It is taken if the consumer's first
     clean metric is better by more than the interval of that difference, and no other is worse by more than theirs; of
-    several, the one whose gain is surest. Test rows are not looked at.
+    several, the one that gains most. Test rows are not looked at.
     """
     if not job.task.teachers:
         return Lesson()
-    room = _room(job, material.arena, steps)
+    room = room_of(job, material.arena, steps)
     tried: dict[str, Taught] = {}
     made: dict[str, Teacher] = {}
-    surest: dict[str, float] = {}  # least gain that is to be believed
     for name in job.task.teachers:
         say(f"{job.name}: teacher '{name}'")
         try:
@@ -53,15 +53,14 @@ def lesson(job: Job, material: Material, real: Sequence[Consumer], steps: Steps)
         except SparringError as error:
             tried[name] = Taught(0, {}, f"cannot be made: {error}", taken=False)
             continue
-        made[name] = teacher
-        tried[name], surest[name] = _compared(job, room, teacher, real)
+        made[name], tried[name] = teacher, _compared(job, room, teacher, real)
     better = [name for name in made if not tried[name].reason]
     primary = job.consumer.metrics["clean"][0]
     if not better:
         why = "samples keep their anchors' labels: no teacher beats the consumer"
         say(f"{job.name}: {why}")
         return Lesson(None, tried, why)
-    best = max(better, key=lambda name: surest[name])
+    best = max(better, key=lambda name: abs(tried[name].metrics[primary]["diff"]))
     tried[best].taken = True
     found = tried[best].metrics[primary]
     why = f"'{best}' labels: {primary} {found['diff']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}] to the consumer"
@@ -69,11 +68,14 @@ def lesson(job: Job, material: Material, real: Sequence[Consumer], steps: Steps)
     return Lesson(made[best], tried, why)
 
 
-def _room(job: Job, arena: Arena, steps: Steps) -> Room:
+def room_of(job: Job, arena: Arena, steps: Steps) -> Room:
+    """Where the task's teachers are made; each model that is trained there is kept as a step."""
+
     def trained(models: Mapping[str, tuple[Consumer, pa.Table]]) -> list[Consumer]:
         def one(name: str) -> Consumer:
             model, rows = models[name]
-            return steps.model(f"{TEACHER}{name}", type(model), job.device, lambda: model.fit(rows, arena.valid))
+            place = TEACHER + re.sub(r"[^\w.-]", "_", name)
+            return steps.model(place, type(model), job.device, lambda: model.fit(rows, arena.valid))
 
         return list(track(job.engine.map(one, models), "teachers", "model", len(models)))
 
@@ -81,8 +83,8 @@ def _room(job: Job, arena: Arena, steps: Steps) -> Room:
                 lambda seed: job.consumer.baselines(seed, job.device), job.recipe.seed, job.device)  # fmt: skip
 
 
-def _compared(job: Job, room: Room, teacher: Teacher, real: Sequence[Consumer]) -> tuple[Taught, float]:
-    """With the reason why it is not to be taken, if there is one, and the least gain that is to be believed."""
+def _compared(job: Job, room: Room, teacher: Teacher, real: Sequence[Consumer]) -> Taught:
+    """With the reason why it is not to be taken, if there is one."""
     rows, ours = room.valid, [model.evaluate(room.valid, {}) for model in real]
     if teacher.unseen:
         shared = [name for name in room.train.column_names if name in room.valid.column_names]
@@ -96,8 +98,7 @@ def _compared(job: Job, room: Room, teacher: Teacher, real: Sequence[Consumer]) 
                     seed=job.recipe.seed)  # fmt: skip
     metrics = {name: {"consumer": c.real, "teacher": c.mix, "diff": c.diff, "low": c.low, "high": c.high}
                for name, c in found.items() if c.measured}  # fmt: skip
-    taught = Taught(len(rows), metrics, _doubt(found, clean[0], job.task.verdict.clean), taken=False)
-    return taught, found[clean[0]].gain("worst") if clean[0] in found else -np.inf
+    return Taught(len(rows), metrics, _doubt(found, clean[0], job.task.verdict.clean), taken=False)
 
 
 def _doubt(found: Mapping[str, Comparison], primary: str, clean: Sequence[str]) -> str:

@@ -8,15 +8,17 @@ import pyarrow as pa
 
 from augment.base.progress import say
 from augment.contracts.consumer import Consumer
-from augment.judging.arms import fit_seeds, for_seeds, judge, strongest_baseline
+from augment.contracts.result import Attributed
+from augment.judging.arms import for_seeds, judge, strongest_baseline
 from augment.judging.verdict import Verdict
 from augment.publishing.stage import Stage
+from augment.runs.attribution import attribute_if_it_can, trained_on
 from augment.runs.rounds import Generated, generate
 from augment.runs.rows import Material
 from augment.runs.steps import Steps
 from augment.runs.task import Job
 from augment.runs.teaching import Lesson, lesson
-from augment.runs.weighing import weights_of
+from augment.runs.weighing import weight_of
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Outcome:
     generated: Generated
     verdict: Verdict
     alarms: list[str]
+    attribution: dict[str, Attributed] | None = None  # where it was asked for
 
 
 def make_version(
@@ -40,8 +43,9 @@ def make_version(
     victim: Consumer | None = None,
     kept: pa.Table | None = None,
     stream: int = 0,
+    attribute: bool = False,
 ) -> Outcome:
-    """Train on real rows, generate, train on the mix, compare.
+    """Train on real rows, generate, train on the mix, compare; then, if asked, say which strategy did it.
 
     victim: fitted on an earlier night; else it is the first model that is trained on the real rows. kept: samples of
     earlier nights that stay in the version. stream: sets a night's chance apart from other nights'.
@@ -61,12 +65,13 @@ def make_version(
     )
     samples = stage.read()
     if job.task.weights:
-        samples = stage.weigh(weights_of(job, arena, real, samples))
+        samples = stage.weigh(weight_of(job, steps, arena, real, samples))
     mixed = samples if kept is None else pa.concat_tables([samples, kept])
     say(f"{job.name}: training on the mix, with {len(mixed):,} samples")
-    mix = fit_seeds(job.make_on_mix, job.seeds, arena, mixed, job.engine.map)
+    mix = for_seeds(job.make_on_mix, job.seeds, trained_on(job, steps, arena, mixed), job.engine.map)
     baseline = strongest_baseline(job.consumer, job.seeds, arena, job.device, job.engine.map)
     say(f"{job.name}: evaluating on {len(arena.test):,} test rows")
     verdict = judge(real, mix, baseline, arena, job.task.verdict, job.recipe.seed)
     raised = job.modality.alarms(samples, arena.train, arena.valid)
-    return Outcome(material, real[0], taught, generated, verdict, raised)
+    found = attribute_if_it_can(job, steps, arena, mixed, verdict.mix, generated.warnings) if attribute else None
+    return Outcome(material, real[0], taught, generated, verdict, raised, found)

@@ -12,14 +12,16 @@ from augment.base.progress import say
 from augment.contracts.consumer import Consumer
 from augment.contracts.sample import weighed
 from augment.contracts.values import Arena
-from augment.judging.arms import fit_seeds
+from augment.judging.arms import for_seeds
 from augment.judging.verdict import compare
 from augment.numeric.measures import Measure
 from augment.recipes.schema import VerdictSettings
+from augment.runs.attribution import trained_on
+from augment.runs.steps import Steps
 from augment.runs.task import Job
 
 
-def weights_of(job: Job, arena: Arena, real: Sequence[Consumer], samples: pa.Table) -> float:
+def weight_of(job: Job, steps: Steps, arena: Arena, real: Sequence[Consumer], samples: pa.Table) -> float:
     """The weight, of those that the recipe names, whose mix gains most on validation rows and attacks on them.
 
     A metric's gain counts in half widths of its own interval, by the choice of rows and of seeds: so that of what is
@@ -30,7 +32,8 @@ def weights_of(job: Job, arena: Arena, real: Sequence[Consumer], samples: pa.Tab
     before = [_measured(model, arena, settings) for model in real]
     for weight in job.task.weights:
         say(f"{job.name}: training on the mix, samples at weight {weight:g}")
-        models = fit_seeds(job.make_on_mix, job.seeds, arena, weighed(samples, weight), job.engine.map)
+        trained = trained_on(job, steps, arena, weighed(samples, weight))
+        models = for_seeds(job.make_on_mix, job.seeds, trained, job.engine.map)
         after = [_measured(model, arena, settings) for model in models]
         found[weight] = _gains(before, after, settings, job.recipe.seed)
     sound = [weight for weight, (_, worse) in found.items() if not worse] or list(found)

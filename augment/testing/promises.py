@@ -83,10 +83,10 @@ def check_described(options: type[BaseModel]) -> None:
             assert field.metadata or name in by_hand, f"option '{name}' is a number without a range (gt, ge, lt, le)"
 
 
-def check_refused(options: type[BaseModel]) -> None:
-    """A name that is no option is an error, which suggests the nearest."""
+def check_refused(options: type[BaseModel], given: Mapping[str, Any] | None = None) -> None:
+    """A name that is no option is an error, which suggests the nearest; `given`: options that must be."""
     name = next(iter(options.model_fields), "strength")
-    said = error_of(UsageError, lambda: checked(options, {f"{name}_": 1}, "here"))
+    said = error_of(UsageError, lambda: checked(options, {**(given or {}), f"{name}_": 1}, "here"))
     assert f"unknown option '{name}_'" in said, f"'{name}_' is no option, and the error is: {said}"
     assert not options.model_fields or f"did you mean '{name}'?" in said, said
 

@@ -16,10 +16,9 @@ from torch import Tensor
 
 from augment.base.errors import UsageError
 from augment.contracts.options import BaseOptions, unknown_name
-from consumers.training.losses import cross_entropy, divergence
-from consumers.victims import LogitVictim
+from consumers.training.losses import Loss, cross_entropy, divergence
 from gan import attacks
-from gan.live import CHOICES, Live
+from gan.live import Live
 
 MASKED = 0.3  # share of a row's fields that masking hides
 MIXUP_ALPHA = 0.4
@@ -37,9 +36,10 @@ class Net(Protocol):
 
 class Rows(NamedTuple):
     inputs: Tensor  # int64[B, F] codes, or the embeddings themselves
-    x: Tensor  # float32[B, D], with gradient
+    x: Tensor  # float32[B, D], requires gradients
     label: Tensor
     weight: Tensor
+    gradient: Tensor  # float32[B, D]: of each row's loss times its weight, in x
 
 
 class Perturbed(NamedTuple):
@@ -55,6 +55,9 @@ class Settings(BaseOptions):
     )
     adv_weight: float = Field(1.0, ge=0, description="How much the loss of perturbed rows counts.")
     adv_share: float = Field(0.5, gt=0, le=1, description="Perturbed rows per clean row.")
+    adv_every: int = Field(
+        1, ge=1, description="Steps from one with perturbed rows to the next; their loss counts so many times more."
+    )
     radius: float = Field(0.3, gt=0, description="Longest perturbation, in lengths of a row's embedding.")
     trades: bool = Field(False, description="TRADES' divergence in place of the loss of perturbed rows.")
 
@@ -89,31 +92,41 @@ class Adversary:
         self.random = torch.Generator(device).manual_seed(seed)
         self.numpy = np.random.default_rng(seed)
         self._dim, self._seed, self._device = dim, seed, device
+        self._steps = 0
 
     @cached_property
     def live(self) -> Live:
         return Live(self._dim, every=LIVE_EVERY, seed=self._seed, device=self._device)
 
-    def loss(self, rows: Rows, logit: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """Mean loss of the perturbed copies of the first rows of a (random) batch."""
+    def due(self) -> bool:
+        """Whether this step perturbs rows: the first and every `adv_every`-th after it, as lazy regularisation does."""
+        self._steps += 1
+        return (self._steps - 1) % self.settings.adv_every == 0
+
+    def loss(self, rows: Rows, logit: Tensor, loss: Loss) -> Tensor:
+        """Mean loss of the perturbed copies of the first rows of a (random) batch; one forward pass for all families.
+
+        logit: float32[B], the clean rows', with its graph.
+        """
         settings = self.settings
         count = max(len(self.names), int(settings.adv_share * len(rows.label)))
-        parts = torch.arange(min(count, len(rows.label)), device=rows.x.device).chunk(len(self.names))
+        parts = [column[:count].chunk(len(self.names)) for column in (logit, *rows)]
+        # a tiny last batch may not serve all families
+        drawn = [(name, belief, Rows(*part)) for name, belief, *part in zip(self.names, *parts, strict=False)]
+        moved = [FAMILIES[name](self, part) for name, _, part in drawn]
+        found = self.net.head(torch.cat([copies.x for copies in moved])).split([len(copies.x) for copies in moved])
         total, weights = rows.x.new_zeros(()), rows.x.new_zeros(())
-        for name, part in zip(self.names, parts, strict=False):  # a tiny last batch may not serve all families
-            chosen = Rows(*(column[part] for column in rows))
-            moved = FAMILIES[name](self, chosen)
-            copies = len(moved.label) // len(part)
-            found = self.net.head(moved.x)
+        for (name, belief, part), (_, label), answer in zip(drawn, moved, found, strict=True):
+            copies = len(label) // len(part.label)
             if name == "vat" or (
                 settings.trades and name != "mixup"
             ):  # VAT sees no label, as a direction and as a loss
-                losses = divergence(logit[part].repeat(copies), found)
+                losses = divergence(belief.repeat(copies), answer)
             else:
-                losses = loss(found, moved.label)
-            weight = chosen.weight.repeat(copies) / copies
+                losses = loss(answer, label)
+            weight = part.weight.repeat(copies) / copies
             total, weights = total + (losses * weight).sum(), weights + weight.sum()
-        return settings.adv_weight * total / weights
+        return settings.adv_every * settings.adv_weight * total / weights
 
     def radius(self, x: Tensor) -> Tensor:
         return attacks.lengths(x, self.settings.radius)
@@ -121,9 +134,6 @@ class Adversary:
     def hardness(self, rows: Rows) -> attacks.Loss:
         """What gradient families climb: the cross-entropy, whatever loss the model trains with."""
         return lambda x: cross_entropy(self.net.head(x), rows.label)
-
-    def victim(self, rows: Rows) -> LogitVictim:
-        return LogitVictim(self.net.head, rows.x.shape[1], 0.0)
 
 
 def _masking(adversary: Adversary, rows: Rows) -> Perturbed:
@@ -159,8 +169,8 @@ def _mixup(adversary: Adversary, rows: Rows) -> Perturbed:
 
 
 def _fgm(adversary: Adversary, rows: Rows) -> Perturbed:
-    delta = attacks.fgm(adversary.hardness(rows), rows.x, adversary.radius(rows.x))
-    return Perturbed(rows.x + delta, rows.label)
+    """Along the gradient that training on the clean rows leaves; a row without loss or weight has none, and stays."""
+    return Perturbed(rows.x + attacks.to_edge(rows.gradient, adversary.radius(rows.x)), rows.label)
 
 
 def _pgd(adversary: Adversary, rows: Rows, norm: str = "l2") -> Perturbed:
@@ -189,22 +199,21 @@ def _vat(adversary: Adversary, rows: Rows) -> Perturbed:
 
 
 def _live(adversary: Adversary, rows: Rows) -> Perturbed:
-    """Half of the offered displacements mask fields, half swap them; the generator chooses, and adds its own."""
-    copies = [_masking(adversary, rows).x if i % 2 else _swaps(adversary, rows).x for i in range(CHOICES)]
-    deltas = torch.stack([copy.detach() - rows.x.detach() for copy in copies], dim=1)
-    delta = adversary.live.perturb(adversary.victim(rows), rows.x, rows.label, deltas, adversary.radius(rows.x))
-    return Perturbed(rows.x + delta, rows.label)
+    """From FGM's step on, the generator finds what is harder."""
+    radius = adversary.radius(rows.x)
+    first = attacks.to_edge(rows.gradient, radius)
+    return Perturbed(rows.x + adversary.live.perturb(rows.x, rows.label, first, radius), rows.label)
 
 
 FIELD_FAMILIES: dict[str, Callable[[Adversary, Rows], Perturbed]] = {
     "masking": _masking,
     "swaps": _swaps,
-    "live": _live,
 }
 FAMILIES: dict[str, Callable[[Adversary, Rows], Perturbed]] = FIELD_FAMILIES | {
     "gaussian": _gaussian,
     "mixup": _mixup,
     "fgm": _fgm,
+    "live": _live,
     "pgd": _pgd,
     "pgd-linf": _pgd_linf,
     "freelb": _freelb,

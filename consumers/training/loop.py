@@ -9,13 +9,33 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from consumers.training.adversarial import Adversary, Rows
-from consumers.training.losses import LOSSES
+from consumers.training.adversarial import Adversary, Net, Rows
+from consumers.training.losses import LOSSES, Loss
 
 
 def mean_loss(name: str, logit: Tensor, label: np.ndarray) -> float:
     """Of validation rows, by the loss that the model trains with: another may prefer another epoch."""
     return float(LOSSES[name](logit, torch.from_numpy(label).to(logit.device)).mean())
+
+
+def backward(net: Net, rows: Sequence[Tensor], loss: Loss, adversary: Adversary | None = None) -> None:
+    """Add one step's gradients to those of `net`: of the mean loss of rows, and of their perturbed copies.
+
+    The clean rows go first: the gradient that this leaves in their embeddings is the direction in which copies are
+    then moved, so that it costs no pass of its own. Both sum up in the embeddings before they go on into the table.
+    """
+    if adversary is not None and not adversary.due():
+        adversary = None
+    inputs, label, weight = rows
+    embedded = net.embed(inputs)
+    x = embedded.detach().requires_grad_()
+    logit = net.head(x)
+    total = weight.sum()
+    ((loss(logit, label) * weight).sum() / total).backward(retain_graph=adversary is not None)
+    if adversary is not None:  # some families compare with the clean rows' logits, whose graph was kept for them
+        adversary.loss(Rows(inputs, x, label, weight, x.grad * total), logit, loss).backward()  # type: ignore[operator]
+    if embedded.requires_grad:
+        embedded.backward(x.grad)
 
 
 def fit(
@@ -42,19 +62,13 @@ def fit(
     """
     optimiser = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=weight_decay)
     random = torch.Generator().manual_seed(seed)
-    inputs, label, weight = rows
     best, best_state, since = float("inf"), copy.deepcopy(net.state_dict()), 0
     for _ in range(epochs):
         net.train()
-        for batch_rows in torch.randperm(len(inputs), generator=random).to(inputs.device).split(batch):
-            seen = inputs[batch_rows]
-            step = Rows(seen, net.embed(seen), label[batch_rows], weight[batch_rows])  # type: ignore[operator]
-            logit = net.head(step.x)  # type: ignore[operator]
-            total = (LOSSES[loss](logit, step.label) * step.weight).sum() / step.weight.sum()
-            if adversary is not None:
-                total = total + adversary.loss(step, logit, LOSSES[loss])
+        for batch_rows in torch.randperm(len(rows[0]), generator=random).to(rows[0].device).split(batch):
             optimiser.zero_grad(set_to_none=True)
-            total.backward()
+            step = [column[batch_rows] for column in rows]
+            backward(net, step, LOSSES[loss], adversary)  # type: ignore[arg-type]
             optimiser.step()
         net.eval()
         found = valid_loss(net)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+
 
 def cross_entropy(logit: Tensor, label: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logit, label, reduction="none")
@@ -28,4 +30,4 @@ def divergence(logit: Tensor, moved: Tensor) -> Tensor:
     return cross_entropy(moved, belief) - cross_entropy(logit, belief)
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross-entropy": cross_entropy, "l2": l2, "hinge": hinge}
+LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy, "l2": l2, "hinge": hinge}

@@ -20,7 +20,7 @@ CONSUMERS = [ClickModel, Recommender, Sentiment]
         (ClickModel, {"weight_decay": float("inf")}, "ctr: weight_decay = inf must be at least 0"),
         (ClickModel, {"trades": 1}, "ctr: trades = 1 must be true or false"),
         (ClickModel, {"adversarial": "fgm+pdg"}, "ctr: unknown family 'pdg'; did you mean 'pgd'?"),
-        (Sentiment, {"c": 1.0}, "sentiment: unknown option 'c'; known: C, adv_share, "),
+        (Sentiment, {"c": 1.0}, "sentiment: unknown option 'c'; known: C, adv_every, "),
         (Sentiment, {"C": -1.0}, "sentiment: C = -1.0 must be at least 0"),
         (Sentiment, {"loss": "hing"}, "sentiment: unknown loss 'hing'; did you mean 'hinge'?"),
         (Sentiment, {"synonyms": 3}, "sentiment: synonyms = 3 must be text"),

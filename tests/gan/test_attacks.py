@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from gan import attacks
-from gan.live import CHOICES, Live
+from gan.live import Live
 
 RADIUS = 0.5
 
@@ -74,29 +74,51 @@ def test_a_victim_keeps_its_gradients_and_weights(net, x):
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
-class Frozen:
-    dim, prior = 12, 0.0
-
-    def __init__(self, net):
-        self.net = net
-
-    def loss(self, embedding, condition):
-        logit = self.net(embedding)[:, 0]
-        return condition.label * F.softplus(-logit) + (1 - condition.label) * F.softplus(logit)
-
-
-def test_the_live_generator_learns_to_find_what_is_hard_within_the_radius(net, x):
+def test_the_live_generator_learns_to_find_what_is_hard_from_training_on_its_copies(net, x):
+    """From random steps on: what they lack is learnt from the gradients that training leaves, the model unmoved."""
     label = (net(x)[:, 0] > 0).float().detach()
-    loss = loss_of(net, label)
-    live = Live(12, every=1, seed=0, device="cpu")
-    deltas = 0.4 * torch.randn(200, CHOICES, 12, generator=torch.Generator().manual_seed(2))
+    loss, random = loss_of(net.requires_grad_(False), label), torch.Generator().manual_seed(2)
+    live, idle = (Live(12, every=1, seed=0, device="cpu") for _ in range(2))
     hardness = []
-    for _ in range(150):
-        delta = live.perturb(Frozen(net), x, label, deltas, reach(x))
+    for _ in range(300):
+        first = F.normalize(torch.randn(x.shape, generator=random), dim=1) * RADIUS
+        delta = live.perturb(x, label, first, reach(x))
+        found = loss(x + delta).mean()
+        found.backward()
+        hardness.append(float(found.detach()))
         assert (delta.norm(dim=1) <= RADIUS + 1e-5).all()
-        hardness.append(float(loss(x + delta).detach().mean()))
-    clean, worst = (float(loss(x + d).detach().mean()) for d in (0, attacks.fgm(loss, x, reach(x))))
-    # Without a look at the gradient of the row itself, it finds a good part of what the gradient step does.
-    assert np.mean(hardness[-20:]) > clean + 0.3 * (worst - clean)
-    assert np.mean(hardness[-20:]) > np.mean(hardness[:3]) + 0.01
-    assert all(parameter.grad is None for parameter in net.parameters())
+        unmoved = idle.perturb(x, label, first, reach(x))  # nothing was trained on its copies
+    clean, worst = (float(loss(x + d).mean()) for d in (0, attacks.fgm(loss, x, reach(x))))
+    assert abs(np.mean(hardness[:3]) - clean) < 0.1 * (worst - clean)
+    assert np.mean(hardness[-20:]) > clean + 0.8 * (worst - clean)
+    torch.testing.assert_close(unmoved.detach(), first)
+
+
+def test_the_live_generator_starts_as_the_gradient_step_and_a_row_without_one_or_length_is_no_trouble(net, x):
+    x[0], label = 0, torch.ones(200)
+    radius = attacks.lengths(x, 0.3)
+    first = attacks.fgm(loss_of(net, label), x, radius)
+    first[1] = 0
+    live = Live(12, every=1, seed=0, device="cpu")
+    delta = live.perturb(x, label, first, radius)
+    torch.testing.assert_close(delta.detach(), first)
+    loss_of(net, label)(x + delta).mean().backward()
+    later = live.perturb(x, label, first, radius).detach()
+    assert torch.isfinite(later).all()
+    assert not torch.equal(later, first)
+
+
+def test_the_live_generator_leaves_chance_as_it_was_and_repeats_with_its_seed(net, x):
+    def steps(seed):
+        live, out = Live(12, every=2, seed=seed, device="cpu"), []
+        for _ in range(6):
+            delta = live.perturb(x, torch.ones(200), torch.ones_like(x), reach(x))
+            if delta.requires_grad:
+                loss_of(net, torch.ones(200))(x + delta).mean().backward()
+            out.append(delta.detach())
+        return torch.stack(out)
+
+    state = torch.get_rng_state()
+    assert torch.equal(steps(0), steps(0))
+    assert not torch.equal(steps(0), steps(1))
+    assert torch.equal(torch.get_rng_state(), state)

@@ -2,7 +2,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from augment.cli.terminal import verdict_table
+from augment.cli.terminal import attribution_table, verdict_table
 from augment.contracts.result import RunResult, TaskResult
 from augment.judging import report
 
@@ -29,7 +29,7 @@ def result(**changes):
 class Balanced(HTMLParser):
     """Counts what is open; optional end tags of table cells do not count."""
 
-    free = {"meta", "html", "tr", "td", "th", "line", "circle", "rect"}  # noqa: RUF012
+    free = {"meta", "br", "html", "tr", "td", "th", "line", "circle", "rect"}  # noqa: RUF012
 
     def __init__(self):
         super().__init__()
@@ -76,6 +76,51 @@ def test_what_cannot_be_measured_is_said_and_a_stronger_plain_model_too(tmp_path
     assert "EASE is stronger &lt;here&gt;." in text
     only = {"none": {**COMPARISON, "real": None, "mix": None, "diff": None, "low": None, "high": None}}
     assert "not measurable" in page(tmp_path, verdict=only)
+
+
+def left_out(effect, **changes):
+    figures = {"mix": 0.72, "without": 0.71, "diff": 0.01, "low": -0.001, "high": 0.021, "p": 0.06}
+    return {**figures, "better_is": "higher", "effect": effect, **changes}
+
+
+ATTRIBUTION = {
+    "gan <own>": {
+        "samples": 30, "share": 0.6, "weight_share": 0.75,
+        "metrics": {"auc": left_out("may help"), "loss": left_out("hurts", better_is="lower", low=0.009)},
+    },
+    "masking": {"samples": 20, "share": 0.4, "weight_share": 0.25, "metrics": {"auc": left_out("helps", low=0.002)}},
+}  # fmt: skip
+
+
+def test_what_each_strategy_brings_is_a_table_and_a_picture(tmp_path):
+    assert "Which strategy did it" not in page(tmp_path)
+    text = page(tmp_path, attribution=ATTRIBUTION)
+    parser = Balanced()
+    parser.feed(text)
+    assert not parser.open
+    assert "gan &lt;own&gt;<br><span class=soft>60% of the samples<br>75% of the weight</span></tr>" in text
+    assert "<tr><td>auc<td>0.7200<td>0.7100<td>+0.0100<td>-0.0010 … +0.0210" in text
+    assert text.count("class=same>may help") == 1
+    assert text.count("class=worse>hurts") == text.count("class=better>helps") == 1
+    drawn = text[text.index("Which strategy did it") :].split("</svg>")[0]
+    assert "masking: auc" in drawn
+    colours = [drawn.count(f"fill=var(--{colour})") for colour in ("good", "bad", "soft")]
+    assert colours == [1, 1, 1]
+    assert "corrected over these 3 comparisons" in text
+
+
+def test_the_terminal_says_what_each_strategy_brings():
+    lines = attribution_table(ATTRIBUTION).splitlines()
+    assert len(lines) == 4
+    assert lines[1].split() == [
+        "gan", "<own>", "60%", "75%", "auc", "0.7200", "0.7100", "+0.0100", "[-0.0010,", "+0.0210]",
+        "may", "help",
+    ]  # fmt: skip
+    assert lines[2].split()[0] == "loss"
+    assert lines[2].endswith("hurts")
+    silent = {name: {**found, "metrics": {}} for name, found in ATTRIBUTION.items()}
+    assert attribution_table(silent).count("not measurable on these test rows") == 2
+    assert "every sample is of masking" in attribution_table({"masking": ATTRIBUTION["masking"]})
 
 
 def test_the_terminal_says_it_in_the_metrics_place():
