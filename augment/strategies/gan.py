@@ -63,6 +63,8 @@ class Gan(Strategy):
             critic_weight=wanted.critic_weight,
             victim_weight=wanted.victim_weight,
             diversity_weight=wanted.diversity_weight,
+            # With a teacher, real displacements alone: a residual of any direction found dispute, but no gain (Criteo).
+            residual=0.0 if self._asks else Settings.residual,
             sphere=workshop.modality.normalised,
             seed=workshop.seed,
         )
