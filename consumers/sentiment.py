@@ -260,7 +260,6 @@ class Sentiment(Configured):
             "gates = { band = [-6.0, 6.0] }",
             encoder,
             strategies,
-            "generator = { draws = 4 }",
             'verdict = { clean = ["auc"], improve = ["auc_pool", "auc_unseen"] }',
         ]
 

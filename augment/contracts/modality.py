@@ -73,7 +73,7 @@ class Modality(ABC):
     perturbations: ClassVar[Mapping[str, Perturbation]] = {}
     normalised: ClassVar[bool] = False  # embeddings lie on the unit sphere
     frozen: ClassVar[bool] = False  # the encoder is older than the victim, so that vectors of two fits are comparable
-    draws: ClassVar[int] = 4  # candidates per anchor that perturbing is worth: encoding text is dear, ids are cheap
+    draws: ClassVar[int] = 4  # candidates per anchor that rows are worth: encoding text is dear, ids are cheap
     decoded: pa.StructType  # what a row of this modality is, for a reader without our encoders
     encoder: str  # name@version of the frozen encoder
     dim: int
@@ -145,10 +145,12 @@ class Modality(ABC):
         """
 
     @abstractmethod
-    def decode(self, embedding: np.ndarray, anchors: pa.Table, bank: Bank) -> tuple[pa.Table, np.ndarray]:
-        """The real rows nearest to generated vectors float32[n, dim], one per anchor row, and the vectors to publish.
+    def decode(
+        self, embedding: np.ndarray, anchors: pa.Table, bank: Bank, rng: np.random.Generator
+    ) -> tuple[pa.Table, np.ndarray]:
+        """Rows nearest to generated vectors float32[n, dim], one per anchor row, and what `encode` says of those rows.
 
-        Where a row can be read off its vector (ids), those are the vectors of the decoded rows; text keeps its own.
+        Where a row can be read off its vector (ids), it is; else it is the anchor's, changed as the bank's really were.
         """
 
     def as_decoded(self, rows: pa.Table) -> pa.StructArray:

@@ -12,7 +12,7 @@ A new one is one new file in `augment/strategies`, or an entry point of the grou
         def propose(self, anchors, rng):
             x = self.workshop.anchors.embedding[anchors]
             noise = rng.standard_normal(x.shape, np.float32) * np.float32(self.options.size)
-            return self.workshop.candidates(anchors, x + noise)
+            return self.workshop.candidates(anchors, x + noise, rng)
 
 Each perturbation of a modality is a strategy of its name too.
 """
@@ -58,13 +58,15 @@ class Workshop:
     @property
     def draws(self) -> int:
         """Candidates per anchor."""
-        return self.settings.draws
+        return self.settings.draws or self.modality.draws
 
-    def candidates(self, anchor: np.ndarray, moved: np.ndarray, label: np.ndarray | None = None) -> Candidates:
-        """Moved vectors float32[n, D] with the real rows they decode to; `label` where it is not the anchor's."""
+    def candidates(
+        self, anchor: np.ndarray, moved: np.ndarray, rng: np.random.Generator, label: np.ndarray | None = None
+    ) -> Candidates:
+        """The rows that moved vectors float32[n, D] decode to, with their own; `label` where it is not the anchor's."""
         if self.modality.normalised:
             moved = moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
-        rows, embedding = self.modality.decode(moved, self.anchors.rows.take(pa.array(anchor)), self.bank)
+        rows, embedding = self.modality.decode(moved, self.anchors.rows.take(pa.array(anchor)), self.bank, rng)
         return Candidates(anchor, rows, embedding, label)
 
     def texts(self, anchor: np.ndarray) -> list[str]:

@@ -75,10 +75,6 @@ class Bank:
         return float(np.linalg.norm(self.displacements, axis=2).mean())
 
     @cached_property
-    def copies(self) -> Neighbours:
-        return Neighbours(self.embedding, self.device)
-
-    @cached_property
     def origins(self) -> Neighbours:
         return Neighbours(self.origin, self.device)
 

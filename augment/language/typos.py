@@ -21,6 +21,8 @@ WORD = 1.7  # characters of a word in Chinese or Japanese (jieba cuts shopping r
 COMPLEX_WORD = 3.0  # clusters of a word in Thai, Lao, Khmer or Burmese (2.8 to 3 in reviews cut by hand)
 LOOKED_AT = 200  # pairs of texts and copies by which the share is known well enough
 Edit = Callable[[list[str], int, np.random.Generator], list[str]]  # of clusters, at a place that has a next one
+# Of words, or of clusters where they are not spaced, float[n]: those of the greatest are touched, instead of any.
+Rank = Callable[[Sequence[str]], np.ndarray]
 # Scripts without spaces between words. Those of South-East Asia are what Unicode's rules for line breaks call complex
 # (class SA, UAX #14).
 _COMPLEX = regex.compile(r"\p{Line_Break=SA}")
@@ -43,25 +45,26 @@ _SOUNDS = [(regex.compile(rf"{old}(?!\p{{M}})"), new) for old, new in (
            ("ie", "ei"), ("y", "i"), ("er", "a"), ("s", "z"))]  # fmt: skip
 
 
-def typo(text: str, rng: np.random.Generator, rate: float = RATE) -> str:
+def typo(text: str, rng: np.random.Generator, rate: float = RATE, rank: Rank | None = None) -> str:
     """Swapped, dropped, doubled or mistyped characters, words run together: about `rate` of the words change."""
-    return _edited(text, rng, rate, (_swap, _drop, _double, _mistype, _join), (_double, _swap))
+    return _edited(text, rng, rate, (_swap, _drop, _double, _mistype, _join), (_double, _swap), rank=rank)
 
 
-def spacing(text: str, rng: np.random.Generator, rate: float = RATE) -> str:
+def spacing(text: str, rng: np.random.Generator, rate: float = RATE, rank: Rank | None = None) -> str:
     """Words run together or split in two; spaces between characters where a script has none."""
-    return _edited(text, rng, rate, (_join, _split), (_split,))
+    return _edited(text, rng, rate, (_join, _split), (_split,), rank=rank)
 
 
-def look_alike(text: str, rng: np.random.Generator, rate: float = RATE) -> str:
+def look_alike(text: str, rng: np.random.Generator, rate: float = RATE, rank: Rank | None = None) -> str:
     """Latin letters replaced by digits and signs that look like them."""
-    return _edited(text, rng, rate, (_look_alike,), ())
+    return _edited(text, rng, rate, (_look_alike,), (), rank=rank)
 
 
-def word_drop(text: str, rng: np.random.Generator, rate: float = RATE) -> str:
+def word_drop(text: str, rng: np.random.Generator, rate: float = RATE, rank: Rank | None = None) -> str:
     """About `rate` of the words are left out; at least one stays. Nothing happens where words are not spaced."""
     words = text.split(" ")
-    kept = [word for word, dropped in zip(words, rng.random(len(words)) < rate, strict=True) if not dropped]
+    dropped = set(_touched(words, np.full(len(words), rate), rng, rank))
+    kept = [word for i, word in enumerate(words) if i not in dropped]
     return " ".join(kept or words)
 
 
@@ -85,6 +88,11 @@ def respelt(text: str, rng: np.random.Generator, rate: float = RATE) -> str:
     The second family that generation never uses.
     """
     return _edited(text, rng, rate, (_respell,), (_drop,), shortest=1)
+
+
+def units(text: str) -> list[str]:
+    """Its words, or clusters where they are not spaced, as a `Rank` is asked of them."""
+    return [unit for part, bare in _stretches(text) for unit in (_clusters(part) if bare else part.split(" "))]
 
 
 def unspaced(text: str) -> bool:
@@ -165,33 +173,52 @@ def _stretches(text: str) -> Iterator[tuple[str, bool]]:
 
 def _edited(
     text: str, rng: np.random.Generator, rate: float, of_words: Sequence[Edit], of_others: Sequence[Edit],
-    shortest: int = 3,
+    shortest: int = 3, rank: Rank | None = None,
 ) -> str:  # fmt: skip
     """Each stretch with edits of its kind. Words of fewer clusters than `shortest` stay as they are."""
     made = [
-        _each_cluster(stretch, rng, rate, of_others) if bare else _each_word(stretch, rng, rate, of_words, shortest)
+        _each_cluster(stretch, rng, rate, of_others, rank)
+        if bare
+        else _each_word(stretch, rng, rate, of_words, shortest, rank)
         for stretch, bare in _stretches(text)
     ]
     return "".join(made).replace("\0 ", "").replace("\0", "")
 
 
-def _each_word(text: str, rng: np.random.Generator, rate: float, edits: Sequence[Edit], shortest: int) -> str:
+def _touched(
+    units: Sequence[str], chances: np.ndarray, rng: np.random.Generator, rank: Rank | None, shortest: int = 0
+) -> list[int]:
+    """Places, in order: each by its chance; or as many as that comes to, of the greatest `rank`.
+
+    shortest: characters of a unit that may be ranked.
+    """
+    if rank is None:
+        return np.flatnonzero(rng.random(len(units)) < chances).tolist()
+    able = np.array([i for i, unit in enumerate(units) if len(unit) >= max(1, shortest) and not unit.isspace()], int)
+    wanted = int(chances.sum() + rng.random())
+    ranked = able[np.argsort(-rank([units[i] for i in able]), kind="stable")] if wanted and len(able) else able[:0]
+    return sorted(ranked[:wanted].tolist())
+
+
+def _each_word(
+    text: str, rng: np.random.Generator, rate: float, edits: Sequence[Edit], shortest: int, rank: Rank | None
+) -> str:
     words = text.split(" ")
-    touched = np.flatnonzero(rng.random(len(words)) < rate)
+    touched = _touched(words, np.full(len(words), rate), rng, rank, shortest)
     kinds = rng.integers(len(edits), size=len(touched))
-    for i, kind in zip(touched.tolist(), kinds.tolist(), strict=True):
+    for i, kind in zip(touched, kinds.tolist(), strict=True):
         word = _clusters(words[i])
         if len(word) >= shortest:
             words[i] = "".join(edits[kind](word, int(rng.integers(max(1, len(word) - 1))), rng))
     return " ".join(words)
 
 
-def _each_cluster(text: str, rng: np.random.Generator, rate: float, edits: Sequence[Edit]) -> str:
+def _each_cluster(text: str, rng: np.random.Generator, rate: float, edits: Sequence[Edit], rank: Rank | None) -> str:
     if not edits:
         return text
     found = _clusters(text)
-    touched = np.flatnonzero(rng.random(len(found)) < rate / _lengths(found))
-    for i in touched[::-1].tolist():  # from the end, so that earlier places stay where they are
+    touched = _touched(found, rate / _lengths(found), rng, rank)
+    for i in touched[::-1]:  # from the end, so that earlier places stay where they are
         if i < len(found) - 1:
             found = edits[int(rng.integers(len(edits)))](found, i, rng)
     return "".join(found)

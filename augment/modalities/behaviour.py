@@ -212,7 +212,9 @@ class Behaviour(Histories):
         parts = [np.concatenate([items[a:b], more]) for (a, b), more in zip(pairwise(offsets), added, strict=True)]
         return self.with_items(rows, name, np.concatenate(parts), np.array([len(part) for part in parts]))
 
-    def decode(self, embedding: np.ndarray, anchors: pa.Table, bank: Bank) -> tuple[pa.Table, np.ndarray]:
+    def decode(
+        self, embedding: np.ndarray, anchors: pa.Table, bank: Bank, rng: np.random.Generator
+    ) -> tuple[pa.Table, np.ndarray]:
         """Show the part of the history whose mean points most nearly where the vector does; hide the rest.
 
         The nearest items outside the history become hard negatives.

@@ -90,7 +90,9 @@ class Fields(Labelled):
             rows = rows.set_column(rows.column_names.index(name), name, pc.if_else(pa.array(touched[:, i]), new, old))
         return rows
 
-    def decode(self, embedding: np.ndarray, anchors: pa.Table, bank: Bank) -> tuple[pa.Table, np.ndarray]:
+    def decode(
+        self, embedding: np.ndarray, anchors: pa.Table, bank: Bank, rng: np.random.Generator
+    ) -> tuple[pa.Table, np.ndarray]:
         """Each field takes the value nearest to its part of the vector; entry 0 decodes to null."""
         start = 0
         for name, table in self._tables.items():

@@ -1,8 +1,8 @@
-"""Reviews: a frozen sentence encoder, real typos, and the nearest known text as the decoded form."""
+"""Reviews: a frozen sentence encoder, real edits of texts, and the edit most like a move as its decoded form."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -16,18 +16,23 @@ from augment.gates.labels import Labelled
 from augment.language import typos
 from augment.language.encoders import TextEncoder
 from augment.language.lexicon import homophones, unfetched
+from augment.numeric.vectors import unit
 from augment.watch.floods import floods
 
 if TYPE_CHECKING:
     from augment.contracts.consumer import Consumer
 
-FAMILIES = {
-    "": typos.typo,
+FAMILIES: dict[str, Callable[..., str]] = {  # (text, rng, rate, rank) → the text, edited
     "typos": typos.typo,
     "spacing": typos.spacing,
     "look-alike": typos.look_alike,
     "word-drop": typos.word_drop,
 }
+BLEND = {"typos": 0.7, "spacing": 0.1, "look-alike": 0.1, "word-drop": 0.1}  # shares of copies
+AIMED = 0.6  # of as many words as move a text as far at random: those that are chosen move it more (measured)
+RATES = (0.03, 0.5)  # shares of words that a move can be decoded to, the least and the most
+STILL = 1e-6  # a move as short as rounding
+TRIES = 3  # at an edit that changes something
 
 
 class Text(Labelled, Prepared):
@@ -93,21 +98,49 @@ class Text(Labelled, Prepared):
         return flat.to_numpy(zero_copy_only=False).reshape(-1, self.dim).copy()  # Arrow memory is read-only
 
     def perturb(self, rows: pa.Table, rng: np.random.Generator, kind: str = "") -> pa.Table:
-        family = self._homophones() if kind == "homophones" else FAMILIES[kind]
+        """Copies have a column `edit` more: the family of each one's edits."""
         texts = rows["text"].to_pylist()
-        made = [family(text, rng) for text in texts]
+        edits = [kind] * len(texts) if kind else rng.choice(list(BLEND), len(texts), p=list(BLEND.values())).tolist()
+        made = []
+        for i, text in enumerate(texts):
+            made.append(self._family(edits[i])(text, rng))
+            if made[i] == text and not kind:  # a family may know nothing of a script
+                edits[i], made[i] = "typos", typos.typo(text, rng)
         if kind not in self._said:
             self._said.add(kind)
-            typos.say_touched({kind or "typos": zip(texts, made, strict=True)})
-        return self.with_text(rows, pa.array(made, pa.string()))
+            typos.say_touched({kind or "the blend of typos": zip(texts, made, strict=True)})
+        return self.with_text(rows, pa.array(made, pa.string())).append_column("edit", pa.array(edits, pa.string()))
 
-    def _homophones(self) -> Callable[[str, np.random.Generator], str]:
-        return partial(typos.homophones, alike=homophones())
+    def _family(self, name: str) -> Callable[..., str]:
+        return partial(typos.homophones, alike=homophones()) if name == "homophones" else FAMILIES[name]
 
-    def decode(self, embedding: np.ndarray, anchors: pa.Table, bank: Bank) -> tuple[pa.Table, np.ndarray]:
-        """Text cannot be read off a vector: the decoded form is the nearest really perturbed training text."""
-        _, nearest = bank.copies.search(embedding, 1)
-        return self.with_text(anchors, bank.rows["text"].take(pa.array(nearest[:, 0]))), embedding
+    def decode(
+        self, embedding: np.ndarray, anchors: pa.Table, bank: Bank, rng: np.random.Generator
+    ) -> tuple[pa.Table, np.ndarray]:
+        """Each anchor's own text, really edited the way it was moved, and its true vector.
+
+        The edits are of the family whose real displacement points most nearly where the move does. The longer the move
+        is beside that family's displacements, the more words are touched; which, the move says too: those from whose
+        own vectors it leads away. What did not move keeps its text.
+        """
+        step, texts = embedding - self.encode(anchors), anchors["text"].to_pylist()
+        edits = zip(texts, *_edits(step, bank), self._ranks(texts, step), strict=True)
+        made = [_edited(text, name, rate, rank, rng) for text, name, rate, rank in edits]
+        rows = self.with_text(anchors, pa.array(made, pa.string()))
+        return rows, self.encode(rows)
+
+    def _ranks(self, texts: list[str], step: np.ndarray) -> list[typos.Rank]:
+        """Of each text that moves by step[i]: how much of the way the loss of a word goes, to first order.
+
+        Where n-grams are a part of the vectors theirs do, which are cheap.
+        """
+        words = list(dict.fromkeys(unit for text in texts for unit in typos.units(text)))
+        place = {word: i for i, word in enumerate(words)}
+        if self.ngrams is not None and self.ngrams.dim:
+            step, vectors = step[:, -self.ngrams.dim :], self.ngrams.encode(words)
+        else:
+            vectors = self.model.encode(words)
+        return [partial(_away, vectors, place, move) for move in step]
 
     def with_text(self, rows: pa.Table, texts: pa.Array | pa.ChunkedArray) -> pa.Table:
         kept = rows.drop_columns(["embedding"]) if "embedding" in rows.column_names else rows
@@ -118,3 +151,35 @@ def codes(column: pa.ChunkedArray) -> np.ndarray:
     """int64[n] codes of a string column in order of first appearance; null is one value more."""
     encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
     return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _edits(step: np.ndarray, bank: Bank) -> tuple[list[str], np.ndarray]:
+    """Of each move float32[n, D]: the family of the real displacement that is most like it by cosine, and the share of
+    words to touch, float64[n]: losing words at random shortens a vector by the square of the distance.
+    """
+    families = bank.rows["edit"].to_numpy()
+    displacements = bank.displacements.reshape(len(families), -1)
+    length, asked = np.linalg.norm(displacements, axis=1), np.linalg.norm(step, axis=1)
+    moved = np.flatnonzero(length)
+    if not len(moved):
+        return [next(iter(FAMILIES))] * len(step), np.zeros(len(step))
+    families, length = families[moved], length[moved]
+    names = families[np.argmax(step @ unit(displacements[moved]).T, axis=1)]
+    usual = {name: length[families == name].mean() for name in set(families)}
+    rates = AIMED * typos.RATE * (asked / [usual[name] for name in names]) ** 2
+    return names.tolist(), np.where(asked > STILL, rates.clip(*RATES), 0)
+
+
+def _away(vectors: np.ndarray, place: dict[str, int], move: np.ndarray, words: Sequence[str]) -> np.ndarray:
+    return np.array([-vectors[place[word]] @ move if word in place else 0.0 for word in words])
+
+
+def _edited(text: str, name: str, rate: float, rank: typos.Rank, rng: np.random.Generator) -> str:
+    """Another text than it was, where a family can make one: at last typos can."""
+    if not rate:
+        return text
+    for tried, family in enumerate([FAMILIES[name]] * TRIES + [typos.typo] * TRIES):
+        made = family(text, rng, min(1.0, rate * (1 + tried)), rank)
+        if made != text and made.strip():
+            return made
+    return text

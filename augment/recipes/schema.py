@@ -75,8 +75,11 @@ class Generator(Section):
     rounds: int = Field(
         1, ge=1, description="Rounds of victim, generator and consumer; each makes its share of the samples."
     )
-    draws: int = Field(
-        16, ge=1, description="Candidates per anchor; `gates.keep` says which of those that pass is kept."
+    draws: int | None = Field(
+        None,
+        ge=1,
+        description="Candidates per anchor: `gates.keep` says which of those that pass is kept. Without it, 1 of "
+        "texts, which are dear to encode, and 4 of others.",
     )
 
 

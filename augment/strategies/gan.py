@@ -91,7 +91,7 @@ class Gan(Strategy):
         if self._asks:
             vectors = _most_disputed(self._asks, vectors, condition, offers)
         repeated = np.repeat(anchors, draws)
-        return work.candidates(repeated, vectors.reshape(len(repeated), -1).cpu().numpy())
+        return work.candidates(repeated, vectors.reshape(len(repeated), -1).cpu().numpy(), rng)
 
 
 def _disputed(workshop: Workshop) -> Disputed | None:

@@ -23,4 +23,4 @@ class Gaussian(Strategy):
         x = work.anchors.embedding[repeated]
         length = self.options.strength * work.bank.scale
         noise = rng.standard_normal(x.shape, np.float32) * np.float32(length / x.shape[1] ** 0.5)
-        return work.candidates(repeated, x + noise)
+        return work.candidates(repeated, x + noise, rng)

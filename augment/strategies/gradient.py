@@ -39,7 +39,7 @@ class Gradient(Strategy):
         moved = torch.cat([x + step for step in steps])
         if work.modality.normalised:
             moved = F.normalize(moved, dim=1)
-        return work.candidates(np.tile(repeated, len(steps)), moved.cpu().numpy())
+        return work.candidates(np.tile(repeated, len(steps)), moved.cpu().numpy(), rng)
 
     @abstractmethod
     def steps(

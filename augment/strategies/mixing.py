@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
+import pyarrow as pa
 from pydantic import Field
 
 from augment.base.errors import Refused
-from augment.contracts.modality import Classes, Modality
+from augment.contracts.modality import Classes, Modality, Texts
 from augment.contracts.options import BaseOptions
 from augment.contracts.strategy import Strategy, Workshop
 from augment.contracts.values import Candidates
+from augment.language.sentences import blend
 from augment.numeric.neighbours import Neighbours
 
 POOL = 2  # synthetic minority rows made, per minority row
 
 
 class Mixup(Strategy):
-    """The label is mixed as the vectors are."""
+    """The label is mixed as the vectors are. Texts are mixed by sentences, and the label as their lengths are."""
 
     name = "mixup"
     what = "convex mixes of two rows (Zhang et al., 2018)"
@@ -34,13 +36,27 @@ class Mixup(Strategy):
         other = rng.integers(len(work.anchors), size=len(repeated))
         mine = rng.beta(alpha, alpha, len(repeated)).astype(np.float32)
         mine = np.maximum(mine, 1 - mine)  # the anchor is the row that weighs more
+        if isinstance(work.modality, Texts):
+            return self._of_texts(repeated, other, mine, rng)
         x, label = work.anchors.embedding, work.anchors.label
         moved = mine[:, None] * x[repeated] + (1 - mine[:, None]) * x[other]
-        return work.candidates(repeated, moved, mine * label[repeated] + (1 - mine) * label[other])
+        return work.candidates(repeated, moved, rng, mine * label[repeated] + (1 - mine) * label[other])
+
+    def _of_texts(
+        self, anchor: np.ndarray, other: np.ndarray, mine: np.ndarray, rng: np.random.Generator
+    ) -> Candidates:
+        work, modality, label = self.workshop, cast(Texts, self.workshop.modality), self.workshop.anchors.label
+        pairs = zip(work.texts(anchor), work.texts(other), mine.tolist(), strict=True)
+        made = [blend(one, two, share, rng) for one, two, share in pairs]
+        mine = np.array([share for _, share in made], np.float32)
+        texts = pa.array([text for text, _ in made], pa.string())
+        rows = modality.with_text(work.anchors.rows.take(pa.array(anchor)), texts)
+        mixed = mine * label[anchor] + (1 - mine) * label[other]
+        return Candidates(anchor, rows, work.modality.encode(rows), mixed)
 
 
 class Oversampling(Strategy):
-    """A synthetic row's anchor is the nearest minority row."""
+    """A synthetic row's anchor is the nearest minority row; a synthetic text is that row edited towards it."""
 
     needs = Classes
     sampler: ClassVar[str]  # class of imblearn.over_sampling
@@ -73,7 +89,7 @@ class Oversampling(Strategy):
 
     def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:
         chosen = np.flatnonzero(np.isin(self._anchor, anchors))
-        return self.workshop.candidates(self._anchor[chosen], self._pool[chosen])
+        return self.workshop.candidates(self._anchor[chosen], self._pool[chosen], rng)
 
 
 class SMOTE(Oversampling):

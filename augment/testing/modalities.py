@@ -12,8 +12,11 @@ from augment.base.errors import BadInput
 from augment.contracts.consumer import Consumer
 from augment.contracts.modality import Classes, Modality
 from augment.contracts.values import Anchors, Candidates
+from augment.numeric.vectors import cosine
 from augment.testing.promises import check_prose, error_of, skip, tests_of
 from augment.testing.shop import GATES, Shop, shop_of, usual
+
+SAME = 0.999  # cosine of two vectors that are one
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,12 +88,15 @@ class ModalityPromises:
         return {"": ""} | {name: about.missing() for name, about in type(case.modality).perturbations.items()}
 
     def test_what_is_decoded_is_what_was_encoded(self, case: Case) -> None:
-        modality, given = case.modality, case.anchors.embedding
-        rows, vectors = modality.decode(given, case.anchors.rows, case.shop.studio.workshop.bank)
-        assert rows["row_id"].equals(case.anchors.rows["row_id"]), "`decode` keeps the anchors' ids and order"
-        assert vectors.shape == given.shape, "`decode` gives a vector for each"
-        read = np.allclose(vectors, modality.encode(rows), atol=1e-4)
-        assert read or np.array_equal(vectors, given), "vectors to publish are those of the rows, or those given"
+        modality, given, bank = case.modality, case.anchors.embedding, case.shop.studio.workshop.bank
+        away = np.random.default_rng(0).standard_normal(given.shape, np.float32)
+        for moved in (given, given + away * np.float32(bank.scale / modality.dim**0.5)):
+            rows, vectors = modality.decode(moved, case.anchors.rows, bank, np.random.default_rng(1))
+            assert rows["row_id"].equals(case.anchors.rows["row_id"]), "`decode` keeps the anchors' ids and order"
+            assert vectors.shape == given.shape, "`decode` gives a vector for each"
+            assert np.allclose(vectors, modality.encode(rows), atol=1e-3), "vectors to publish are those of the rows"
+            again, _ = modality.decode(moved, case.anchors.rows, bank, np.random.default_rng(1))
+            assert again.equals(rows), "`decode`: the same seed gives the same rows"
 
     def test_published_rows_have_their_type(self, case: Case) -> None:
         decoded = case.modality.as_decoded(case.perturbed(""))
@@ -99,6 +105,8 @@ class ModalityPromises:
         if isinstance(case.modality, Classes):
             back = case.modality.as_rows(pa.Table.from_struct_array(decoded), case.shop.real.train.column_names)
             assert len(back) == len(decoded), "`as_rows` gives each row"
+            near = cosine(case.modality.encode(back), case.modality.encode(case.perturbed("")))
+            assert near.min() > SAME, "what is published is all that a vector is made of"
 
     def test_conditions_have_their_shapes(self, case: Case) -> None:
         target, segment, context = case.anchors.described

@@ -14,6 +14,8 @@ from augment.contracts.options import checked
 from augment.contracts.registry import every
 from augment.contracts.strategy import Strategy
 from augment.contracts.values import Candidates
+from augment.numeric.vectors import cosine
+from augment.testing.modalities import SAME
 from augment.testing.promises import check_described, check_prose, check_refused, skip, tests_of
 from augment.testing.shop import Shop, usual
 
@@ -113,6 +115,8 @@ def check_candidates(found: Candidates, case: Case, asked: np.ndarray) -> None:
         lengths = np.linalg.norm(found.embedding, axis=1)
         assert np.allclose(lengths, 1, atol=1e-4), "this modality's vectors have unit length"
     assert modality.as_decoded(found.rows).type == modality.decoded, "`rows` are in the modality's columns"
+    near = cosine(found.embedding, modality.encode(found.rows))
+    assert (near > SAME).all(), "a vector is not that of its row: who reads `rows` alone learns something else"
     if found.label is not None:
         assert found.label.shape == (count,), "`label` is float32[n]"
         assert ((found.label >= 0) & (found.label <= 1)).all(), "`label` is a probability"

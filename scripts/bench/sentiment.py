@@ -59,7 +59,7 @@ encoder = "{encoder}+ngrams"
 options = {{ variants = {variants}, synonyms = "{lexicon}", held_out = 4, attacked_rows = {attacked} }}
 samples = 8000
 strategies = {{ gan = 1.0, self-training = 1.0 }}
-generator = {{ draws = 4, bank = 150, variants = 4 }}
+generator = {{ bank = 150, variants = 4 }}
 gates = {{ band = [-6.0, 6.0], min_label_agreement = 0.5, min_plausibility = 0.05 }}
 verdict = {{ clean = ["auc"], improve = ["auc_unseen"] }}
 """

@@ -38,7 +38,7 @@ class Numbers(Labelled):
     def encode(self, rows):
         return np.float32((self.read(rows) - self.mean) / self.scale)
 
-    def decode(self, embedding, anchors, bank):
+    def decode(self, embedding, anchors, bank, rng):
         rows = self.write(anchors, embedding * self.scale + self.mean)
         return rows, self.encode(rows)
 

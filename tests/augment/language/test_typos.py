@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment.language.typos import RATE, homophones, look_alike, respelt, spacing, typo, unseen, word_drop
+from augment.language.typos import RATE, homophones, look_alike, respelt, spacing, typo, units, unseen, word_drop
 
 ENGLISH = "I really love this dress, the colour is beautiful and it fits perfectly around the waist"
 CHINESE = "房间不错，有电脑，可以免费上网，服务员态度也很好，下次还会再来住的"
@@ -88,3 +88,36 @@ def test_thousands_of_texts_take_a_second():
         typo(ENGLISH, rng)
         unseen(CHINESE, rng)
     assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize("family", [typo, spacing, look_alike, word_drop])
+def test_the_words_of_the_greatest_rank_are_touched_and_as_many_as_the_rate_says(family):
+    text = "lovely dress terrible sleeves beautiful waistband"
+    ranks = dict(zip(text.split(), (0, 1, 5, 2, 4, 3), strict=True))
+    touched = set()
+    for seed in range(20):
+        copy = family(text, np.random.default_rng(seed), 1 / 3, lambda words: np.array([ranks[w] for w in words]))
+        touched |= set(text.split()) - set(copy.split())
+    assert touched >= {"terrible", "beautiful"}
+    assert touched <= {"terrible", "beautiful", "sleeves", "waistband"}  # the second of two that run together
+
+
+def test_characters_have_ranks_where_words_are_not_spaced():
+    copies = {
+        typo(CHINESE, np.random.default_rng(seed), 0.1, lambda found: -np.arange(len(found))) for seed in range(40)
+    }
+    assert {copy[3:] for copy in copies if len(copy) == len(CHINESE)} == {CHINESE[3:]}
+    assert len(copies) > 1
+
+
+@given(st.text(), st.integers(0, 99), st.floats(0, 1))
+def test_ranks_are_asked_of_units_of_the_text(text, seed, rate):
+    asked = []
+
+    def rank(words):
+        asked.extend(words)
+        return np.ones(len(words))
+
+    for family in (typo, spacing, look_alike):
+        family(text, np.random.default_rng(seed), rate, rank)
+    assert set(asked) <= set(units(text))

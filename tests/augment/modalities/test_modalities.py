@@ -29,7 +29,7 @@ def fields():
 
 def test_fields_decode_what_they_encode(fields):
     modality, rows = fields
-    decoded, embedding = modality.decode(modality.encode(rows), rows, bank=None)
+    decoded, embedding = modality.decode(modality.encode(rows), rows, bank=None, rng=None)
     assert decoded.select(["colour", "size"]).equals(rows.select(["colour", "size"]))  # 'puce' and null keep their form
     np.testing.assert_array_equal(embedding, modality.encode(rows))
 
@@ -38,7 +38,7 @@ def test_a_field_that_kept_its_vector_keeps_its_value_among_those_that_share_it(
     shared = np.array([[0.0], [1.0], [1.0], [2.0]], np.float32)
     rows = pa.table({"row_id": ["1", "2"], "shop": ["b", "b"]})
     modality = Fields({"shop": (["", "a", "b", "c"], shared)}, rows)
-    decoded, embedding = modality.decode(np.array([[1.2], [1.9]], np.float32), rows, bank=None)
+    decoded, embedding = modality.decode(np.array([[1.2], [1.9]], np.float32), rows, bank=None, rng=None)
     assert decoded["shop"].to_pylist() == ["b", "c"]
     assert embedding.tolist() == [[1.0], [2.0]]
 
@@ -109,7 +109,7 @@ def test_behaviour_decode_moves_towards_the_vector_and_never_proposes_an_owned_i
     anchors = modality.anchors(train)
     start = modality.encode(anchors)
     goal = np.roll(start, 1, axis=0)
-    rows, embedding = modality.decode(goal, anchors, bank=None)
+    rows, embedding = modality.decode(goal, anchors, bank=None, rng=None)
     assert ((embedding * goal).sum(axis=1) > (start * goal).sum(axis=1)).mean() > 0.9
     for row in rows.to_pylist():
         assert set(row["items"]) < set(row["targets"])

@@ -42,7 +42,7 @@ class Jitter(Strategy):
     def propose(self, anchors, rng):
         x = self.workshop.anchors.embedding[anchors]
         noise = rng.standard_normal(x.shape, np.float32) * np.float32(self.options.size)
-        return self.workshop.candidates(anchors, x + noise)
+        return self.workshop.candidates(anchors, x + noise, rng)
 """
 RECIPE = """
 name = "small"

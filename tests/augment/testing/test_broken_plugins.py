@@ -51,7 +51,7 @@ class Jitter(Strategy):
 
     def propose(self, anchors, rng):
         x = self.workshop.anchors.embedding[anchors]
-        return self.workshop.candidates(anchors, x + self.options.size * rng.standard_normal(x.shape, np.float32))
+        return self.workshop.candidates(anchors, x + self.options.size * rng.standard_normal(x.shape, np.float32), rng)
 
 
 class Undocumented(Jitter):
@@ -107,6 +107,12 @@ class Lost(Jitter):
         return Candidates(found.anchor, found.rows, found.embedding * np.float32(np.nan))
 
 
+class Detached(Jitter):
+    def propose(self, anchors, rng):
+        found = super().propose(anchors, rng)
+        return Candidates(found.anchor, found.rows, -found.embedding)
+
+
 SHAPES = {"candidates_have_the_right_shapes", "candidates_are_of_the_anchors_asked_for"}
 STRATEGIES = {
     Undocumented: {"it_says_what_it_is"},
@@ -117,6 +123,7 @@ STRATEGIES = {
     Greedy: {"it_changes_nothing_that_it_is_given"},
     Forgetful: {"what_nights_lend_again_is_there"},
     Short: SHAPES,
+    Detached: SHAPES,
     Mute: {"candidates_have_the_right_shapes"},
     Lost: {*SHAPES, "the_gates_can_judge_them"},
 }
@@ -160,9 +167,8 @@ class Centred(Fields):
 
 
 class Elsewhere(Fields):
-    def decode(self, embedding, anchors, bank):
-        rows, vectors = super().decode(embedding, anchors, bank)
-        return rows, vectors + 1
+    def decode(self, embedding, anchors, bank, rng):
+        return super().decode(embedding, anchors, bank, rng)[0], embedding
 
 
 class Unreadable(Fields):
