@@ -17,11 +17,11 @@ from torch import Tensor
 
 from augment.contracts.consumer import Looked
 from augment.contracts.options import one_of
+from augment.numeric.columns import whole
 from augment.numeric.measures import Auc, Measure
 from consumers import victims
 from consumers.configured import Configured
 from consumers.data import storage, target_statistics
-from consumers.data.columns import whole
 from consumers.models import click_trees
 from consumers.models.boosted_trees import DEPTH, Growth
 from consumers.models.click_trees import Clicks, OnStatistics

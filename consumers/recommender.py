@@ -17,11 +17,11 @@ from scipy.sparse import csr_matrix, vstack
 from augment.base.errors import BadInput, UsageError, suggest
 from augment.contracts.consumer import Looked
 from augment.contracts.options import BaseOptions, one_of
+from augment.numeric.columns import whole
+from augment.numeric.histories import binary, flipped, minus, ordered, recent, together
 from augment.numeric.measures import Mean, Measure
 from consumers.configured import Configured
 from consumers.data import storage
-from consumers.data.columns import whole
-from consumers.data.histories import binary, flipped, minus, ordered, recent, together
 from consumers.data.interactions import Synthetic
 from consumers.rankers import RANKERS, Arrays, Ranker, Rows, tuning
 from consumers.rankers.base import TUNED, Distilled, Tuned
@@ -258,11 +258,12 @@ class Recommender(Configured):
     @classmethod
     def first_recipe(cls, found: Looked) -> list[str]:
         return [
-            "weight = 0.4",
-            "strategies = { gan = 0.3, noise = 0.7 }",
+            'options = { model = "mf" }  # vectors, as a shop serves them; without it EASE, which has none',
+            'teachers = ["ease"]  # what vectors cannot hold it names: the best items of each user',
+            "strategies = { gan = 0.5, item-drop = 0.5 }",
             "gates = { band = [-4.0, 4.0] }",
             "generator = { draws = 4 }",
-            'verdict = { clean = ["ndcg@20"], improve = ["tail_recall@20", "coverage", "target_hit@50"] }',
+            'verdict = { clean = ["ndcg@20"], improve = ["recall@20", "tail_recall@20", "coverage"] }',
         ]
 
     @classmethod
@@ -276,9 +277,6 @@ class Recommender(Configured):
             "EASE, recency": {},
             "EASE, recency, inverse propensity": {"propensity": 0.3},
             "MF, softmax": {"model": "mf"},
-            "MF, BPR": {"model": "mf", "loss": "bpr"},
-            "LightGCN, softmax": {"model": "lightgcn"},
-            "LightGCN, BPR": {"model": "lightgcn", "loss": "bpr"},
         }
         return {name: cls(**chosen, seed=seed, device=device) for name, chosen in settings.items()}
 

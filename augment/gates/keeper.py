@@ -78,11 +78,12 @@ class Gatekeeper:
         agreement = self._validity.agreement(candidates)
         nearest = self._anchors.embedding[neighbours[:, 0]]
         novelty = 1 - cosine(candidates.embedding, nearest)
-        if candidates.label is None or candidates.spread is None:
-            hardness = self.hardness(candidates.anchor, candidates.embedding, candidates.label)
-            easy, hard = margins_to_losses(self._gates.band)
-        else:
-            hardness, easy, hard = self._disagreement(candidates, candidates.label), 0.0, np.inf
+        taught, label = candidates.spread is not None, candidates.label
+        easy, hard = (0.0, np.inf) if taught else margins_to_losses(self._gates.band)
+        if taught and label is not None:
+            hardness = self._disagreement(candidates, label)
+        else:  # a teacher of rankings names targets, and no probability to differ from
+            hardness = self.hardness(candidates.anchor, candidates.embedding, label)
         fails = [
             ~np.isfinite(candidates.embedding).all(axis=1) | ~np.isfinite(hardness),
             plausibility < self._gates.min_plausibility,

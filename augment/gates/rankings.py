@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix
 
 from augment.base.errors import BadInput
 from augment.contracts.values import Candidates, Labeller, Validity
-from augment.numeric.ease import CrossFitted, binary_matrix
+from augment.numeric.ease import MAX_ITEMS, CrossFitted, binary_matrix
 
 
 class RankingValidity(Validity):
@@ -17,18 +17,16 @@ class RankingValidity(Validity):
 
     agreement = share of unseen items that the anchor's hidden targets outrank (AUC) when the model of another fold
     is shown the sample's items. Of the items that an anchor has not, the `false_negative_share` that this model scores
-    highest are too likely real interests to be negatives.
+    highest are too likely real interests to be negatives, and so is what a teacher names as a target.
     """
-
-    MAX_ITEMS = 20_000  # EASE inverts an item × item matrix
 
     def __init__(
         self, anchors: pa.Table, false_negative_share: float, seed: int, teacher: Labeller | None = None
     ) -> None:
         self._items = pc.unique(pc.list_flatten(anchors["targets"]))
-        if len(self._items) > self.MAX_ITEMS:
+        if len(self._items) > MAX_ITEMS:
             raise BadInput(
-                f"{len(self._items)} items: the cross-fitted false-negative filter serves up to {self.MAX_ITEMS}; "
+                f"{len(self._items)} items: the cross-fitted false-negative filter serves up to {MAX_ITEMS}; "
                 "raise `core` in the source's split to keep the items with enough interactions"
             )
         self._fitted, self._share = CrossFitted(self._matrix(anchors["targets"]), seed), false_negative_share
@@ -56,7 +54,10 @@ class RankingValidity(Validity):
         return out
 
     def filter(self, anchor: np.ndarray, rows: pa.Table) -> tuple[pa.Table, int]:
-        """Only judged against the anchor's whole history: what a copy hides is no reason to trust a negative."""
+        """Only judged against the anchor's whole history: what a copy hides is no reason to trust a negative.
+
+        A target is none whoever named it.
+        """
         lists = rows["negatives"].combine_chunks()
         lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
         owner = np.repeat(np.arange(len(rows)), lengths)
@@ -65,6 +66,9 @@ class RankingValidity(Validity):
             return rows, 0
         likely = self._fitted.likeliest(anchor, self._share)
         kept = (item < 0) | ~np.asarray(likely[owner, item]).ravel()  # no anchor has it: nothing is known of it
+        names = pc.unique(lists.flatten())
+        wanted = binary_matrix(rows["targets"].combine_chunks(), names) > 0
+        kept &= ~np.asarray(wanted[owner, pc.index_in(lists.flatten(), names).to_numpy()]).ravel()
         offsets = np.concatenate([[0], np.cumsum(np.bincount(owner[kept], minlength=len(rows)))])
         filtered = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), lists.flatten().filter(pa.array(kept)))
         position = rows.column_names.index("negatives")

@@ -15,6 +15,7 @@ from augment.base.errors import UsageError
 Ridge = float | np.ndarray
 FILTER_L2 = 200.0  # of the models that judge others' work
 FOLDS = 2
+MAX_ITEMS = 20_000  # an item × item matrix of as many is inverted
 USERS = 1024  # at a time: bounds the memory
 
 
@@ -100,6 +101,31 @@ class CrossFitted:
             columns.append(best[row, rank])
         place = (np.concatenate(rows), np.concatenate(columns))
         return csr_matrix((np.ones(len(place[0]), bool), place), shape=(len(users), items))
+
+
+class LeftOut:
+    """EASE that knows of no user what that user has: each is scored by the model of all others.
+
+    Exact, not refitted: without a user of items x the inverse Gram matrix P is P + Px xᵀP / (1 − xᵀPx), of which the
+    scores are made (Sherman & Morrison, 1950). history: [U, I], of which only the entries count; members: bool[U], whom
+    the model learns from at all.
+    """
+
+    def __init__(self, history: csr_matrix, l2: float, members: np.ndarray | None = None) -> None:
+        """Raises UsageError where l2 is too small for there to be one solution."""
+        known = (history > 0).astype(np.float32).tocsr()
+        self._members = known if members is None else (diags(members.astype(np.float32)) @ known).tocsr()
+        self._inverse = _inverse((self._members.T @ self._members).toarray().astype(np.float32), l2)
+
+    def scores(self, users: np.ndarray, shown: csr_matrix) -> np.ndarray:
+        """float32[n, I] for the users at int64[n], who show float32[n, I]."""
+        own = self._members[users]
+        along = np.asarray(own @ self._inverse, np.float32)
+        left = 1 - np.asarray(own.multiply(along).sum(axis=1))  # [n, 1]; above 0, as l2 is
+        meets = np.asarray(shown.multiply(along).sum(axis=1)) / left
+        solved = shown @ self._inverse + along * meets
+        scores = shown.toarray() - solved / (np.diag(self._inverse) + along * along / left)
+        return scores.astype(np.float32)
 
 
 def binary_matrix(lists: pa.Array, items: pa.Array) -> csr_matrix:

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_matrix
 
+from augment.numeric.columns import whole
 from augment.numeric.ease import binary_matrix
+from augment.numeric.histories import binary, flipped, minus
 from consumers.data import storage
-from consumers.data.columns import whole
-from consumers.data.histories import binary, flipped, minus
 
 LISTS = ("items", "targets", "negatives")  # of a sample, as `decoded` has them
 

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from scipy.sparse import csr_matrix, diags, vstack
 
 from augment.contracts.options import BaseOptions
-from consumers.data.histories import binary
+from augment.numeric.histories import binary
 from consumers.data.interactions import Synthetic
 
 Arrays = dict[str, np.ndarray]  # what a fitted ranker is saved as
@@ -26,8 +26,9 @@ class Rows:
     inputs: binary float32[U, I], what each shows; targets: the same, what each must rank high; order: a history (see
     `histories`), empty for a user whose items have no order; weights: float[U], how much each user counts;
     worth: float32[I], how much each item does as a target; negatives: binary float32[U, I], items that each must rank
-    low, or None. teacher: item-to-item weights float32[I, I] of an EASE model to learn from, and `taught` float32[U, I]
-    what each user shows to it, or None.
+    low, or None. person: int64[U], the row of whom each is: of a synthetic user the real one that it was made of, where
+    that is known, else itself, as of all where it is None. teacher: item-to-item weights float32[I, I] of an EASE model
+    to learn from, and `taught` float32[U, I] what each user shows to it, or None.
     """
 
     users: int
@@ -37,6 +38,7 @@ class Rows:
     weights: np.ndarray
     worth: np.ndarray
     negatives: csr_matrix | None = None
+    person: np.ndarray | None = None
     teacher: np.ndarray | None = None
     taught: csr_matrix | None = None
 
@@ -50,7 +52,7 @@ class Rows:
         propensity: the power of the inverse popularity that a target is worth.
         """
         inputs = targets = binary(history)
-        order, weights, negatives = history, trust, None
+        order, weights, negatives, person = history, trust, None, None
         if mix is not None:
             none = csr_matrix(mix.items.shape, dtype=np.float32)
             inputs, targets = vstack([inputs, mix.items]).tocsr(), vstack([inputs, mix.targets]).tocsr()
@@ -60,10 +62,12 @@ class Rows:
             # Fake users in the log would have been anchors like all others: each counts as a user with its samples.
             logged = np.append(trust[:users], trust[users:] * (1 + mix.weight.sum() / users))
             weights = np.concatenate([logged, of_anchor * mix.weight])
+            person = np.arange(inputs.shape[0])
+            person[history.shape[0] :] = np.where(mix.anchor < 0, person[history.shape[0] :], mix.anchor)
         worth = np.ones(history.shape[1], np.float32)
         if propensity:
             worth = _inverse_propensity(targets, weights, propensity)
-        return cls(users, inputs, targets, order, weights, worth, negatives)
+        return cls(users, inputs, targets, order, weights, worth, negatives, person)
 
     @property
     def aims(self) -> csr_matrix:

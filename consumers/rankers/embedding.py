@@ -56,7 +56,11 @@ class EmbeddingOptions(Distilled):
 
 
 class Embedding(Ranker):
-    """Scores are products of a user's and an item's vector. l2: weight decay of the vectors' mean square."""
+    """Scores are products of a user's and an item's vector. l2: weight decay of the vectors' mean square.
+
+    A synthetic user that was made of a real one trains that one's vector, which is what a shop serves: with a vector of
+    its own, thrown away later, what it wants would reach the real user by the items alone.
+    """
 
     grid = (0.0, 0.1, 1.0, 10.0)
     chance = True
@@ -78,10 +82,11 @@ class Embedding(Ranker):
     def _factors(self, rows: Rows, l2: float) -> tuple[np.ndarray, np.ndarray]:
         """User and item factors float32[U, dim], float32[I, dim]."""
         options, (users, items) = self.options, rows.targets.shape
+        people, vector = np.unique(_people(rows), return_inverse=True)
         random = torch.Generator().manual_seed(self.seed)
-        start = 0.1 * torch.randn(users + items, options.dim, generator=random)
+        start = 0.1 * torch.randn(len(people) + items, options.dim, generator=random)
         table = start.to(self.device).requires_grad_(True)
-        trainer = _Trainer(rows, options, self.layers(rows.inputs), random, self.seed, self.device)
+        trainer = _Trainer(rows, options, self.layers(rows.inputs[people]), vector, random, self.seed, self.device)
         optimiser = torch.optim.Adam([table], lr=options.lr)
         for _ in range(options.epochs):
             for chosen in torch.randperm(users, generator=random).split(USERS):
@@ -97,18 +102,23 @@ class Embedding(Ranker):
 
 
 class _Trainer:
-    """The loss of a batch of users, with what it takes: layers, sampler, filter, adversary, teacher."""
+    """The loss of a batch of users, with what it takes: layers, sampler, filter, adversary, teacher.
+
+    vector: int64[U], the place in the table of each user's own.
+    """
 
     def __init__(
         self,
         rows: Rows,
         options: EmbeddingOptions,
         layers: Callable[[Tensor], Tensor],
+        vector: np.ndarray,
         random: torch.Generator,
         seed: int,
         device: str,
     ) -> None:
         self._rows, self._options, self._layers, self._random, self._device = rows, options, layers, random, device
+        self._people, self._vector = _people(rows), torch.from_numpy(vector).to(device)
         self._weight = self._dense(rows.weights.astype(np.float32))
         self._aims = rows.aims
         popularity = torch.from_numpy(np.asarray(self._aims.sum(axis=0), np.float32).ravel())
@@ -119,10 +129,10 @@ class _Trainer:
             self._likely = fitted.likeliest(np.arange(rows.targets.shape[0]), options.filter_share)
 
     def layers(self, table: Tensor) -> tuple[Tensor, Tensor]:
-        """Users float[L, U, D] and items float[L, I, D], whose mean over layers is the factor."""
+        """Vectors of people float[L, P, D] and items float[L, I, D], whose mean over layers is the factor."""
         every = self._layers(table)
-        users = self._rows.targets.shape[0]
-        return every[:, :users], every[:, users:]
+        people = every.shape[1] - self._rows.targets.shape[1]
+        return every[:, :people], every[:, people:]
 
     def loss(self, table: Tensor, chosen: Tensor) -> Tensor:
         """Mean over the users at `chosen` int64[B]; with APR, also of perturbed factors."""
@@ -141,6 +151,8 @@ class _Trainer:
         at, rows = chosen.numpy(), self._rows
         wanted = self._dense(self._aims[at].toarray())
         own = wanted > 0
+        if rows.person is not None:  # what a synthetic user's own person has is no negative of it
+            own = own | (self._dense(rows.inputs[self._people[at]].toarray()) > 0)
         if self._likely is not None:
             own = own | (self._dense(self._likely[at].toarray()) > 0)
         avoided = None if rows.negatives is None else self._dense(rows.negatives[at].toarray())
@@ -152,11 +164,11 @@ class _Trainer:
     def _pairs(self, users: Tensor, items: Tensor, batch: Batch) -> Pairs | None:
         if self._options.loss not in PAIRS:
             return None
-        user = users[:, batch.users].mean(dim=0)
+        user = users[:, self._vector[batch.users]].mean(dim=0)
         return self._sampler.draw(user, items, batch.wanted, batch.own, batch.avoided)
 
     def _of(self, users: Tensor, items: Tensor, batch: Batch, pairs: Pairs | None) -> Tensor:
-        user = users[:, batch.users].mean(dim=0)
+        user = users[:, self._vector[batch.users]].mean(dim=0)
         name, weight = self._options.loss, self._weight[batch.users]
         if pairs is not None:
             losses = PAIRS[name](*pairs.scores(user, items)).mean(dim=1)
@@ -172,3 +184,8 @@ class _Trainer:
 
     def _dense(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)
+
+
+def _people(rows: Rows) -> np.ndarray:
+    """int64[U]: see `Rows.person`."""
+    return np.arange(rows.targets.shape[0]) if rows.person is None else rows.person

@@ -56,6 +56,7 @@ def _per_item(logits: Tensor, batch: Batch) -> Tensor:
     """float[B, I]: −log softmax; a synthetic user's hard negative counts twice in the denominator."""
     if batch.avoided is not None:
         logits = logits + batch.avoided * 0.6931  # log 2
+    logits = logits.masked_fill(batch.own & (batch.wanted == 0), -1e9)  # a wish that is no target, but no negative
     return -F.log_softmax(logits, dim=1)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy.sparse import csr_matrix, diags
 
-from consumers.data.histories import by_time
+from augment.numeric.histories import by_time
 from consumers.rankers.base import Arrays, ByItems, Recency, Rows
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from augment.base.errors import BadInput
-from consumers.data.histories import recent
+from augment.numeric.histories import recent
 from consumers.rankers.base import Arrays, Ranker, Recency, Rows
 from consumers.scoring import ranking
 

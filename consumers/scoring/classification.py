@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from augment.numeric.columns import whole
 from augment.numeric.measures import Auc, CalibrationError, Clustered, MacroF1, Mean, Measure
-from consumers.data.columns import whole
 from gan import attacks
 
 

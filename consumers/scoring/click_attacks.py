@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from augment.numeric.columns import whole
 from augment.recipes.source import RESERVED
-from consumers.data.columns import whole
 
 IDS = ("user_id", "item_id")
 MASKED = 0.3  # share of fields hidden by the masking attack

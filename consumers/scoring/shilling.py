@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_matrix
 
+from augment.numeric.columns import whole
 from augment.watch.fake_users import coherence
-from consumers.data.columns import whole
 
 KINDS = ("random", "average", "bandwagon")  # of fake users (Lam & Riedl, 2004; Mobasher et al., 2007)
 FAKE_SHARE, FAKE_TARGETS = 0.01, 5

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import arms
 import duckdb
@@ -68,6 +68,7 @@ split = {{ by = "user_time", valid = 0.1, test = 0.2, core = {core} }}
 [tasks.recommender]
 consumer = "recommender"
 source = "rows"
+{task}
 samples = {samples}
 strategies = {{ {strategies} }}
 gates = {{ band = [-4.0, 4.0] }}
@@ -78,8 +79,9 @@ METRICS = {"ndcg@20": "NDCG@20", "recall@20": "recall@20", "tail_recall@20": "ta
            "mean_popularity": "mean popularity", "target_hit@50": "target hit@50",
            "target_lift@50": "… by the attack"}  # fmt: skip
 NEAR_BEST = 0.98
-REFERENCE = "EASE, recency"
+REFERENCE, RETRIEVAL = "EASE, recency", "SL"
 PORTFOLIO = {"gan": 1.0, "noise": 1.0, "pseudo-interactions": 4.0}  # shares of the samples
+TAUGHT, VECTORS = {"gan": 1.0, "item-drop": 1.0}, 'options = { model = "mf" }'
 COPIES = 6  # samples per training user
 ALS = {"model": ("als",), "unobserved": (0.05, 0.1, 0.3)}
 SL = {"model": ("mf",), "l2": (0.0, 0.1, 1.0, 10.0), "lr": (0.01, 0.02), "epochs": (25, 40),
@@ -95,17 +97,27 @@ SPACES: dict[str, Mapping[str, Sequence[Any]]] = {
     "transitions, recency": {"model": ("transitions",)},
     "ALS": {**ALS, "recency": (0.0,)},
     "ALS, recency": ALS,
-    "SL": SL,
+    RETRIEVAL: SL,
     "SL, distilled from EASE, recency": {**SL, "distill": (0.3, 1.0, 3.0)},
     "EASE, recency, inverse propensity": {"propensity": PROPENSITY},
     "EASE, recency, inverse propensity, suspects": {"propensity": PROPENSITY, "suspects": (0.05,)},
 }
-ONLY_ON = {"SL, distilled from EASE, recency": ("movielens",)}  # it takes an hour on the others
-MIXES = {  # arm → the arm without the samples, the samples' strategies, whether items alike are found by texts
-    "EASE, recency + published samples": (REFERENCE, PORTFOLIO, True),
-    "ALS, recency + published samples": ("ALS, recency", PORTFOLIO, True),
-    "EASE, recency + pseudo-interactions by texts": (REFERENCE, {"pseudo-interactions": 1.0}, True),
-    "EASE, recency + pseudo-interactions by item vectors": (REFERENCE, {"pseudo-interactions": 1.0}, False),
+
+
+class Mix(NamedTuple):
+    of: str  # the arm without the samples
+    shares: Mapping[str, float]  # of strategies
+    texts: bool = True  # whether items alike are found by them
+    task: str = ""  # more of the task that makes them
+
+
+MIXES = {
+    "EASE, recency + published samples": Mix(REFERENCE, PORTFOLIO),
+    "ALS, recency + published samples": Mix("ALS, recency", PORTFOLIO),
+    "EASE, recency + pseudo-interactions by texts": Mix(REFERENCE, {"pseudo-interactions": 1.0}),
+    "EASE, recency + pseudo-interactions by item vectors": Mix(REFERENCE, {"pseudo-interactions": 1.0}, texts=False),
+    "SL + samples with their own targets": Mix(RETRIEVAL, TAUGHT, False, VECTORS),
+    "SL + samples with EASE's targets": Mix(RETRIEVAL, TAUGHT, False, f'{VECTORS}\nteachers = ["ease"]'),
 }
 
 
@@ -124,14 +136,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         bench = Bench(options, Path(work))
         mixes = {name: mix for name, mix in MIXES.items() if bench.texts or not name.endswith("texts")}
-        names = [name for name in (*SPACES, *mixes) if options.name in ONLY_ON.get(name, (options.name,))]
+        names = [*SPACES, *mixes]
         for name in names:
             if options.only and name not in options.only:
                 continue
             if name in SPACES:
                 bench.run(name, SPACES[name])
             else:
-                bench.run(name, *mixes[name])
+                bench.run(name, mix=mixes[name])
         bench.finish(names)
 
 
@@ -144,7 +156,9 @@ class Bench:
         rows = _write(options, query, options.users or users, work / "rows.parquet")
         self._samples = COPIES * pa.compute.count_distinct(rows["user_id"]).as_py()
         self._core, self.texts = core, "text" in rows.column_names  # whether items have texts
-        self.arena: Arena = read(Job(self._recipe(PORTFOLIO, True), "recommender", options.device), work).arena
+        self.arena: Arena = read(
+            Job(self._recipe(Mix(REFERENCE, PORTFOLIO)), "recommender", options.device), work
+        ).arena
         self._attacked = {"shilling": self.arena.attacked["shilling"]}
         sizes = [len(x) for x in (self.arena.train, self.arena.valid, self.arena.test)]
         users, items = (pa.compute.count_distinct(self.arena.train[c]).as_py() for c in ("user_id", "item_id"))
@@ -155,20 +169,21 @@ class Bench:
         self._cache = options.cache / f"{options.name}-{made_of}"
         self._mixes: dict[tuple[str, int], pa.Table] = {}
 
-    def _recipe(self, shares: Mapping[str, float], texts: bool) -> recipe.Recipe:
-        strategies = ", ".join(f"{name} = {share}" for name, share in shares.items())
-        text = ', text = "text"' if texts and self.texts else ""
+    def _recipe(self, mix: Mix) -> recipe.Recipe:
+        strategies = ", ".join(f"{name} = {share}" for name, share in mix.shares.items())
+        text = ', text = "text"' if mix.texts and self.texts else ""
         filled = RECIPE.format(output=self._work / "out", path=self._work / "rows.parquet", core=self._core,
-                               samples=self._samples, strategies=strategies, text=text)  # fmt: skip
+                               samples=self._samples, strategies=strategies, text=text, task=mix.task)  # fmt: skip
         return loading.parse(filled, "bench")
 
-    def _mix(self, shares: Mapping[str, float], texts: bool) -> Mapping[str, Sequence[Any]]:
+    def _mix(self, mix: Mix) -> Mapping[str, Sequence[Any]]:
         """Publish samples, and the settings of a mix: copies per user, and their weight."""
-        kind = f"{'+'.join(shares)}{'-by-texts' if texts and self.texts else ''}"
+        kind = f"{'+'.join(mix.shares)}{'-by-texts' if mix.texts and self.texts else ''}"
+        kind += f"-{digest(mix.task)[:8]}" if mix.task else ""
         folder, started = self._cache / kind, time.monotonic()
         if not folder.exists():
             made = self._work / kind
-            found = generate_only(self._recipe(shares, texts), "recommender", made, device=self._options.device)
+            found = generate_only(self._recipe(mix), "recommender", made, device=self._options.device)
             shutil.copytree(made, folder.with_suffix(".tmp"), dirs_exist_ok=True)
             folder.with_suffix(".tmp").rename(folder)
             kept = {name: tally["kept"] for name, tally in found["strategies"].items()}
@@ -180,19 +195,19 @@ class Bench:
         self._mixes |= {(kind, copies): pool.slice(0, size) for copies, size in sizes.items()}
         return {"kind": (kind,), "copies": tuple(sizes), "weight": (0.25, 0.5, 1.0)}
 
-    def run(self, name: str, space: Any, shares: Mapping[str, float] | None = None, texts: bool = False) -> None:
+    def run(self, name: str, space: Mapping[str, Sequence[Any]] | None = None, mix: Mix | None = None) -> None:
         """Tune an arm on validation rows, train its choice with every seed, read the test once; keep what it gave.
 
-        space: to draw from; with `shares` of samples, the name of the arm whose choice is trained on them too.
+        space: to draw from; with a mix, it is the choice of another arm, trained on the samples too.
         """
         if self._place(name).exists():
             return
         started = time.monotonic()
-        if shares is not None:
-            own = _kept(self._place(space), 1)[0]
+        if mix is not None:
+            own = _kept(self._place(mix.of), 1)[0]
             settings = {**own["chosen"], **({"l2": own["l2"]} if "model" in own["chosen"] else {})}  # ALS takes long
-            space = {**{option: (value,) for option, value in settings.items()}, **self._mix(shares, texts)}
-        tried = [(config, self._fit(config, 0)) for config in arms.draw(space, self._options.budget, seed=0)]
+            space = {**{option: (value,) for option, value in settings.items()}, **self._mix(mix)}
+        tried = [(config, self._fit(config, 0)) for config in arms.draw(space or {}, self._options.budget, seed=0)]
         on_valid = [(c, model, model.evaluate(self.arena.valid, {})) for c, model in tried]
         values = [(c, model, m["ndcg@20"].value(), m["tail_recall@20"].value()) for c, model, m in on_valid]
         able = [v for v in values if v[2] >= NEAR_BEST * max(ndcg for _, _, ndcg, _ in values)]
@@ -234,7 +249,7 @@ class Bench:
             result = arms.Result(name, {**about["chosen"], **tuned}, values, seconds=about["seconds"])
             result.cost = about["seconds"] / found[REFERENCE][0]["seconds"]
             if name != REFERENCE:
-                against = MIXES[name][0] if name in MIXES else REFERENCE
+                against = MIXES[name].of if name in MIXES else REFERENCE
                 plain = found[against][1]
                 paired = compare(plain, measured, plain, against, draws=500, confidence=0.95, seed=0)
                 result.differences = {m: {"diff": c.diff, "low": c.low, "high": c.high} for m, c in paired.items()}

@@ -7,8 +7,8 @@ from scipy.sparse import vstack
 
 from augment.base.errors import BadInput, UsageError
 from augment.contracts.sample import sample_schema
+from augment.numeric.histories import flipped, ordered
 from consumers import Recommender
-from consumers.data.histories import flipped, ordered
 from consumers.rankers.embedding import LOSSES
 from consumers.rankers.samplers import SAMPLERS
 from consumers.scoring import shilling

@@ -3,7 +3,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from augment.base.errors import UsageError
-from augment.numeric.ease import ease, ease_path
+from augment.numeric.ease import LeftOut, ease, ease_path
 
 
 def interactions(seed=0, users=60, items=12):
@@ -56,3 +56,16 @@ def test_too_small_a_ridge_is_said():
     with pytest.raises(UsageError, match="raise it"):
         ease(twins, None, 0.0)
     assert np.isfinite(ease(twins, None, 1e-6)).all()
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["of all", "of half of the users"])
+def test_who_is_asked_about_is_left_out_as_if_the_model_had_been_fitted_without(half):
+    x, rng = interactions(users=30), np.random.default_rng(2)
+    members = np.arange(30) % 2 == 0 if half else np.ones(30, bool)
+    shown = csr_matrix(x.multiply(rng.random(x.shape)).astype(np.float32))
+    users = np.array([4, 7, 0])
+    found = LeftOut(x * 3, 5.0, members if half else None).scores(users, shown[users])
+    for user, scores in zip(users, found, strict=True):
+        others = members & (np.arange(30) != user)
+        expected = shown[user] @ ease(x[others], None, 5.0)
+        np.testing.assert_allclose(scores, expected.ravel(), atol=1e-4)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from consumers.data.histories import binary
+from augment.numeric.histories import binary
 from consumers.rankers import RANKERS, Rows
 
 UNOBSERVED = 0.1

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from consumers.data.histories import binary, latest, minus, ordered, recent, together
+from augment.numeric.histories import binary, latest, minus, ordered, recent, together
 
 USERS, ITEMS = pa.array(["a", "b"]), pa.array(["w", "x", "y", "z"])
 

@@ -1,4 +1,4 @@
-"""Arrow columns as the consumers need them."""
+"""Arrow columns in the form that numbers need them."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_matrix
 
-from consumers.data.columns import whole
+from augment.numeric.columns import whole
 
 TIMES = ("timestamp", "position")  # columns that tell the order, the first that is there; else that of the rows
 
