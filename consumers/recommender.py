@@ -263,7 +263,7 @@ class Recommender(Configured):
             "strategies = { gan = 0.5, item-drop = 0.5 }",
             "gates = { band = [-4.0, 4.0] }",
             "generator = { draws = 4 }",
-            'verdict = { clean = ["ndcg@20"], improve = ["recall@20", "tail_recall@20", "coverage"] }',
+            'verdict = { clean = ["ndcg@20"], improve = ["ndcg@20", "tail_recall@20", "coverage"] }',
         ]
 
     @classmethod
