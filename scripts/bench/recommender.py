@@ -121,11 +121,18 @@ MIXES = {
 }
 
 
+GROUPS = {  # tables
+    "all": [*SPACES, *MIXES],
+    "taught": [REFERENCE, RETRIEVAL, "SL, distilled from EASE, recency", *(n for n in MIXES if n.startswith("SL"))],
+}
+
+
 def main() -> None:
     parser = arms.arguments(__doc__ or "", list(SETS))
     parser.add_argument("--users", type=int, help="at most this many (default: what a quarter of an hour allows)")
     parser.add_argument("--quick", action="store_true", help="one setting per arm, one seed: does it run?")
     parser.add_argument("--development", action="store_true", help="test on the fifth before each user's last fifth")
+    parser.add_argument("--group", choices=GROUPS, default="all", help="whose table; taught: what a teacher brings")
     parser.add_argument("--only", nargs="*", help="arms to run; there is no table before all are there")
     parser.add_argument("--cache", type=Path, required=True, help="folder of finished arms, from which a run goes on")
     parser.set_defaults(seeds=3, budget=3)
@@ -136,7 +143,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         bench = Bench(options, Path(work))
         mixes = {name: mix for name, mix in MIXES.items() if bench.texts or not name.endswith("texts")}
-        names = [*SPACES, *mixes]
+        names = [name for name in GROUPS[options.group] if name in SPACES or name in mixes]
         for name in names:
             if options.only and name not in options.only:
                 continue
