@@ -44,6 +44,8 @@ def write_recipe(files: list[Path], choices: Choices | None = None) -> str:
 def _guesses(files: list[Path], choices: Choices) -> Iterator[Guess]:
     with ExitStack() as stack:
         opened = [stack.enter_context(duckdb.connect()) for _ in files]
+        for db in opened:
+            db.execute("SET threads = 1")  # a few thousand rows; with more it once stood still on a busy machine
         chosen = choices.roles.values() if len(files) == 1 else ()
         looks = [look(db, path, chosen) for db, path in zip(opened, files, strict=True)]
         check_choices(choices, looks)
