@@ -193,6 +193,9 @@ class Trial:
         lines = [line.replace("verdict = {", "verdict = { seeds = 1, draws = 100, tolerance = 1.0,") for line in lines]
         if self.chance.random() < 0.7:
             lines = ["strategies = { noise = 1.0 }" if line.startswith("strategies = ") else line for line in lines]
+        if self.chance.random() < 0.7:  # their models are many
+            lines = [line for line in lines if not line.startswith(("teachers = ", "weights = "))]
+        lines = [line for line in lines if not line.startswith("options = ")]
         at = lines.index(f'consumer = "{consumer}"')
         lines.insert(at + 1, f"options = {{ {OPTIONS[consumer]} }}")
         lines += ["[nightly]", "min_free_gb = 0.0", "window_days = 9000"]

@@ -110,10 +110,10 @@ def test_items_of_no_anchor_are_kept_by_the_false_negative_filter():
     rows = pa.table({
         "items": pa.array([["a", "b", "unknown"]], lists),
         "targets": pa.array([["a", "b", "c", "d", "unknown"]], lists),
-        "negatives": pa.array([["unknown"]], lists),
+        "negatives": pa.array([["unseen", "unknown"]], lists),
     })  # fmt: skip
     kept, dropped = judge.filter(np.array([0]), rows)
-    assert (kept["negatives"].to_pylist(), dropped) == ([["unknown"]], 0)
+    assert (kept["negatives"].to_pylist(), dropped) == ([["unseen"]], 1)  # but for a target
     assert judge.agreement(SimpleNamespace(anchor=np.array([0]), rows=rows)).shape == (1,)
 
 

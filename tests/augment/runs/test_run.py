@@ -296,7 +296,7 @@ def test_rounds_spar_with_a_new_victim_each_until_one_brings_nothing_and_goes(
 ):
     values, taken = iter(found), []
     monkeypatch.setattr("augment.runs.rounds.robustness", lambda *_: next(values))
-    monkeypatch.setattr("augment.runs.rounds.Studio", lambda *given: taken.append(len(given[-1])) or Studio(*given))
+    monkeypatch.setattr("augment.runs.rounds.Studio", lambda *given: taken.append(len(given[4])) or Studio(*given))
     result = run(rounds_recipe(small, tmp_path), device="cpu")["tasks"]["ctr"]
     assert next(values, None) is None
     assert taken == [100 * i for i in range(len(taken))]  # no round makes a sample again

@@ -204,7 +204,7 @@ def test_a_choice_filters_weighs_and_counts():
     pools = Pools.__new__(Pools)
     pools._job, pools._studio = Job, Studio()
     pool = pa.table({"hardness": [0.1, 0.7, 0.7, 9.0], "label_agreement": [1.0, 1.0, 0.6, 1.0],
-                     "weight": [1.0] * 4, "row": [0, 1, 2, 3]})  # fmt: skip
+                     "weight": [1.0] * 4, "row": [0, 1, 2, 3], "teacher_spread": [None] * 4})  # fmt: skip
     pools._tables = {("a", 1.0): pool, ("b", 1.5): pool}
     mix = pools.mix(Choice({"a": 1.0, "b": 0.0}, band=(-0.5, 1.5), agreement=0.5, weight=0.5))
     assert mix["row"].to_pylist() == [1, 2]
