@@ -186,7 +186,7 @@ def _teachers(task: TaskResult) -> str:
             f"{metric} {_n(c['teacher'])} ({', '.join(_n(c[part], '+') for part in ('diff', 'low', 'high'))})"
             for metric, c in one["metrics"].items()
         )
-        fate = "<span class=better>it labels</span>" if one["taken"] else escape(one["reason"] or "another is surer")
+        fate = "<span class=better>it labels</span>" if one["taken"] else escape(one["reason"] or "another gains more")
         rows.append(f"<tr><td>{escape(name)}<td>{one['rows']:,}<td>{metrics}<td>{fate}</tr>")
     head = "<tr><th>teacher<th>rows<th>its metrics (difference to the consumer, and its interval)<th></tr>"
     return f"<h3>Who could label</h3><div class=scroll><table>{head}{''.join(rows)}</table></div>"

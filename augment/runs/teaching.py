@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +45,7 @@ def lesson(job: Job, material: Material, real: Sequence[Consumer], steps: Steps)
     if not job.task.teachers:
         return Lesson()
     room = room_of(job, material.arena, steps)
+    rival = cache(partial(_rival, room, real))
     tried: dict[str, Taught] = {}
     made: dict[str, Teacher] = {}
     for name in job.task.teachers:
@@ -53,7 +55,7 @@ def lesson(job: Job, material: Material, real: Sequence[Consumer], steps: Steps)
         except SparringError as error:
             tried[name] = Taught(0, {}, f"cannot be made: {error}", taken=False)
             continue
-        made[name], tried[name] = teacher, _compared(job, room, teacher, real)
+        made[name], tried[name] = teacher, _compared(job, teacher, *rival(teacher.unseen))
     better = [name for name in made if not tried[name].reason]
     primary = job.consumer.metrics["clean"][0]
     if not better:
@@ -83,13 +85,17 @@ def room_of(job: Job, arena: Arena, steps: Steps) -> Room:
                 lambda seed: job.consumer.baselines(seed, job.device), job.recipe.seed, job.device)  # fmt: skip
 
 
-def _compared(job: Job, room: Room, teacher: Teacher, real: Sequence[Consumer]) -> Taught:
+def _rival(room: Room, real: Sequence[Consumer], unseen: bool) -> tuple[pa.Table, list[dict[str, Measure]]]:
+    """The rows that a teacher is compared on, and what the consumer measures there; see `lesson`."""
+    if not unseen:
+        return room.valid, [model.evaluate(room.valid, {}) for model in real]
+    shared = [name for name in room.train.column_names if name in room.valid.column_names]
+    rows = pa.concat_tables([room.train.select(shared), room.valid.select(shared)])
+    return rows, [build(OWN, {"deals": 1}).fit(room).measures(rows)]
+
+
+def _compared(job: Job, teacher: Teacher, rows: pa.Table, ours: Sequence[Mapping[str, Measure]]) -> Taught:
     """With the reason why it is not to be taken, if there is one."""
-    rows, ours = room.valid, [model.evaluate(room.valid, {}) for model in real]
-    if teacher.unseen:
-        shared = [name for name in room.train.column_names if name in room.valid.column_names]
-        rows = pa.concat_tables([room.train.select(shared), room.valid.select(shared)])
-        ours = [build(OWN, {"deals": 1}).fit(room).measures(rows)]
     clean = job.consumer.metrics["clean"]
     theirs = {name: measure for name, measure in teacher.measures(rows).items() if name in clean}
     mine: list[Mapping[str, Measure]] = [{name: one[name] for name in theirs} for one in ours]
