@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from augment.contracts.teacher import Teacher
 from augment.contracts.values import Candidates
+from augment.numeric.columns import with_vectors
 
 if TYPE_CHECKING:
     from augment.contracts.consumer import Consumer
@@ -39,14 +40,6 @@ class Panel(Teacher):
 
     def label(self, candidates: Candidates) -> Candidates:
         """spread: the largest probability that a member gives less the smallest."""
-        said = self.opinions(with_vectors(candidates))
+        said = self.opinions(with_vectors(candidates.rows, candidates.embedding))
         label, spread = said.mean(axis=0), said.max(axis=0) - said.min(axis=0)
         return replace(candidates, label=label.astype(np.float32), spread=spread.astype(np.float32))
-
-
-def with_vectors(candidates: Candidates) -> pa.Table:
-    """The candidates' rows as a consumer predicts them: with what their vectors are, where it reads those."""
-    rows, width = candidates.rows, candidates.embedding.shape[1]
-    rows = rows.drop_columns(["embedding"]) if "embedding" in rows.column_names else rows
-    flat = pa.array(np.ascontiguousarray(candidates.embedding, np.float32).ravel())
-    return rows.append_column("embedding", pa.FixedSizeListArray.from_arrays(flat, width))

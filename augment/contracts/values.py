@@ -114,11 +114,16 @@ class Validity(ABC):
     """Whether samples still are what their labels say."""
 
     label: np.ndarray  # float32[N] of the anchors, soft where one had none
-    source: str = ""  # who labels samples: a teacher, by name; "" where they keep their anchors' labels
+    teacher: Labeller | None = None  # who labels samples; without one they keep their anchors' labels
+
+    @property
+    def source(self) -> str:
+        """The teacher by name, or ""."""
+        return self.teacher.called if self.teacher else ""
 
     def taught(self, candidates: Candidates) -> Candidates:
         """With the teacher's labels; as they are where there is none."""
-        return candidates
+        return self.teacher.label(candidates) if self.teacher else candidates
 
     @abstractmethod
     def agreement(self, candidates: Candidates) -> np.ndarray:

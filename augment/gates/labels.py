@@ -90,13 +90,10 @@ class Certainty(Validity):
     """
 
     def __init__(self, teacher: Labeller, rows: pa.Table, embedding: np.ndarray, label: np.ndarray) -> None:
-        self._teacher, self.source, self.label = teacher, teacher.called, label.copy()
+        self.teacher, self.label = teacher, label.copy()
         if (unknown := np.flatnonzero(~np.isfinite(label))).size:
             alone = Candidates(unknown, rows.take(pa.array(unknown)), embedding[unknown])
             self.label[unknown] = teacher.label(alone).label
-
-    def taught(self, candidates: Candidates) -> Candidates:
-        return self._teacher.label(candidates)
 
     def agreement(self, candidates: Candidates) -> np.ndarray:
         spread = np.zeros(len(candidates), np.float32) if candidates.spread is None else candidates.spread

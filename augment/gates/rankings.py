@@ -31,10 +31,7 @@ class RankingValidity(Validity):
             )
         self._fitted, self._share = CrossFitted(self._matrix(anchors["targets"]), seed), false_negative_share
         self.label = np.ones(len(anchors), np.float32)
-        self._teacher, self.source = teacher, teacher.called if teacher else ""
-
-    def taught(self, candidates: Candidates) -> Candidates:
-        return self._teacher.label(candidates) if self._teacher else candidates
+        self.teacher = teacher
 
     def agreement(self, candidates: Candidates) -> np.ndarray:
         anchor, rows = candidates.anchor, candidates.rows

@@ -16,6 +16,7 @@ from augment.gates.labels import Labelled
 from augment.language import typos
 from augment.language.encoders import TextEncoder
 from augment.language.lexicon import homophones, unfetched
+from augment.numeric.columns import with_vectors
 from augment.numeric.vectors import unit
 from augment.watch.floods import floods
 
@@ -84,8 +85,7 @@ class Text(Labelled, Prepared):
 
     def attach(self, rows: pa.Table) -> pa.Table:
         """`rows` with an `embedding` column, fixed_size_list<float32>[dim]."""
-        flat = pa.array(self.model.encode(rows["text"].to_pylist()).ravel())
-        return rows.append_column("embedding", pa.FixedSizeListArray.from_arrays(flat, self.dim))
+        return with_vectors(rows, self.model.encode(rows["text"].to_pylist()))
 
     def describe(self, rows: pa.Table, label: np.ndarray, rng: np.random.Generator) -> Described:
         segment = codes(rows["segment"]) if "segment" in rows.column_names else np.zeros(len(rows), np.int64)

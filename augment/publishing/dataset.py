@@ -23,7 +23,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
@@ -227,7 +226,7 @@ class Dataset:
         if found.version is not None:
             return self.read(found.version).to_table()
         shards = sorted(self._inside(f"{STATE}/rejected/{found.run}").glob("*.parquet"))
-        return pa.concat_tables(pq.ParquetFile(shard).read() for shard in shards)
+        return opened([*map(str, shards)]).to_table()
 
     def verify(self, number: int | str | None = None) -> list[str]:
         """One line for each way in which a version is not what was committed; none when it is whole.

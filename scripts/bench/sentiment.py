@@ -26,6 +26,7 @@ from augment.base.progress import say
 from augment.contracts.values import Arena
 from augment.generation.studio import Studio
 from augment.judging.verdict import compare
+from augment.numeric.columns import with_vectors
 from augment.numeric.measures import Measure
 from augment.recipes import loading
 from augment.runs.rows import Material, read
@@ -216,9 +217,7 @@ class Arms:
         """The rows with the sentence encoder's own vectors, which are the first part of the joined ones."""
         assert self._material.ngrams is not None
         vectors = embeddings(rows)[:, : -self._material.ngrams.dim]
-        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        column = pa.FixedSizeListArray.from_arrays(pa.array(unit.ravel()), unit.shape[1])
-        return rows.set_column(rows.column_names.index("embedding"), "embedding", column)
+        return with_vectors(rows, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 def _same(rows: pa.Table) -> pa.Table:
