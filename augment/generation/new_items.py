@@ -46,6 +46,12 @@ class Found(NamedTuple):
     recall: float  # at 20, of known items treated as new, among themselves
 
 
+class Mapped(NamedTuple):
+    names: pa.Array  # of new items
+    content: np.ndarray  # float32[N, C]
+    weights: csr_matrix  # float32[N, I], of no scale yet
+
+
 @dataclass(frozen=True)
 class Known:
     """What training rows say: which items, and who has them; and what the modality's victim makes of them."""
@@ -116,32 +122,36 @@ def made(
             f"catalogue of {len(catalogue):,}; at least {LEAST} are needed: are their ids the same?"
         )
     found = choose(catalogue, known, wanted, seed)
-    vectors = catalogue.vectors(found.share)
-    new = np.flatnonzero(~pc.is_in(catalogue.items, known.items).to_numpy(zero_copy_only=False) & vectors.any(axis=1))
-    names, old = catalogue.items.take(pa.array(new)), known.described
-    content, behaviour = vectors[known.place[old]], _behaviour(known.history[:, old])
-    fitted = found.map.fit(content, behaviour)
-    if not len(new):
+    mapped = apply(found, catalogue, known, wanted.neighbours)
+    if not len(mapped.names):
         return
-    weights = _sparse(fitted, vectors[new], wanted.neighbours)
-    wide = csr_matrix((weights.data, old[weights.indices], weights.indptr), shape=(len(new), len(known.items)))
-    wide = wide * np.float32(scale(wide, names, known, victim, arena.valid, wanted.exposure, seed))
-    judged = _Judged(content, modality, known.items.take(pa.array(old)))
-    for start in range(0, len(new), ITEMS):
+    size = scale(mapped, known, victim, arena.valid, wanted.exposure, seed)
+    weights, judged = mapped.weights * np.float32(size), _Judged(found, catalogue, known, modality)
+    for start in range(0, len(mapped.names), ITEMS):
         some = slice(start, start + ITEMS)
-        yield judged.rows(task, run, day, weight, found, names[some], vectors[new[some]], wide[some], known.items)
+        yield judged.rows(task, run, day, weight, mapped.names[some], mapped.content[some], weights[some])
 
 
-def scale(
-    weights: csr_matrix, names: pa.Array, known: Known, victim: Consumer, valid: pa.Table, exposure: float | None,
-    seed: int,
-) -> float:  # fmt: skip
-    """What to multiply weights float32[N, I] by, so that the victim recommends new items as often as it should.
+def apply(found: Found, catalogue: Catalogue, known: Known, most: int) -> Mapped:
+    """The map, fitted on all known items, on the catalogue's others, but for those of which it says nothing."""
+    vectors, old = catalogue.vectors(found.share), known.described
+    fresh = ~pc.is_in(catalogue.items, known.items).to_numpy(zero_copy_only=False)
+    new = np.flatnonzero(fresh & vectors.any(axis=1))
+    names, shape = catalogue.items.take(pa.array(new)), (len(new), len(known.items))
+    if not len(new):
+        return Mapped(names, vectors[new], csr_matrix(shape, dtype=np.float32))
+    found.map.fit(vectors[known.place[old]], _behaviour(known.history[:, old]))
+    weights = _sparse(found.map, vectors[new], most)
+    return Mapped(names, vectors[new], csr_matrix((weights.data, old[weights.indices], weights.indptr), shape=shape))
+
+
+def scale(mapped: Mapped, known: Known, victim: Consumer, valid: pa.Table, exposure: float | None, seed: int) -> float:
+    """What to multiply weights by, so that the victim recommends new items as often as it should.
 
     As often as validation rows ask for them; where these hardly do, as often as the known items that they are like.
     """
     if exposure is None:
-        exposure = _expected(weights, names, known, valid)
+        exposure = expected(mapped, known, valid)
     users = pc.index_in(pc.unique(whole(valid["user_id"])), known.users).drop_null().to_numpy(zero_copy_only=False)
     users = np.arange(len(known.users)) if not len(users) else users
     users = np.sort(np.random.default_rng(seed).choice(users, min(TRIED_USERS, len(users)), replace=False))
@@ -149,25 +159,25 @@ def scale(
     for start in range(0, len(users), USERS):
         some = users[start : start + USERS]
         scores, seen = victim.predict(pa.table({"user_id": known.users.take(pa.array(some))})), known.history[some]
-        best_new.append(_highest(new_scores(scores, seen, weights)))
+        best_new.append(highest(new_scores(scores, seen, mapped.weights)))
         plain = standardised(scores)
         plain[seen.nonzero()] = -np.inf
-        best_old.append(_highest(plain))
-    return _scale_for(exposure, np.concatenate(best_old), np.concatenate(best_new))
+        best_old.append(highest(plain))
+    return scale_for(exposure, np.concatenate(best_old), np.concatenate(best_new))
 
 
-def _expected(weights: csr_matrix, names: pa.Array, known: Known, valid: pa.Table) -> float:
+def expected(mapped: Mapped, known: Known, valid: pa.Table) -> float:
     """The share of recommended places that new items should have."""
-    asked = len(pc.index_in(whole(valid["item_id"]), names).drop_null())
+    asked = len(pc.index_in(whole(valid["item_id"]), mapped.names).drop_null())
     if asked >= LEAST:
         wanted = minus(binary(ordered(valid, known.users, known.items)), known.history)
         return asked / (asked + wanted.nnz)
-    popularity, size = known.history.getnnz(axis=0), abs(weights)
+    popularity, size = known.history.getnnz(axis=0), abs(mapped.weights)
     like = (size @ popularity) / np.maximum(np.asarray(size.sum(axis=1)).ravel(), 1e-9)
     return float(like.sum() / (like.sum() + popularity.sum()))
 
 
-def _scale_for(exposure: float, old: np.ndarray, new: np.ndarray) -> float:
+def scale_for(exposure: float, old: np.ndarray, new: np.ndarray) -> float:
     """The scale at which the share `exposure` of the 20 best is new: of each user the highest, float32[n, k] each."""
     low, high = 1e-3, 1e3
     for _ in range(40):
@@ -178,7 +188,7 @@ def _scale_for(exposure: float, old: np.ndarray, new: np.ndarray) -> float:
     return (low * high) ** 0.5
 
 
-def _highest(scores: np.ndarray) -> np.ndarray:
+def highest(scores: np.ndarray) -> np.ndarray:
     """float32[n, at most 20], the highest of each row, from the highest."""
     count = min(PLACES, scores.shape[1])
     return -np.sort(np.partition(-scores, count - 1, axis=1)[:, :count], axis=1)
@@ -208,28 +218,27 @@ def _sparse(fitted: ContentMap, content: np.ndarray, most: int) -> csr_matrix:
 class _Judged:
     """How usual a new item is among known ones, by its content and by the vector that its neighbours make."""
 
-    def __init__(self, content: np.ndarray, modality: Histories, items: pa.Array) -> None:
-        self._modality = modality
+    def __init__(self, found: Found, catalogue: Catalogue, known: Known, modality: Histories) -> None:
+        self._found, self._modality, self._items = found, modality, known.items
+        content = catalogue.vectors(found.share)[known.place[known.described]]
         self._content, self._usual = Neighbours(content), _spacing(content)
-        one = pa.ListArray.from_arrays(pa.array(np.arange(len(items) + 1), pa.int32()), items)
-        codes, _ = modality.codes(pa.chunked_array([one]))
-        self._codes = dict(zip(items.to_pylist(), codes.tolist(), strict=True))
-        behaviour = unit(modality.vectors[codes])
+        one = pa.ListArray.from_arrays(pa.array(np.arange(len(known.items) + 1), pa.int32()), known.items)
+        self._vectors = unit(
+            modality.vectors[modality.codes(pa.chunked_array([one]))[0]]
+        )  # of the items, in their order
+        behaviour = self._vectors[known.described]
         self._behaviour, self._usual_behaviour = Neighbours(behaviour), _spacing(behaviour)
 
     def rows(
-        self, task: str, run: str, day: str, weight: float, found: Found, names: pa.Array, content: np.ndarray,
-        weights: csr_matrix, items: pa.Array,
-    ) -> pa.Table:  # fmt: skip
+        self, task: str, run: str, day: str, weight: float, names: pa.Array, content: np.ndarray, weights: csr_matrix
+    ) -> pa.Table:
         near, size = [], []
-        embedding = np.zeros((len(names), self._modality.dim), np.float32)
+        embedding = unit(weights @ self._vectors)
         for i in range(len(names)):
             own = slice(weights.indptr[i], weights.indptr[i + 1])
             order = np.argsort(-np.abs(weights.data[own]), kind="stable")
-            near.append(items.take(pa.array(weights.indices[own][order])).to_pylist())
+            near.append(self._items.take(pa.array(weights.indices[own][order])).to_pylist())
             size.append(weights.data[own][order])
-            embedding[i] = size[-1] @ unit(self._modality.vectors[[self._codes[name] for name in near[-1]]])
-        embedding = unit(embedding)
         distance = self._content.search(content, 1)[0][:, 0]
         moved = self._behaviour.search(embedding, 1)[0][:, 0]
         count, none = len(names), pa.nulls(len(names), pa.float32())
@@ -238,7 +247,7 @@ class _Judged:
             "task": [task] * count,
             "strategy": [NEW_ITEMS] * count,
             "label": np.ones(count, np.float32),
-            "label_source": [found.map.name] * count,
+            "label_source": [self._found.map.name] * count,
             "anchor_label": none,
             "teacher_spread": none,
             "weight": np.full(count, weight, np.float32),
