@@ -30,16 +30,14 @@ from torch.nn import functional as F
 
 from augment.base.files import digest
 from augment.base.progress import say
-from augment.contracts.content_map import settings
 from augment.generation import new_items
 from augment.language.catalogue import Catalogue
 from augment.language.encoders import text_encoder
 from augment.language.ngrams import Ngrams
 from augment.language.typos import typo
 from augment.numeric.ease import ease
-from augment.numeric.histories import binary, ordered
+from augment.numeric.histories import binary
 from augment.numeric.new_items import standardised
-from augment.numeric.vectors import unit
 from augment.recipes.schema import NewItems
 from augment.recipes.source import Source
 from augment.sources.prepare import prepare
@@ -93,7 +91,7 @@ class Split:
             db.execute(f"SET threads = 1; CREATE TABLE every AS {rows.format(**where)}")
             few = f"SELECT user_id FROM every GROUP BY 1 ORDER BY md5(user_id || ':{seed}') LIMIT {users}"
             db.execute(f"COPY (SELECT * FROM every WHERE user_id IN ({few})) TO '{folder}/rows.parquet'")
-            products = db.execute(catalogue.format(**where)).to_arrow_table()
+            products = db.execute(catalogue.format(**where)).fetch_arrow_table()
         columns = {"user": "user_id", "item": "item_id", "timestamp": "timestamp"}
         split = {"by": "new_items", "valid": 0.1, "test": 0.1, "core": CORE}
         source = Source(path=f"{folder}/rows.parquet", columns=columns, split=split, max_per_minute=10**6)
@@ -217,7 +215,7 @@ def _judged(
     class Fixed(Rows):
         def beside(self, scores: np.ndarray, history: csr_matrix, wanted: pa.Array) -> np.ndarray:
             place = pc.index_in(wanted, names).to_numpy(zero_copy_only=False)
-            return np.concatenate([standardised(scores), size * score(history)[:, place]], axis=1)
+            return np.concatenate([standardised(scores), size * score(binary(history))[:, place]], axis=1)
 
     model.new_ = Fixed(names, csr_matrix((len(names), len(model.items_)), dtype=np.float32))
     found: dict[str, Any] = model.evaluate(split.test, {})
