@@ -17,7 +17,7 @@ from augment.contracts.strategy import listing
 from augment.recipes import loading
 from augment.runs import run as pipeline
 from augment.runs import task
-from augment.testing import checks, consumers, data, engines, modalities, sources, strategies, teachers
+from augment.testing import checks, consumers, data, engines, maps, modalities, sources, strategies, teachers
 from augment.testing.promises import registered
 from augment.testing.shop import usual
 
@@ -32,8 +32,8 @@ def loaded(name):
     return module
 
 
-strategy, consumer, modality, source, check, engine, teacher = map(
-    loaded, ("strategy", "consumer", "modality", "source", "check", "engine", "teacher")
+strategy, consumer, modality, source, check, engine, teacher, content_map = map(
+    loaded, ("strategy", "consumer", "modality", "source", "check", "engine", "teacher", "map")
 )
 
 
@@ -53,6 +53,7 @@ TestModality = modalities.suite(modality.Numbers, orders())
 TestSource = sources.suite(source.Archive, source.export)
 TestCheck = checks.suite(check.many_rows, bad={"day_rows": 1000})
 TestTeacher = teachers.suite(teacher.Alike, shop=usual(modality_class("fields")))
+TestMap = maps.suite(content_map.Nearest)
 TestEngine = engines.suite(engine.Polite)
 
 
@@ -79,7 +80,16 @@ def test_it_runs_and_is_short(path):
 
 
 def test_a_kind_that_has_plug_ins_has_an_example():
-    assert [path.stem for path in PATHS] == ["check", "consumer", "engine", "modality", "source", "strategy", "teacher"]
+    assert [path.stem for path in PATHS] == [
+        "check",
+        "consumer",
+        "engine",
+        "map",
+        "modality",
+        "source",
+        "strategy",
+        "teacher",
+    ]
 
 
 RECIPE = """

@@ -68,7 +68,7 @@ def cli() -> None:
 
 
 COMMANDS = {
-    setup: ("init", "doctor", "data", "strategies", "teachers"),
+    setup: ("init", "doctor", "data", "strategies", "teachers", "maps"),
     run: ("run", "generate", "train", "evaluate"),
     search: ("search",),
     nightly: ("nightly",),

@@ -1,4 +1,4 @@
-"""The commands one begins with: init, doctor, data, strategies, teachers."""
+"""The commands one begins with: init, doctor, data, strategies, teachers, maps."""
 
 from __future__ import annotations
 
@@ -102,6 +102,20 @@ def teachers(as_json: bool) -> None:
     for t in found:
         lines.append(f"{t['name']:28} {t['what']}")
         lines += [f"{'':30}{option}: {prose}" for option, prose in t["options"].items()]
+    click.echo(json.dumps(found) if as_json else "\n".join(lines))
+
+
+@click.command()
+@json_option
+def maps(as_json: bool) -> None:
+    """List the ways from what a new item is to how it behaves, of which `new_items` takes the best."""
+    from augment.contracts.content_map import listing
+
+    found = listing()
+    lines = []
+    for m in found:
+        lines.append(f"{m['name']:14} {m['what']}")
+        lines += [f"{'':16}{option}: {prose}" for option, prose in m["options"].items()]
     click.echo(json.dumps(found) if as_json else "\n".join(lines))
 
 

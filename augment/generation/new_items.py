@@ -36,6 +36,7 @@ from augment.recipes.schema import NewItems
 HELD, TRIED, TRIED_USERS = 0.2, 5_000, 2_000  # share of known items treated as new, of at most so many, and users
 LEAST = 20  # known items, of which a map can be learnt; and interactions with new ones, by which a scale can be found
 PLACES = 20  # of a list of recommendations
+REACHED = 0.95  # of the most places that new items can have
 USERS = 512  # at a time: bounds the memory
 ITEMS = 256  # new ones at a time
 
@@ -178,13 +179,20 @@ def expected(mapped: Mapped, known: Known, valid: pa.Table) -> float:
 
 
 def scale_for(exposure: float, old: np.ndarray, new: np.ndarray) -> float:
-    """The scale at which the share `exposure` of the 20 best is new: of each user the highest, float32[n, k] each."""
+    """The scale at which the share `exposure` of the 20 best is new: of each user the highest, float32[n, k] each.
+
+    Where so many places cannot be had, since few new items are for each user, the one that gets nearly all there are.
+    """
+
+    def places(scale: float) -> float:
+        above = np.sum(old[:, :, None] > (scale * new)[:, None, :], axis=1)  # known ones, of each new one
+        return float(((above + np.arange(new.shape[1])) < PLACES).sum()) / (len(new) * PLACES)
+
     low, high = 1e-3, 1e3
+    exposure = min(exposure, REACHED * places(high))
     for _ in range(40):
         middle = (low * high) ** 0.5
-        above = np.sum(old[:, :, None] > (middle * new)[:, None, :], axis=1)  # known ones, of each new one
-        places = (above + np.arange(new.shape[1])) < PLACES
-        low, high = (middle, high) if places.sum() / (len(new) * PLACES) < exposure else (low, middle)
+        low, high = (middle, high) if places(middle) < exposure else (low, middle)
     return (low * high) ** 0.5
 
 
@@ -209,8 +217,7 @@ def _sparse(fitted: ContentMap, content: np.ndarray, most: int) -> csr_matrix:
     for start in range(0, len(content), ITEMS):
         weights = fitted.weights(content[start : start + ITEMS])
         if most < weights.shape[1]:
-            least = -np.partition(-np.abs(weights), most - 1, axis=1)[:, most - 1 : most]
-            weights[np.abs(weights) < least] = 0
+            np.put_along_axis(weights, np.argpartition(-np.abs(weights), most - 1, axis=1)[:, most:], 0, axis=1)
         blocks.append(csr_matrix(weights))
     return vstack(blocks).tocsr()
 

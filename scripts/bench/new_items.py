@@ -91,7 +91,7 @@ class Split:
             db.execute(f"SET threads = 1; CREATE TABLE every AS {rows.format(**where)}")
             few = f"SELECT user_id FROM every GROUP BY 1 ORDER BY md5(user_id || ':{seed}') LIMIT {users}"
             db.execute(f"COPY (SELECT * FROM every WHERE user_id IN ({few})) TO '{folder}/rows.parquet'")
-            products = db.execute(catalogue.format(**where)).fetch_arrow_table()
+            products = db.sql(catalogue.format(**where)).to_arrow_table()
         columns = {"user": "user_id", "item": "item_id", "timestamp": "timestamp"}
         split = {"by": "new_items", "valid": 0.1, "test": 0.1, "core": CORE}
         source = Source(path=f"{folder}/rows.parquet", columns=columns, split=split, max_per_minute=10**6)

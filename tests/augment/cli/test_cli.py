@@ -16,7 +16,7 @@ from augment.base.errors import BadInput, Diverged, Locked, NoSpace, Refused, Un
 from augment.cli import cli
 
 COMMANDS = {"init", "doctor", "data", "run", "generate", "train", "evaluate", "ls", "show", "verify", "rollback", "gc"}
-COMMANDS |= {"nightly", "search", "strategies", "teachers"}
+COMMANDS |= {"nightly", "search", "strategies", "teachers", "maps"}
 RECIPE = """
 name = "shop"
 output = "out"
