@@ -15,6 +15,7 @@ from augment.contracts.registry import modality_class
 from augment.contracts.teacher import Room, build, check, listing
 from augment.contracts.values import Candidates
 from augment.gates.labels import Certainty
+from augment.modalities.fields import Fields
 from augment.numeric.measures import Auc
 from augment.publishing.dataset import Dataset
 from augment.recipes import loading
@@ -134,7 +135,8 @@ def test_unlabelled_anchors_take_the_teachers_label_and_certainty_is_agreement()
     here = room()
     teacher = build("ensemble", {"members": 3}).fit(here)
     label = np.array([1.0, np.nan], np.float32)
-    validity = Certainty(teacher, here.valid.slice(0, 2), np.zeros((2, 2), np.float32), label)
+    shows = Fields({"label": ([""], np.zeros((1, 2), np.float32))}, here.train)
+    validity = Certainty(teacher, shows, here.valid.slice(0, 2), np.zeros((2, 2), np.float32), label)
     np.testing.assert_allclose(validity.label, [1.0, 0.01])
     taught = validity.taught(made_of(here.valid, [0]))
     np.testing.assert_allclose(validity.agreement(taught), 0.98)
