@@ -104,7 +104,7 @@ class Certainty(Validity):
         rows = self._modality.told(taught.rows, anchors)
         if rows is taught.rows:
             return taught
-        found = self.teacher.label(replace(taught, rows=rows, embedding=self._modality.encode(rows)))
+        found = self.taught(replace(taught, rows=rows, embedding=self._modality.encode(rows)))
         return replace(taught, label=found.label, spread=found.spread)
 
     def agreement(self, candidates: Candidates) -> np.ndarray:

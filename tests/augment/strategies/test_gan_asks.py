@@ -112,7 +112,8 @@ def test_members_that_differ_too_much_refuse_a_sample(asking, shop):
             unsure = np.where(np.arange(len(candidates)) % 2, 0.6, 0.1).astype(np.float32)
             return replace(super().label(candidates), spread=unsure)
 
-    validity = Certainty(Unsure(shop.anchors), shop.modality, shop.anchors.rows, shop.anchors.embedding, shop.anchors.label)
+    anchors = shop.anchors
+    validity = Certainty(Unsure(anchors), shop.modality, anchors.rows, anchors.embedding, anchors.label)
     gates = GATES.model_copy(update={"min_label_agreement": 0.5})
     every = np.arange(10)
     some = Candidates(every, shop.anchors.rows.take(every), shop.anchors.embedding[every])

@@ -221,6 +221,16 @@ def test_a_sample_has_its_teachers_label_beside_its_anchors(taught):
         assert abs(label[whole & (truth == at)].mean() - chance) < 0.1
 
 
+def test_what_a_copy_hides_the_teacher_was_told(taught):
+    _, samples, _ = taught
+    decoded = pa.Table.from_struct_array(samples["decoded"].combine_chunks())
+    label, hidden = samples["label"].to_numpy(), decoded["a"].is_null().to_numpy()
+    low = np.array([v is not None and int(v[1]) < 4 for v in decoded["b"].to_pylist()])
+    assert hidden.sum() > 15
+    # Without a, a click is likely at .7 where b is low, else at .3; with it, at .9 or .5, and .5 or .1.
+    assert np.abs(label - np.where(low, 0.7, 0.3))[hidden].min() > 0.08
+
+
 def test_the_kept_copies_are_those_on_which_consumer_and_teacher_differ_most(taught):
     _, samples, _ = taught
     assert np.median(samples["hardness"].to_numpy()) > 0.2  # nats: one half where the truth is .1 or .9
