@@ -11,8 +11,9 @@ from ran import run
 
 from augment.base.errors import BadInput, Refused, UsageError
 from augment.cli import cli
+from augment.contracts import registry
 from augment.contracts.registry import modality_class
-from augment.contracts.teacher import Room, build, check, listing
+from augment.contracts.teacher import Room, Teacher, build, check, listing
 from augment.contracts.values import Candidates
 from augment.gates.labels import Certainty
 from augment.modalities.fields import Fields
@@ -124,6 +125,26 @@ def test_a_teacher_that_cannot_be_is_said_in_one_line(name, options, said):
     with pytest.raises(UsageError, match=said) as raised:
         check(name, ClickModel, options, "tasks.ctr")
     assert str(raised.value).startswith("tasks.ctr")
+
+
+def test_a_mean_of_what_is_no_panel_is_said_in_one_line(monkeypatch):
+    class Oracle(Teacher):
+        name, what = "oracle", "knows"
+
+        def fit(self, room):
+            return self
+
+        def measures(self, rows):
+            return {}
+
+        def label(self, candidates):
+            return candidates
+
+    monkeypatch.setitem(registry._ours("teachers"), "oracle", Oracle)
+    check("oracle", ClickModel, {}, "tasks.ctr")
+    with pytest.raises(UsageError, match=r"^tasks.ctr.teacher_options.mean: of: 'oracle' is no panel of models"):
+        check("mean", ClickModel, {"of": "cross-fitted+oracle"}, "tasks.ctr")
+    check("mean", ClickModel, {"of": "cross-fitted+boosted trees"}, "tasks.ctr")
 
 
 def test_a_saved_model_that_is_none_is_refused(tmp_path):
