@@ -282,6 +282,7 @@ class ClickModel(Configured):
         improve = ["auc", "auc_masked", *(["auc_swapped"] if found.mutable else []), "auc_renamed"]
         improve += ["auc_newest"] if {"user", "item"} & found.roles.keys() else []
         return [
+            "samples = 20000",
             'teachers = ["boosted trees"]  # labels the samples, if it beats this consumer on rows that neither saw',
             "weights = [0.3, 1.0]  # tried on validation rows",
             "strategies = { gan = 0.5, masking = 0.25, swaps = 0.25 }",

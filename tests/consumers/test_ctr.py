@@ -126,6 +126,7 @@ def test_its_first_recipe_publishes_what_gains_on_clean_rows_alone(tmp_path):
     rows = {"click": [i % 2 for i in range(240)], "size": ["S", "M", "L"] * 80, "week": ["odd", "even"] * 120}
     pq.write_table(pa.table(rows), tmp_path / "clicks.parquet")
     (task,) = loading.parse(write_recipe([tmp_path / "clicks.parquet"], Choices(task="ctr")), "written").tasks.values()
+    assert task.samples == 20_000
     settings = task.verdict
     same = {name: Comparison(0.7, 0.7, 0.7, "", 0.0, -0.001, 0.001, 1.0, "higher") for name in settings.improve}
     same["logloss"] = Comparison(0.5, 0.49, 0.5, "", -0.01, -0.014, -0.006, 1e-4, "lower")
