@@ -106,7 +106,10 @@ class Consumer(Protocol):
 
     @classmethod
     def first_recipe(cls, found: Looked) -> list[str]:
-        """Lines of TOML that `sparring init` writes into a task: a portfolio that needs no search, and a verdict."""
+        """Lines of TOML that `sparring init` writes into a task: a portfolio that needs no search, and a verdict.
+
+        And `samples`, where they are not to be 5,000.
+        """
         ...
 
     @classmethod

@@ -122,8 +122,12 @@ class Validity(ABC):
         return self.teacher.called if self.teacher else ""
 
     def taught(self, candidates: Candidates) -> Candidates:
-        """With the teacher's labels; as they are where there is none."""
+        """With the teacher's labels of what they show; as they are where there is none."""
         return self.teacher.label(candidates) if self.teacher else candidates
+
+    def told(self, taught: Candidates) -> Candidates:
+        """With the labels that they are published with, where a teacher is told more of them than they show."""
+        return taught
 
     @abstractmethod
     def agreement(self, candidates: Candidates) -> np.ndarray:

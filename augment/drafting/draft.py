@@ -88,8 +88,9 @@ def _source(found: Guess, name: str) -> list[str]:
 
 
 def _task(found: Guess, name: str) -> list[str]:
-    lines = [f"[tasks.{name}]", f'consumer = "{found.kind}"', f'source = "{name}"', "samples = 5000"]
-    return [*lines, *consumer_class(found.kind).first_recipe(found), ""]
+    own = consumer_class(found.kind).first_recipe(found)
+    samples = [] if any(line.startswith("samples =") for line in own) else ["samples = 5000"]
+    return [f"[tasks.{name}]", f'consumer = "{found.kind}"', f'source = "{name}"', *samples, *own, ""]
 
 
 def _value(value: Any) -> str:

@@ -68,9 +68,12 @@ class Gatekeeper:
     def judge(self, candidates: Candidates, novel: bool = True) -> Judged:
         """Scores of candidates, with their labels; those of a strategy that is not `novel` may be real rows.
 
-        Where a teacher labels, the band does not count: it is sure or refuses, and then the harder the better.
+        Where a teacher labels, the band does not count: it is sure or refuses, and then the harder the better. How hard
+        goes by its label of what a candidate shows; published is the label of what it is told. Chosen by the latter,
+        the hardest would be those that hide a surprise, and their labels no longer true of what they show.
         """
-        candidates = self._validity.taught(candidates)
+        shown = self._validity.taught(candidates)
+        candidates = self._validity.told(shown)
         distance, neighbours = self._anchors.index.search(candidates.embedding, NEIGHBOURS)
         strangeness = self._strangeness(distance, neighbours)
         stranger = len(self._real_strangeness) - np.searchsorted(self._real_strangeness, strangeness)
@@ -78,10 +81,10 @@ class Gatekeeper:
         agreement = self._validity.agreement(candidates)
         nearest = self._anchors.embedding[neighbours[:, 0]]
         novelty = 1 - cosine(candidates.embedding, nearest)
-        taught, label = candidates.spread is not None, candidates.label
+        taught, label = shown.spread is not None, shown.label
         easy, hard = (0.0, np.inf) if taught else margins_to_losses(self._gates.band)
         if taught and label is not None:
-            hardness = self._disagreement(candidates, label)
+            hardness = self._disagreement(shown, label)
         else:  # a teacher of rankings names targets, and no probability to differ from
             hardness = self.hardness(candidates.anchor, candidates.embedding, label)
         fails = [

@@ -6,6 +6,7 @@ a model fitted on the other folds has no such bond to the anchor.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from augment.base.errors import BadInput
-from augment.contracts.modality import MORE_ROWS, Classes
+from augment.contracts.modality import MORE_ROWS, Classes, Modality
 from augment.contracts.values import Candidates, Labeller, Validity
 
 if TYPE_CHECKING:
@@ -86,14 +87,25 @@ class LabelValidity(Validity):
 class Certainty(Validity):
     """Classification, with a teacher: samples have its label, and agreement is how far its members agree.
 
-    agreement = 1 − the spread of their probabilities. Unlabelled anchors take its label too.
+    agreement = 1 − the spread of their probabilities. Unlabelled anchors take its label too. What it says of a sample
+    it says of the row as `modality` tells it (`told`).
     """
 
-    def __init__(self, teacher: Labeller, rows: pa.Table, embedding: np.ndarray, label: np.ndarray) -> None:
-        self.teacher, self.label = teacher, label.copy()
+    def __init__(
+        self, teacher: Labeller, modality: Modality, rows: pa.Table, embedding: np.ndarray, label: np.ndarray
+    ) -> None:
+        self.teacher, self.label, self._modality, self._rows = teacher, label.copy(), modality, rows
         if (unknown := np.flatnonzero(~np.isfinite(label))).size:
             alone = Candidates(unknown, rows.take(pa.array(unknown)), embedding[unknown])
             self.label[unknown] = teacher.label(alone).label
+
+    def told(self, taught: Candidates) -> Candidates:
+        anchors = self._rows.take(pa.array(taught.anchor))
+        rows = self._modality.told(taught.rows, anchors)
+        if rows is taught.rows:
+            return taught
+        found = self.taught(replace(taught, rows=rows, embedding=self._modality.encode(rows)))
+        return replace(taught, label=found.label, spread=found.spread)
 
     def agreement(self, candidates: Candidates) -> np.ndarray:
         spread = np.zeros(len(candidates), np.float32) if candidates.spread is None else candidates.spread
@@ -124,7 +136,7 @@ class Labelled(Classes):
         self, rows: pa.Table, embedding: np.ndarray, gates: Gates, seed: int, teacher: Labeller | None = None
     ) -> Validity:
         label = rows["label"].to_numpy().astype(np.float32)  # null becomes NaN
-        return Certainty(teacher, rows, embedding, label) if teacher else LabelValidity(embedding, label, seed)
+        return Certainty(teacher, self, rows, embedding, label) if teacher else LabelValidity(embedding, label, seed)
 
 
 def of_each(chosen: np.ndarray, every: np.ndarray, classes: np.ndarray) -> np.ndarray:

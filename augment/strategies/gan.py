@@ -95,7 +95,7 @@ class Gan(Strategy):
 
 
 def _disputed(workshop: Workshop) -> Disputed | None:
-    """What the generator climbs where a teacher labels: learnt from its labels of the anchors and of the bank."""
+    """What the generator climbs where a teacher labels: learnt from its labels of what anchors and bank show."""
     anchors, bank = workshop.anchors, workshop.bank
     if workshop.teacher is None:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -34,13 +34,14 @@ class Mean(Panel):
         try:
             for name in options.of.split("+"):
                 check(name, consumer, {}, "of")
+                if not isinstance(build(name, {}), Panel):
+                    return f"of: '{name}' is no panel of models, whose opinions of any row can be averaged"
         except UsageError as error:
             return str(error)
         return ""
 
     def fit(self, room: Room) -> Mean:
-        parts = [build(name, {}).fit(room) for name in self.options.of.split("+")]
-        self._parts = [part for part in parts if isinstance(part, Panel)]
+        self._parts = [cast(Panel, build(name, {}).fit(room)) for name in self.options.of.split("+")]
         self.members = [member for part in self._parts for member in part.members]
         self.unseen = all(part.unseen for part in self._parts)
         return self

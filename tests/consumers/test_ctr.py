@@ -1,10 +1,15 @@
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from augment.base.errors import UsageError
 from augment.contracts.sample import sample_schema
+from augment.drafting.draft import write_recipe
+from augment.drafting.guess import Choices
+from augment.judging.verdict import Comparison, decide
+from augment.recipes import loading
 from consumers import ClickModel
 from consumers.models.clicks import HEADS
 from gan.victim import Condition
@@ -115,3 +120,19 @@ def test_the_victim_is_the_model_in_the_space_of_its_tables(clicks):
 def test_an_unknown_model_gets_a_suggestion():
     with pytest.raises(UsageError, match="did you mean 'dcnv2'"):
         ClickModel(model="dcn2")
+
+
+def test_its_first_recipe_publishes_what_gains_on_clean_rows_alone(tmp_path):
+    rows = {"click": [i % 2 for i in range(240)], "size": ["S", "M", "L"] * 80, "week": ["odd", "even"] * 120}
+    pq.write_table(pa.table(rows), tmp_path / "clicks.parquet")
+    (task,) = loading.parse(write_recipe([tmp_path / "clicks.parquet"], Choices(task="ctr")), "written").tasks.values()
+    assert task.samples == 20_000
+    settings = task.verdict
+    same = {name: Comparison(0.7, 0.7, 0.7, "", 0.0, -0.001, 0.001, 1.0, "higher") for name in settings.improve}
+    same["logloss"] = Comparison(0.5, 0.49, 0.5, "", -0.01, -0.014, -0.006, 1e-4, "lower")
+    gain = Comparison(0.7, 0.71, 0.7, "", 0.01, 0.006, 0.014, 1e-4, "higher")
+    for better, published in (("auc", True), ("auc_renamed", True), ("auc_masked", False)):
+        found = {**same, better: gain}
+        verdict = decide(found, settings.clean, settings.improve, tolerance=0.002, confidence=0.95,
+                         rehearsed=ClickModel.rehearsed)  # fmt: skip
+        assert verdict.accepted is published, verdict.reason

@@ -127,7 +127,7 @@ def test_from_a_users_own_file_to_a_verdict_and_back(tmp_path):
     assert made.returncode == 0, made.stderr
     text = (tmp_path / "shop.toml").read_text()
     assert 'consumer = "ctr"' in text
-    text = text.replace("samples = 5000", "samples = 200\noptions = { epochs = 1, attacked_rows = 100 }")
+    text = text.replace("samples = 20000", "samples = 200\noptions = { epochs = 1, attacked_rows = 100 }")
     text = text.replace("generator = { draws = 4 }", "generator = { draws = 2, steps = 10, bank = 50, anchors = 500 }")
     (tmp_path / "shop.toml").write_text(
         text.replace('"auc_swapped", "auc_renamed", "auc_newest"]', '"auc_renamed"], seeds = 1, draws = 100')

@@ -67,7 +67,7 @@ def test_what_init_writes_in_any_locale_runs_in_any_locale(environment, shop):
     assert source.path == "клики.csv"
     assert source.columns.fields == ["цвет"]
     assert sparring(environment, shop, "init", "клики.csv").stdout.decode("utf-8").strip() == text.strip()
-    small = text.replace("samples = 5000", "samples = 60\noptions = { epochs = 1, attacked_rows = 50 }")
+    small = text.replace("samples = 20000", "samples = 60\noptions = { epochs = 1, attacked_rows = 50 }")
     small = small.replace("strategies = { gan = 0.5, masking = 0.25, swaps = 0.25 }", "strategies = { masking = 1.0 }")
     small = small.replace("sparring-out/my-shop", "выход")
     (shop / "магазин.toml").write_text(small, "utf-8")

@@ -45,7 +45,7 @@ def asking(shop, tmp_path_factory):
     anchors = shop.anchors
     teacher = Weather(anchors)
     label = anchors.own_label.to_numpy(zero_copy_only=False).astype(np.float32)
-    validity = Certainty(teacher, anchors.rows, anchors.embedding, label)
+    validity = Certainty(teacher, shop.modality, anchors.rows, anchors.embedding, label)
     settings = Generator(bank=60, variants=4, neighbours=8, steps=150, batch=64, draws=1)
     workshop = replace(shop.workshop, teacher=teacher, settings=settings, folder=tmp_path_factory.mktemp("gan"))
     return workshop, Gatekeeper(anchors, workshop.bank, validity, workshop.victim, GATES)
@@ -96,7 +96,7 @@ def test_a_teacher_of_rankings_gives_no_labels_to_learn(shop, tmp_path):
 def test_the_band_does_not_count_where_a_teacher_labels(asking, shop):
     workshop, _ = asking
     teacher = workshop.teacher
-    validity = Certainty(teacher, shop.anchors.rows, shop.anchors.embedding, shop.anchors.label)
+    validity = Certainty(teacher, shop.modality, shop.anchors.rows, shop.anchors.embedding, shop.anchors.label)
     narrow = GATES.model_copy(update={"band": (0.0, 0.01)})
     every = np.arange(len(shop.anchors))
     some = Candidates(every, shop.anchors.rows, shop.anchors.embedding)
@@ -112,7 +112,8 @@ def test_members_that_differ_too_much_refuse_a_sample(asking, shop):
             unsure = np.where(np.arange(len(candidates)) % 2, 0.6, 0.1).astype(np.float32)
             return replace(super().label(candidates), spread=unsure)
 
-    validity = Certainty(Unsure(shop.anchors), shop.anchors.rows, shop.anchors.embedding, shop.anchors.label)
+    anchors = shop.anchors
+    validity = Certainty(Unsure(anchors), shop.modality, anchors.rows, anchors.embedding, anchors.label)
     gates = GATES.model_copy(update={"min_label_agreement": 0.5})
     every = np.arange(10)
     some = Candidates(every, shop.anchors.rows.take(every), shop.anchors.embedding[every])

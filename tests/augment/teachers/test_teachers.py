@@ -11,10 +11,12 @@ from ran import run
 
 from augment.base.errors import BadInput, Refused, UsageError
 from augment.cli import cli
+from augment.contracts import registry
 from augment.contracts.registry import modality_class
-from augment.contracts.teacher import Room, build, check, listing
+from augment.contracts.teacher import Room, Teacher, build, check, listing
 from augment.contracts.values import Candidates
 from augment.gates.labels import Certainty
+from augment.modalities.fields import Fields
 from augment.numeric.measures import Auc
 from augment.publishing.dataset import Dataset
 from augment.recipes import loading
@@ -125,6 +127,26 @@ def test_a_teacher_that_cannot_be_is_said_in_one_line(name, options, said):
     assert str(raised.value).startswith("tasks.ctr")
 
 
+def test_a_mean_of_what_is_no_panel_is_said_in_one_line(monkeypatch):
+    class Oracle(Teacher):
+        name, what = "oracle", "knows"
+
+        def fit(self, room):
+            return self
+
+        def measures(self, rows):
+            return {}
+
+        def label(self, candidates):
+            return candidates
+
+    monkeypatch.setitem(registry._ours("teachers"), "oracle", Oracle)
+    check("oracle", ClickModel, {}, "tasks.ctr")
+    with pytest.raises(UsageError, match=r"^tasks.ctr.teacher_options.mean: of: 'oracle' is no panel of models"):
+        check("mean", ClickModel, {"of": "cross-fitted+oracle"}, "tasks.ctr")
+    check("mean", ClickModel, {"of": "cross-fitted+boosted trees"}, "tasks.ctr")
+
+
 def test_a_saved_model_that_is_none_is_refused(tmp_path):
     with pytest.raises(BadInput, match="no model that can be read"):
         build("saved", {"folder": str(tmp_path)}).fit(room(ClickModel))
@@ -134,7 +156,8 @@ def test_unlabelled_anchors_take_the_teachers_label_and_certainty_is_agreement()
     here = room()
     teacher = build("ensemble", {"members": 3}).fit(here)
     label = np.array([1.0, np.nan], np.float32)
-    validity = Certainty(teacher, here.valid.slice(0, 2), np.zeros((2, 2), np.float32), label)
+    shows = Fields({"label": ([""], np.zeros((1, 2), np.float32))}, here.train)
+    validity = Certainty(teacher, shows, here.valid.slice(0, 2), np.zeros((2, 2), np.float32), label)
     np.testing.assert_allclose(validity.label, [1.0, 0.01])
     taught = validity.taught(made_of(here.valid, [0]))
     np.testing.assert_allclose(validity.agreement(taught), 0.98)
@@ -217,6 +240,16 @@ def test_a_sample_has_its_teachers_label_beside_its_anchors(taught):
     # The label is what the copy's own fields say, whatever the anchor's click was.
     for at, chance in enumerate((0.1, 0.5, 0.9)):
         assert abs(label[whole & (truth == at)].mean() - chance) < 0.1
+
+
+def test_what_a_copy_hides_the_teacher_was_told(taught):
+    _, samples, _ = taught
+    decoded = pa.Table.from_struct_array(samples["decoded"].combine_chunks())
+    label, hidden = samples["label"].to_numpy(), decoded["a"].is_null().to_numpy()
+    low = np.array([v is not None and int(v[1]) < 4 for v in decoded["b"].to_pylist()])
+    assert hidden.sum() > 15
+    # Without a, a click is likely at .7 where b is low, else at .3; with it, at .9 or .5, and .5 or .1.
+    assert np.abs(label - np.where(low, 0.7, 0.3))[hidden].min() > 0.08
 
 
 def test_the_kept_copies_are_those_on_which_consumer_and_teacher_differ_most(taught):
