@@ -159,6 +159,10 @@ class Recommender(Configured):
         """float32[n, I] for the users at `users`, who show `history` (all rows)."""
         return tuning.scored(self.ranker_, self.state_, history, self.recency_, users)
 
+    def _top(self, history: csr_matrix, users: np.ndarray, seen: csr_matrix, k: int) -> np.ndarray:
+        """int64[n, at most k]: the best items, but for `seen`, of the users at `users`, who show `history`."""
+        return tuning.likeliest(self.ranker_, self.state_, history, self.recency_, users, seen, k)
+
     def predict(self, rows: pa.Table) -> np.ndarray:
         """float32[n, items] scores for the `user_id`s of `rows`; a user never seen gets the items' popularity."""
         users = pc.fill_null(pc.index_in(whole(rows["user_id"]), self.users_), -1).to_numpy(zero_copy_only=False)
@@ -175,7 +179,7 @@ class Recommender(Configured):
         wanted = minus(binary(self._history(test)), self.history_)
         known = minus(self.seen_, wanted)
         users = np.flatnonzero(wanted.getnnz(axis=1))
-        lists = ranking.top(self._scores(known, users), known[users], ranking.K)
+        lists = self._top(known, users, known, ranking.K)
         wanted = wanted[users]
         measures = ranking.measures(lists, wanted, users, self.history_)
         kinds = [name for name in attacked if name.startswith("shilling")]
@@ -189,7 +193,7 @@ class Recommender(Configured):
             flips = shilling.flips(self.history_, attacked["flips"]["seed"][0].as_py())
             history, shown = (flipped(m, flips, np.arange(len(self.users_))) for m in (self.history_, known))
             retrained = self._retrained(history, self.mix_ and self.mix_.flipped(flips))
-            hit = ranking.hits(ranking.top(retrained._scores(shown, users), known[users], ranking.K), wanted)
+            hit = ranking.hits(retrained._top(shown, users, known, ranking.K), wanted)
             measures["ndcg_flipped@20"] = Mean(ranking.ndcg(hit, wanted.getnnz(axis=1)))
         return measures
 
@@ -208,7 +212,7 @@ class Recommender(Configured):
 
     def _likeliest(self) -> np.ndarray:
         """int64[users, at most 50]: what every user is recommended."""
-        return ranking.top(self._scores(self.seen_, np.arange(len(self.users_))), self.seen_, HIT_K)
+        return self._top(self.seen_, np.arange(len(self.users_)), self.seen_, HIT_K)
 
     def _retrained(self, history: csr_matrix, mix: Synthetic | None) -> Recommender:
         """This model, trained again on another history whose first rows are its users; nothing is tuned again."""

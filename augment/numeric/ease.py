@@ -42,8 +42,11 @@ def ease_path(
     """
     gram, hidden = normal(inputs, targets, weights)
     for l2 in l2s:
-        inverse = inverted(gram, l2)
-        yield solved(inverse, times(inverse, hidden))
+        yield _weights(inverted(gram, l2), hidden)  # no name holds what was yielded while the next is made
+
+
+def _weights(inverse: np.ndarray, hidden: csr_matrix | None) -> np.ndarray:
+    return weights_of(inverse, times(inverse, hidden))
 
 
 def normal(
@@ -81,8 +84,8 @@ def times(inverse: np.ndarray, hidden: csr_matrix | None) -> np.ndarray | None:
     return (torch.from_numpy(inverse) @ torch.from_numpy(hidden.toarray())).numpy()
 
 
-def solved(inverse: np.ndarray, more: np.ndarray | None) -> np.ndarray:
-    """The weights float32[I, I] that an inverse Gram matrix makes, in its place; more: what `times` makes of it.
+def weights_of(inverse: np.ndarray, more: np.ndarray | None) -> np.ndarray:
+    """The weights B float32[I, I] that an inverse Gram matrix makes, in its place; more: what `times` makes of it.
 
     inverse @ gram = 1 − inverse · l2, and the Lagrange multipliers of the zero diagonal, one per column, take the
     second term out again: what is left is the inverse, each column scaled, and what the targets have more than inputs.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from augment.numeric.ease import ease_path
@@ -30,6 +32,10 @@ class EASE(ByItems):
             more = hidden / (1 - hidden) * (rows.inputs.T @ rows.weights)
             ridges = [l2 + more for l2 in l2s]
         aims = None if rows.targets is rows.inputs else rows.targets
-        for solved in ease_path(rows.inputs, aims, ridges, rows.weights):
-            # The columns are least squares of their own: each scales with its target.
-            yield {"items": solved * rows.worth}
+        # The columns are least squares of their own: each scales with its target. `map` keeps no matrix alive.
+        yield from map(partial(_worth, rows.worth), ease_path(rows.inputs, aims, ridges, rows.weights))
+
+
+def _worth(worth: np.ndarray, solved: np.ndarray) -> Arrays:
+    solved *= worth
+    return {"items": solved}
