@@ -162,6 +162,35 @@ class LeftOut:
         return scores.astype(np.float32)
 
 
+class Grown:
+    """EASE with some more rows each time, which are not many: exact, not refitted (Woodbury, 1950).
+
+    inputs, targets, weights, l2: see `ease`, as is what is raised.
+    """
+
+    def __init__(self, inputs: csr_matrix, targets: csr_matrix | None, l2: float, weights: np.ndarray) -> None:
+        gram, self._hidden = normal(inputs, targets, weights)
+        self._inverse = inverted(gram, l2)
+        self._more = times(self._inverse, self._hidden)
+
+    def by(self, rows: csr_matrix, weights: np.ndarray) -> np.ndarray:
+        """B float32[I, I] where `rows` float32[n, I], each its own target, count `weights` float[n] > 0 beside all."""
+        along = np.asarray(rows @ self._inverse, np.float32)
+        inner = np.asarray(rows @ along.T, np.float64) + np.diag(1 / weights)
+        half = torch.from_numpy(np.linalg.solve(inner, along).astype(np.float32)).T
+        inverse = _less(self._inverse, half, along)
+        if self._hidden is None or self._more is None:
+            return weights_of(inverse, None)
+        return weights_of(inverse, _less(self._more, half, along @ self._hidden))
+
+
+def _less(matrix: np.ndarray, left: torch.Tensor, right: np.ndarray) -> np.ndarray:
+    """matrix − left @ right."""
+    factor = torch.from_numpy(np.ascontiguousarray(right, np.float32))
+    found: np.ndarray = torch.addmm(torch.from_numpy(matrix), left, factor, alpha=-1).numpy()
+    return found
+
+
 def binary_matrix(lists: pa.Array, items: pa.Array) -> csr_matrix:
     """Binary float32[n, I] from n lists of item names; names unknown to `items` are left out."""
     column = pc.index_in(lists.flatten(), items)

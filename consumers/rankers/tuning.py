@@ -47,7 +47,7 @@ def best(ranker: Ranker, rows: Rows, l2: float, history: csr_matrix, wanted: csr
         return Best(next(states), l2s[0], recency)
     found: dict[float, tuple[float, float]] = {}
     kept: dict[float, Arrays] = {}
-    with bar(len(l2s) + len(recencies), f"tuning {ranker.name}", "try") as shown:
+    with bar(len(l2s) + len(recencies), f"tuning {ranker.name}", "trial") as shown:
 
         def tried(l2: float, recency: tuple[float, float]) -> tuple[float, float]:
             shown.update()
