@@ -69,7 +69,7 @@ def inverted(gram: np.ndarray, l2: Ridge) -> np.ndarray:
         factor, failed = torch.linalg.cholesky_ex(ridged)
         del ridged
         if not failed:
-            found: np.ndarray = torch.cholesky_inverse(factor).float().numpy()
+            found: np.ndarray = torch.cholesky_inverse(factor).float().numpy().T  # LAPACK's order of the symmetric
             return found
     raise UsageError("recommender: EASE has no single solution at so small an l2; raise it")
 
