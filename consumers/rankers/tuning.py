@@ -17,6 +17,7 @@ from consumers.scoring import ranking
 
 OFF = (0.0, 0.0)  # recency
 TAUS, FLOORS = (1.0, 3.0, 10.0, 30.0), (0.0, 0.1, 0.3, 0.5)
+SOME = 4096  # users at most by whom recency is chosen
 NEAR_BEST = 0.98  # of the best validation NDCG: among such settings the one with the best tail recall is chosen
 
 
@@ -30,8 +31,9 @@ def best(ranker: Ranker, rows: Rows, l2: float, history: csr_matrix, wanted: csr
     """The ranker fitted by each l2, and of these the one, and the recency, that find best what is `wanted`.
 
     l2: −1 to be tuned. history: [U, I] of training rows; wanted: [U, I], of validation rows, what is not in it.
-    Recency is chosen by NDCG at the middle l2, then l2 with it. A state is let go as soon as another is sure to be
-    chosen before it: an item-to-item matrix is a state, and eight of those are too many.
+    Recency is chosen by NDCG at the middle l2, by some of the users where they are many, then l2 with it by all. A
+    state is let go as soon as another is sure to be chosen before it: an item-to-item matrix is a state, and eight of
+    those are too many.
 
     Raises BadInput where something is to be tuned and nothing is wanted.
     """
@@ -47,27 +49,30 @@ def best(ranker: Ranker, rows: Rows, l2: float, history: csr_matrix, wanted: csr
         return Best(next(states), l2s[0], recency)
     found: dict[float, tuple[float, float]] = {}
     kept: dict[float, Arrays] = {}
-    with bar(len(l2s) + len(recencies), f"tuning {ranker.name}", "trial") as shown:
+    users = np.flatnonzero(wanted.getnnz(axis=1))
+    some = users[:: -(-len(users) // SOME)]
+    with bar(len(l2s) + len(recencies) * (len(recencies) > 1), f"tuning {ranker.name}", "trial") as shown:
 
-        def tried(l2: float, recency: tuple[float, float]) -> tuple[float, float]:
+        def tried(l2: float, recency: tuple[float, float], users: np.ndarray) -> tuple[float, float]:
+            worth = _worth(ranker, kept[l2], history, recency, wanted, users)
             shown.update()
-            return _worth(ranker, kept[l2], history, recency, wanted)
+            return worth
 
         for l2 in middle_first:
             kept[l2] = next(states)
-            if not found:
-                recency = max(recencies, key=lambda recency: tried(l2, recency)[0])
-            found[l2] = tried(l2, recency)
+            if not found and len(recencies) > 1:
+                recency = max(recencies, key=lambda recency: tried(l2, recency, some)[0])
+            found[l2] = tried(l2, recency, users)
             kept = {l2: kept[l2] for l2 in _hopeful(found)}
     chosen = _hopeful(found)[0]
     return Best(kept[chosen], chosen, recency)
 
 
 def _worth(
-    ranker: Ranker, state: Arrays, history: csr_matrix, recency: tuple[float, float], wanted: csr_matrix
-) -> tuple[float, float]:
-    """NDCG and tail recall on validation rows."""
-    users = np.flatnonzero(wanted.getnnz(axis=1))
+    ranker: Ranker, state: Arrays, history: csr_matrix, recency: tuple[float, float], wanted: csr_matrix,
+    users: np.ndarray,
+) -> tuple[float, float]:  # fmt: skip
+    """NDCG and tail recall on validation rows of the users at int64[n], each of whom wants something."""
     lists = likeliest(ranker, state, history, recency, users, history, ranking.K)
     hit, relevant = ranking.hits(lists, wanted[users]), wanted[users].getnnz(axis=1)
     recall = ranking.rare_recall(lists, hit, wanted[users], ranking.rare(history, ranking.TAIL))

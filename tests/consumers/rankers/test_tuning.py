@@ -78,7 +78,7 @@ def test_of_those_near_the_best_the_one_that_finds_most_of_the_tail(seed, recenc
 def test_whatever_the_order_the_one_to_be_chosen_is_kept():
     """Every order of settings with every pattern of worth: what is let go is never what is chosen in the end."""
     rng = np.random.default_rng(0)
-    for _ in range(200):
+    for _ in range(60):
         levels = rng.choice([0.9, 0.97, 0.98, 0.99, 1.0], 4), rng.choice([0.1, 0.2, 0.3], 4)
         worths = dict(enumerate(zip(*levels, strict=True)))
         near = [i for i in worths if worths[i][0] >= tuning.NEAR_BEST * max(levels[0])]
@@ -99,6 +99,24 @@ def test_states_that_cannot_be_chosen_are_let_go_and_none_is_made_twice():
     best = tuning.best(ranker, rows, -1, order, wanted)
     assert (best.l2, ranker.made) == (2.0, [2.0, 0.0, 1.0, 3.0, 4.0])
     assert ranker.most == 2  # the one kept, and the one that is looked at
+
+
+def test_where_users_are_many_some_choose_recency_and_all_choose_l2(monkeypatch):
+    asked = []
+    worth = tuning._worth
+    monkeypatch.setattr(tuning, "_worth", lambda *given: asked.append(given[-1]) or worth(*given))
+    monkeypatch.setattr(tuning, "SOME", 20)
+    rows, order, wanted, found = task()
+    users = np.flatnonzero(wanted.getnnz(axis=1))
+    assert len(users) > 20
+    best = tuning.best(Known(found, recency=-1), rows, -1, order, wanted)
+    few, every = asked[: -len(found)], asked[-len(found) :]
+    assert len(few) == 17  # all alike, and every pair of a recency and a floor
+    assert all(10 <= len(some) <= 20 and set(some) < set(users) for some in few)
+    assert all(np.array_equal(some, users) for some in every)
+    worths = [worth(Known(found), {"items": found[2]}, order, recency, wanted, few[0])[0]
+              for recency in tuning._recencies(Recency())]  # fmt: skip
+    assert best.recency == tuning._recencies(Recency())[int(np.argmax(worths))]
 
 
 def test_what_is_set_is_not_tried():
