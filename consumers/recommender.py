@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, create_model, model_validator
 from scipy.sparse import csr_matrix, vstack
 
 from augment.base.errors import BadInput, UsageError, suggest
+from augment.base.progress import bar
 from augment.contracts.consumer import Looked
 from augment.contracts.options import BaseOptions, one_of
 from augment.numeric.columns import whole
@@ -165,6 +166,10 @@ class Recommender(Configured):
         """float32[n, I] for the users at `users`, who show `history` (all rows)."""
         return tuning.scored(self.ranker_, self.state_, history, self.recency_, users)
 
+    def _top(self, history: csr_matrix, users: np.ndarray, seen: csr_matrix, k: int) -> np.ndarray:
+        """int64[n, at most k]: the best items, but for `seen`, of the users at `users`, who show `history`."""
+        return tuning.likeliest(self.ranker_, self.state_, history, self.recency_, users, seen, k)
+
     def predict(self, rows: pa.Table) -> np.ndarray:
         """float32[n, items] scores for the `user_id`s of `rows`; a user never seen gets the items' popularity."""
         users = pc.fill_null(pc.index_in(whole(rows["user_id"]), self.users_), -1).to_numpy(zero_copy_only=False)
@@ -181,23 +186,21 @@ class Recommender(Configured):
         wanted = minus(binary(self._history(test)), self.history_)
         known = minus(self.seen_, wanted)
         users = np.flatnonzero(wanted.getnnz(axis=1))
-        scores = self._scores(known, users)
-        lists = ranking.top(scores.copy(), known[users], ranking.K)
-        measures = self._with_new(test, wanted, known) | ranking.measures(lists, wanted[users], users, self.history_)
+        lists, new = self._top(known, users, known, ranking.K), self._with_new(test, wanted, known)
         wanted = wanted[users]
+        measures: dict[str, Measure] = new | ranking.measures(lists, wanted, users, self.history_)
         kinds = [name for name in attacked if name.startswith("shilling")]
         own = self._likeliest() if kinds else np.empty(0)
-        for name in kinds:
-            hits, before = self._target_hits(attacked[name], own)
-            measures[f"target_hit{name.removeprefix('shilling').replace('-', '_')}@50"] = Mean(hits, "lower")
-            if name == "shilling":
-                measures["target_lift@50"] = Mean(hits - before, "lower")
-        if "flips" in attacked:
-            flips = shilling.flips(self.history_, attacked["flips"]["seed"][0].as_py())
-            history, shown = (flipped(m, flips, np.arange(len(self.users_))) for m in (self.history_, known))
-            retrained = self._retrained(history, self.mix_ and self.mix_.flipped(flips))
-            hit = ranking.hits(ranking.top(retrained._scores(shown, users), known[users], ranking.K), wanted)
-            measures["ndcg_flipped@20"] = Mean(ranking.ndcg(hit, wanted.getnnz(axis=1)))
+        with bar(len(attacked), "retraining under attack", "attack") as shown:
+            for name, model in zip(kinds, self._beside([attacked[name] for name in kinds]), strict=True):
+                hits, before = self._target_hits(attacked[name], model, own)
+                measures[f"target_hit{name.removeprefix('shilling').replace('-', '_')}@50"] = Mean(hits, "lower")
+                if name == "shilling":
+                    measures["target_lift@50"] = Mean(hits - before, "lower")
+                shown.update()
+            if "flips" in attacked:
+                measures["ndcg_flipped@20"] = self._flipped(attacked["flips"]["seed"][0].as_py(), known, wanted, users)
+                shown.update()
         return measures
 
     def _with_new(self, test: pa.Table, wanted: csr_matrix, known: csr_matrix) -> dict[str, Measure]:
@@ -213,37 +216,58 @@ class Recommender(Configured):
         names = pa.concat_arrays([names, idle])
         hoped = binary(ordered(test, self.users_, names))
         users = np.flatnonzero(wanted.getnnz(axis=1) + hoped.getnnz(axis=1))
-        scores = self.new_.beside(self._scores(known, users), known[users], names)
-        return ranking.new_measures(scores, known[users], wanted[users], hoped[users])
+        if not len(users):
+            return ranking.nothing_new()
+        parts = []
+        for start in range(0, len(users), tuning.USERS):
+            some = users[start : start + tuning.USERS]
+            scores = self.new_.beside(self._scores(known, some), known[some], names)
+            parts.append(ranking.new_measures(scores, known[some], wanted[some], hoped[some]))
+        return {name: Mean(np.concatenate([part[name].values for part in parts])) for name in ranking.nothing_new()}
 
     def _unknown(self, rows: pa.Table) -> pa.Array:
         """Items of rows that no training row has, sorted."""
         names = pc.unique(whole(rows["item_id"]))
         return names.filter(pc.invert(pc.is_in(names, self.items_))).sort()
 
-    def _target_hits(self, fakes: pa.Table, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """float64[users]: share of the pushed items in each real user's top 50 after retraining with the fake users.
+    def _flipped(self, seed: int, known: csr_matrix, wanted: csr_matrix, users: np.ndarray) -> Mean:
+        """NDCG of what is `wanted` [n, I] by users at int64[n], after retraining on histories with flips."""
+        flips = shilling.flips(self.history_, seed)
+        history, shown = (flipped(m, flips, np.arange(len(self.users_))) for m in (self.history_, known))
+        model = self._untrained(self.mix_ and self.mix_.flipped(flips))
+        model.state_ = next(model.ranker_.fit(model._rows(history), (self.l2_,)))
+        hit = ranking.hits(model._top(shown, users, known, ranking.K), wanted)
+        return Mean(ranking.ndcg(hit, wanted.getnnz(axis=1)))
+
+    def _beside(self, attacks: Iterable[pa.Table]) -> Iterator[Recommender]:
+        """This model trained again with the fake users of each attack beside its own."""
+        fakes = (ordered(fakes, pc.unique(whole(fakes["user_id"])), self.items_) for fakes in attacks)
+        others = (self._rows(vstack([self.history_, fake]).tocsr()) for fake in fakes)
+        for state in self.ranker_.grown(self._rows(self.history_), others, self.l2_):
+            model = self._untrained(self.mix_)
+            model.state_ = state
+            yield model
+
+    def _target_hits(self, fakes: pa.Table, attacked: Recommender, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """float64[users]: share of the pushed items in each real user's top 50 of the model that had the fake users.
 
         And the share before, in `own`: what the model recommends of its own accord is not the attack's doing.
         """
-        fake = ordered(fakes, pc.unique(whole(fakes["user_id"])), self.items_)
         pushed = fakes.filter(pc.equal(fakes["kind"], "target"))["item_id"]
         targets = pc.index_in(pc.unique(whole(pushed)), self.items_).drop_null().to_numpy()
-        attacked = self._retrained(vstack([self.history_, fake]).tocsr(), self.mix_)
         lists = attacked._likeliest(), own
         after, before = (np.isin(found, targets).sum(axis=1) / max(1, len(targets)) for found in lists)
         return after, before
 
     def _likeliest(self) -> np.ndarray:
         """int64[users, at most 50]: what every user is recommended."""
-        return ranking.top(self._scores(self.seen_, np.arange(len(self.users_))), self.seen_, HIT_K)
+        return self._top(self.seen_, np.arange(len(self.users_)), self.seen_, HIT_K)
 
-    def _retrained(self, history: csr_matrix, mix: Synthetic | None) -> Recommender:
-        """This model, trained again on another history whose first rows are its users; nothing is tuned again."""
+    def _untrained(self, mix: Synthetic | None) -> Recommender:
+        """This model before it was trained, by a mix of another making; nothing is tuned again."""
         model = Recommender(**self.parameters(), device=self.device)
         model.items_, model.users_, model.seen_, model.mix_ = self.items_, self.users_, self.seen_, mix
         model.l2_, model.recency_, model.teacher_ = self.l2_, self.recency_, self.teacher_
-        model.state_ = next(model.ranker_.fit(model._rows(history), (self.l2_,)))
         return model
 
     def as_victim(self) -> Victim:

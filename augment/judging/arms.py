@@ -80,37 +80,55 @@ def differing(make: Callable[[int], Consumer], seeds: list[int]) -> list[int]:
 
 
 def on_test(models: Sequence[Consumer], arena: Arena) -> list[Measures]:
-    """Each model's evaluation on the test rows; one that is there of all seeds is looked at once."""
+    """Each model's evaluation on the test rows; one that is there of all seeds, or of two arms, is looked at once."""
     different = {id(model): model for model in models}
-    found = {key: model.evaluate(arena.test, arena.attacked) for key, model in different.items()}
+    looked = track(different.items(), "evaluating", "model", len(different))
+    found = {key: model.evaluate(arena.test, arena.attacked) for key, model in looked}
     return [found[id(model)] for model in models]
 
 
 def strongest_baseline(
-    consumer: type[Consumer], seeds: list[int], arena: Arena, device: str, mapped: Map = map
-) -> tuple[str, list[Consumer]]:
+    consumer: type[Consumer], seeds: list[int], arena: Arena, device: str, mapped: Map = map,
+    real: Sequence[Consumer] = (),
+) -> tuple[str, list[Consumer]]:  # fmt: skip
     """The plain model with the best primary clean metric on validation rows, trained once per seed.
 
-    All candidates are tried with the first seed; the choice never sees a test row.
+    All candidates are tried with the first seed; the choice never sees a test row. real: the consumer as the recipe
+    has it, trained on the same rows by each seed: if it is a candidate too, it is not trained again.
     """
     primary = consumer.metrics["clean"][0]
     candidates = consumer.baselines(seeds[0], device)
-    models = mapped(lambda model: model.fit(arena.train, arena.valid), candidates.values())
-    fitted = dict(zip(candidates, track(models, "baselines", "model", len(candidates)), strict=True))
 
-    def on_valid(name: str) -> float:
-        measure = fitted[name].evaluate(arena.valid, {})[primary]
+    def trained(name: str, seed: int) -> Consumer:
+        plain = consumer.baselines(seed, device)[name]
+        known = (model for one, model in zip(seeds, real, strict=False) if one == seed and _alike(model, plain))
+        return next(known, None) or plain.fit(arena.train, arena.valid)
+
+    def on_valid(model: Consumer) -> float:
+        measure = model.evaluate(arena.valid, {})[primary]
         value = measure.value() if measure.better_is == "higher" else -measure.value()
         return value if np.isfinite(value) else -np.inf  # validation rows of one class tell nothing apart
 
-    best = max(fitted, key=on_valid)
+    best, first, highest = "", None, -np.inf
+    models = mapped(lambda name: trained(name, seeds[0]), candidates)
+    for name, model in zip(candidates, track(models, "baselines", "model", len(candidates)), strict=True):
+        value = on_valid(model)
+        if first is None or value > highest:  # one of them is held at a time, beside the one just trained
+            best, first, highest = name, model, value
 
     def again(seed: int) -> Consumer:
-        if seed == seeds[0]:
-            return fitted[best]
-        return consumer.baselines(seed, device)[best].fit(arena.train, arena.valid)
+        return first if first is not None and seed == seeds[0] else trained(best, seed)
 
     return best, for_seeds(lambda seed: consumer.baselines(seed, device)[best], seeds, again, mapped)
+
+
+def _alike(model: Consumer, other: Consumer) -> bool:
+    """Whether both are what one constructor makes of the same options."""
+    names = ["mutable", "device", *(option.name for option in options_of(type(other), vars(other)))]
+    nothing = object()
+    return type(model) is type(other) and all(
+        getattr(model, name, nothing) == getattr(other, name, nothing) for name in names
+    )
 
 
 def judge(
@@ -123,7 +141,8 @@ def judge(
 ) -> Verdict:
     """Evaluate every model once on the test rows and decide by the recipe's rule."""
     consumer, (name, plain) = type(real[0]), baseline
-    ours, mixed, theirs = on_test(real, arena), on_test(mix, arena), on_test(plain, arena)
+    measured = on_test([*real, *mix, *plain], arena)
+    ours, mixed, theirs = measured[: len(real)], measured[len(real) : -len(plain)], measured[-len(plain) :]
     paired = partial(compare, draws=settings.draws, confidence=settings.confidence, seed=seed)
     verdict = decide(
         paired(ours, mixed, theirs, name),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.linalg.lapack import dpotrf, dpotri, spotrf, spotri
+import torch
 from scipy.sparse import csr_matrix, diags
 
 from augment.base.errors import UsageError
@@ -17,6 +17,7 @@ FILTER_L2 = 200.0  # of the models that judge others' work
 FOLDS = 2
 MAX_ITEMS = 20_000  # an item × item matrix of as many is inverted
 USERS = 1024  # at a time: bounds the memory
+SPARSE = 1 / 32  # filled less, a matrix is multiplied faster as a sparse one
 
 
 def ease(inputs: csr_matrix, targets: csr_matrix | None, l2: Ridge, weights: np.ndarray | None = None) -> np.ndarray:
@@ -33,35 +34,68 @@ def ease(inputs: csr_matrix, targets: csr_matrix | None, l2: Ridge, weights: np.
 def ease_path(
     inputs: csr_matrix, targets: csr_matrix | None, l2s: Sequence[Ridge], weights: np.ndarray | None = None
 ) -> Iterator[np.ndarray]:
-    """`ease` for each l2 in turn: they share the Gram matrix, of which only the diagonal differs."""
-    weighted = inputs if weights is None else diags(weights.astype(np.float32)) @ inputs
-    gram = (inputs.T @ weighted).toarray().astype(np.float32)
-    cross = None if targets is None else (weighted.T @ targets).toarray().astype(np.float32)
+    """`ease` for each l2 in turn: they share the Gram matrix, of which only the diagonal differs.
+
+    An inverse each, by Cholesky: one eigendecomposition for all costs five times as much as an inverse, and then still
+    a product of two matrices for every l2, which costs more than an inverse does. Holds the Gram matrix beside the one
+    that it yields, and where there are targets a third; no more than that, if the caller lets go of what it was given.
+    """
+    gram, hidden = normal(inputs, targets, weights)
     for l2 in l2s:
-        inverse = _inverse(gram, l2)
-        if cross is None:  # inverse @ gram = 1 − inverse · l2, and the multipliers take the second term out again
-            solved = -inverse / np.diag(inverse)
-        else:
-            solved = inverse @ cross
-            # Lagrange multipliers of the zero diagonal, one per column.
-            solved -= inverse * (np.diag(solved) / np.diag(inverse))
-        np.fill_diagonal(solved, 0.0)
-        yield solved
+        yield _weights(inverted(gram, l2), hidden)  # no name holds what was yielded while the next is made
 
 
-def _inverse(gram: np.ndarray, l2: Ridge) -> np.ndarray:
+def _weights(inverse: np.ndarray, hidden: csr_matrix | None) -> np.ndarray:
+    return weights_of(inverse, times(inverse, hidden))
+
+
+def normal(
+    inputs: csr_matrix, targets: csr_matrix | None, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, csr_matrix | None]:
+    """The Gram matrix float32[I, I] of the weighted inputs, and theirs with what they lack of the targets, sparse."""
+    weighted = inputs if weights is None else diags(weights.astype(np.float32)) @ inputs
+    gram = (inputs.T @ weighted).toarray().astype(np.float32, copy=False)
+    return gram, None if targets is None else (weighted.T @ (targets - inputs)).tocsc().astype(np.float32)
+
+
+def inverted(gram: np.ndarray, l2: Ridge) -> np.ndarray:
     """float32[I, I]: of gram + diag(l2), by Cholesky's factor; a fraction of what solving for the unit matrix costs.
 
     In single precision, which moves no score by more than some 1e-5, and in double where that is not enough.
     """
-    for kind, factorise, invert in ((np.float32, spotrf, spotri), (np.float64, dpotrf, dpotri)):
-        ridged: np.ndarray = np.array(gram, kind, order="F")
-        ridged[np.diag_indices_from(ridged)] += l2
-        factor, failed = factorise(ridged, lower=1, overwrite_a=1)
+    for kind in (torch.float32, torch.float64):
+        ridged = torch.from_numpy(gram).to(kind, copy=True)
+        ridged.diagonal().add_(torch.as_tensor(l2, dtype=kind))
+        factor, failed = torch.linalg.cholesky_ex(ridged)
+        del ridged
         if not failed:
-            lower: np.ndarray = np.tril(invert(factor, lower=1, overwrite_c=1)[0]).astype(np.float32)
-            return lower + np.tril(lower, -1).T
+            found: np.ndarray = torch.cholesky_inverse(factor).float().numpy().T  # LAPACK's order of the symmetric
+            return found
     raise UsageError("recommender: EASE has no single solution at so small an l2; raise it")
+
+
+def times(inverse: np.ndarray, hidden: csr_matrix | None) -> np.ndarray | None:
+    """float32[I, I], or None for none: inverse @ hidden, of which the first is symmetric."""
+    if hidden is None:
+        return None
+    if hidden.nnz < SPARSE * hidden.shape[0] ** 2:
+        product: np.ndarray = (hidden.T @ inverse).T
+        return product
+    return (torch.from_numpy(inverse) @ torch.from_numpy(hidden.toarray())).numpy()
+
+
+def weights_of(inverse: np.ndarray, more: np.ndarray | None) -> np.ndarray:
+    """The weights B float32[I, I] that an inverse Gram matrix makes, in its place; more: what `times` makes of it.
+
+    inverse @ gram = 1 − inverse · l2, and the Lagrange multipliers of the zero diagonal, one per column, take the
+    second term out again: what is left is the inverse, each column scaled, and what the targets have more than inputs.
+    """
+    own = np.diag(inverse).copy()
+    inverse *= -1 / own if more is None else -(1 + np.diag(more)) / own
+    if more is not None:
+        inverse += more
+    np.fill_diagonal(inverse, 0.0)
+    return inverse
 
 
 class CrossFitted:
@@ -115,7 +149,7 @@ class LeftOut:
         """Raises UsageError where l2 is too small for there to be one solution."""
         known = (history > 0).astype(np.float32).tocsr()
         self._members = known if members is None else (diags(members.astype(np.float32)) @ known).tocsr()
-        self._inverse = _inverse((self._members.T @ self._members).toarray().astype(np.float32), l2)
+        self._inverse = inverted((self._members.T @ self._members).toarray().astype(np.float32), l2)
 
     def scores(self, users: np.ndarray, shown: csr_matrix) -> np.ndarray:
         """float32[n, I] for the users at int64[n], who show float32[n, I]."""
@@ -126,6 +160,35 @@ class LeftOut:
         solved = shown @ self._inverse + along * meets
         scores = shown.toarray() - solved / (np.diag(self._inverse) + along * along / left)
         return scores.astype(np.float32)
+
+
+class Grown:
+    """EASE with some more rows each time, which are not many: exact, not refitted (Woodbury, 1950).
+
+    inputs, targets, weights, l2: see `ease`, as is what is raised.
+    """
+
+    def __init__(self, inputs: csr_matrix, targets: csr_matrix | None, l2: float, weights: np.ndarray) -> None:
+        gram, self._hidden = normal(inputs, targets, weights)
+        self._inverse = inverted(gram, l2)
+        self._more = times(self._inverse, self._hidden)
+
+    def by(self, rows: csr_matrix, weights: np.ndarray) -> np.ndarray:
+        """B float32[I, I] where `rows` float32[n, I], each its own target, count `weights` float[n] > 0 beside all."""
+        along = np.asarray(rows @ self._inverse, np.float32)
+        inner = np.asarray(rows @ along.T, np.float64) + np.diag(1 / weights)
+        half = torch.from_numpy(np.linalg.solve(inner, along).astype(np.float32)).T
+        inverse = _less(self._inverse, half, along)
+        if self._hidden is None or self._more is None:
+            return weights_of(inverse, None)
+        return weights_of(inverse, _less(self._more, half, along @ self._hidden))
+
+
+def _less(matrix: np.ndarray, left: torch.Tensor, right: np.ndarray) -> np.ndarray:
+    """matrix − left @ right."""
+    factor = torch.from_numpy(np.ascontiguousarray(right, np.float32))
+    found: np.ndarray = torch.addmm(torch.from_numpy(matrix), left, factor, alpha=-1).numpy()
+    return found
 
 
 def binary_matrix(lists: pa.Array, items: pa.Array) -> csr_matrix:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -143,6 +143,10 @@ class Ranker(ABC):
     @abstractmethod
     def fit(self, rows: Rows, l2s: Sequence[float]) -> Iterator[Arrays]:
         """Arrays for each l2 in turn; what they share is made once."""
+
+    def grown(self, rows: Rows, others: Iterable[Rows], l2: float) -> Iterator[Arrays]:
+        """Arrays for each of `others`: `rows` with fake users beside the real ones. Fitted anew, if need be."""
+        return (next(self.fit(other, (l2,))) for other in others)
 
     @abstractmethod
     def scores(self, arrays: Arrays, shown: csr_matrix, users: np.ndarray) -> np.ndarray:

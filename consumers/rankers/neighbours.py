@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 from pydantic import Field
-from scipy.sparse import diags
+from scipy.sparse import csc_matrix, diags
 
 from consumers.rankers.base import Arrays, ByItems, Recency, Rows
 
@@ -25,12 +26,23 @@ class Neighbours(ByItems):
     def fit(self, rows: Rows, l2s: Sequence[float]) -> Iterator[Arrays]:
         """l2 is added to the norms' product, so that items that few users tell about are near to none."""
         weighted = diags(rows.weights.astype(np.float32)) @ rows.inputs
-        together = (weighted.T @ rows.targets).toarray().astype(np.float32)
+        together = (weighted.T @ rows.targets).tocsc().astype(np.float32)
+        together.setdiag(0)
+        together.eliminate_zeros()
         shown, wanted = (np.sqrt(x.power(2).T @ rows.weights) for x in (rows.inputs, rows.targets))
-        np.fill_diagonal(together, 0)
-        norms = np.outer(shown, wanted).astype(np.float32)
-        count = min(self.options.neighbours, len(together))
+        column = np.repeat(np.arange(together.shape[1]), np.diff(together.indptr))
+        norms = (shown[together.indices] * wanted[column]).astype(np.float32)
         for l2 in l2s:
-            near = together / np.maximum(norms + np.float32(l2), np.float32(1e-6))
-            bar = -np.partition(-near, count - 1, axis=0)[count - 1]
-            yield {"items": np.where(near >= bar, near, 0) * rows.worth}
+            near = together.copy()
+            near.data /= np.maximum(norms + np.float32(l2), np.float32(1e-6))
+            _keep(near, self.options.neighbours)
+            near.data *= rows.worth[column]
+            yield {"items": near.toarray(order="C")}
+
+
+def _keep(near: csc_matrix, count: int) -> None:
+    """Of each column the `count` highest entries stay, and those equal to the least of them."""
+    for start, stop in pairwise(near.indptr):
+        if stop - start > count:
+            own = near.data[start:stop]
+            own[own < np.partition(own, -count)[-count]] = 0

@@ -43,4 +43,4 @@ def _follows(rows: Rows) -> np.ndarray:
     counted = csr_matrix((rows.weights[owner[1:][pair]], place), shape=(items, items)).toarray()
     length = rows.targets.getnnz(axis=1)
     share = rows.weights / np.maximum(length, 1) * (rows.order.getnnz(axis=1) == 0)
-    return (counted + (rows.inputs.T @ diags(share) @ rows.targets).toarray()).astype(np.float32)
+    return (counted + (rows.inputs.T @ diags(share) @ rows.targets).toarray(order="C")).astype(np.float32)

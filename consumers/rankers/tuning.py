@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from augment.base.errors import BadInput
+from augment.base.progress import bar
+from augment.numeric.ease import USERS
 from augment.numeric.histories import recent
 from consumers.rankers.base import Arrays, Ranker, Recency, Rows
 from consumers.scoring import ranking
 
 OFF = (0.0, 0.0)  # recency
 TAUS, FLOORS = (1.0, 3.0, 10.0, 30.0), (0.0, 0.1, 0.3, 0.5)
+SOME = 4096  # users at most by whom recency is chosen
 NEAR_BEST = 0.98  # of the best validation NDCG: among such settings the one with the best tail recall is chosen
 
 
@@ -27,7 +31,9 @@ def best(ranker: Ranker, rows: Rows, l2: float, history: csr_matrix, wanted: csr
     """The ranker fitted by each l2, and of these the one, and the recency, that find best what is `wanted`.
 
     l2: −1 to be tuned. history: [U, I] of training rows; wanted: [U, I], of validation rows, what is not in it.
-    Recency is chosen by NDCG at the l2 that is best without it, then l2 anew.
+    Recency is chosen by NDCG at the middle l2, by some of the users where they are many, then l2 with it by all. A
+    state is let go as soon as another is sure to be chosen before it: an item-to-item matrix is a state, and eight of
+    those are too many.
 
     Raises BadInput where something is to be tuned and nothing is wanted.
     """
@@ -37,26 +43,51 @@ def best(ranker: Ranker, rows: Rows, l2: float, history: csr_matrix, wanted: csr
             "recommender: no validation row has an item of training that is new to its user, so there is nothing "
             "to tune by: give more data, widen the split's `valid`, or set l2 and recency"
         )
-    states, recency, chosen = list(ranker.fit(rows, l2s)), recencies[0], 0
+    middle_first = sorted(l2s, key=lambda l2: l2 != l2s[len(l2s) // 2])
+    states, recency = ranker.fit(rows, middle_first), recencies[0]
+    if len(l2s) + len(recencies) == 2:
+        return Best(next(states), l2s[0], recency)
+    found: dict[float, tuple[float, float]] = {}
+    kept: dict[float, Arrays] = {}
+    users = np.flatnonzero(wanted.getnnz(axis=1))
+    some = users[:: -(-len(users) // SOME)]
+    with bar(len(l2s) + len(recencies) * (len(recencies) > 1), f"tuning {ranker.name}", "trial") as shown:
 
-    def tried(state: Arrays, recency: tuple[float, float]) -> tuple[float, float]:
-        """NDCG and tail recall on validation rows."""
-        users = np.flatnonzero(wanted.getnnz(axis=1))
-        lists = ranking.top(scored(ranker, state, history, recency, users), history[users], ranking.K)
-        hit, relevant = ranking.hits(lists, wanted[users]), wanted[users].getnnz(axis=1)
-        recall = ranking.rare_recall(lists, hit, wanted[users], ranking.rare(history, ranking.TAIL))
-        return float(ranking.ndcg(hit, relevant).mean()), float(recall.mean()) if len(recall) else 0.0
+        def tried(l2: float, recency: tuple[float, float], users: np.ndarray) -> tuple[float, float]:
+            worth = _worth(ranker, kept[l2], history, recency, wanted, users)
+            shown.update()
+            return worth
 
-    found = [tried(state, recency) for state in states] if wanted.nnz else []
-    if len(recencies) > 1:
-        first = states[int(np.argmax([ndcg for ndcg, _ in found]))]
-        recency = max(recencies, key=lambda recency: tried(first, recency)[0])
-        if recency != recencies[0]:
-            found = [tried(state, recency) for state in states]
-    if len(l2s) > 1:
-        enough = NEAR_BEST * max(ndcg for ndcg, _ in found)
-        chosen = max((i for i, (ndcg, _) in enumerate(found) if ndcg >= enough), key=lambda i: found[i][1])
-    return Best(states[chosen], l2s[chosen], recency)
+        for l2 in middle_first:
+            kept[l2] = next(states)
+            if not found and len(recencies) > 1:
+                recency = max(recencies, key=lambda recency: tried(l2, recency, some)[0])
+            found[l2] = tried(l2, recency, users)
+            kept = {l2: kept[l2] for l2 in _hopeful(found)}
+    chosen = _hopeful(found)[0]
+    return Best(kept[chosen], chosen, recency)
+
+
+def _worth(
+    ranker: Ranker, state: Arrays, history: csr_matrix, recency: tuple[float, float], wanted: csr_matrix,
+    users: np.ndarray,
+) -> tuple[float, float]:  # fmt: skip
+    """NDCG and tail recall on validation rows of the users at int64[n], each of whom wants something."""
+    lists = likeliest(ranker, state, history, recency, users, history, ranking.K)
+    hit, relevant = ranking.hits(lists, wanted[users]), wanted[users].getnnz(axis=1)
+    recall = ranking.rare_recall(lists, hit, wanted[users], ranking.rare(history, ranking.TAIL))
+    return float(ranking.ndcg(hit, relevant).mean()), float(recall.mean()) if len(recall) else 0.0
+
+
+def _hopeful(found: Mapping[float, tuple[float, float]]) -> list[float]:
+    """The l2 that may be chosen, whatever others are found yet; the first is, if none are. found: see `_worth`.
+
+    Chosen is, of those near the best NDCG, the one with the best tail recall, of equals the least l2. So one after it
+    may be only if those before it, with less NDCG, may turn out to be too far from the best.
+    """
+    enough = NEAR_BEST * max(ndcg for ndcg, _ in found.values())
+    near = sorted((l2 for l2, (ndcg, _) in found.items() if ndcg >= enough), key=lambda l2: (-found[l2][1], l2))
+    return [l2 for i, l2 in enumerate(near) if all(found[l2][0] > found[before][0] for before in near[:i])]
 
 
 def scored(
@@ -64,6 +95,18 @@ def scored(
 ) -> np.ndarray:
     """float32[n, I] for the users at places int64[n], who show `history` (all rows)."""
     return ranker.scores(state, recent(history[users], *recency), users)
+
+
+def likeliest(
+    ranker: Ranker, state: Arrays, history: csr_matrix, recency: tuple[float, float], users: np.ndarray,
+    seen: csr_matrix, k: int,
+) -> np.ndarray:  # fmt: skip
+    """int64[n, at most k]: the best items, but for `seen` (all rows), of the users at int64[n] who show `history`."""
+    parts = [
+        ranking.top(scored(ranker, state, history, recency, some), seen[some], k)
+        for some in np.array_split(users, len(users) // USERS + 1)
+    ]
+    return np.concatenate(parts)
 
 
 def _recencies(options: Any) -> list[tuple[float, float]]:

@@ -97,7 +97,7 @@ def measures(lists: np.ndarray, wanted: csr_matrix, users: np.ndarray, history: 
     }
 
 
-def new_measures(scores: np.ndarray, known: csr_matrix, wanted: csr_matrix, hoped: csr_matrix) -> dict[str, Measure]:
+def new_measures(scores: np.ndarray, known: csr_matrix, wanted: csr_matrix, hoped: csr_matrix) -> dict[str, Mean]:
     """What lists of known and new items are worth: scores float32[n, I + N], of which the first I are known ones.
 
     known: [n, I], what each user has; wanted: [n, I] and hoped: [n, N], what each is to find. `recall_new@20` ranks new
@@ -116,6 +116,6 @@ def new_measures(scores: np.ndarray, known: csr_matrix, wanted: csr_matrix, hope
     }
 
 
-def nothing_new() -> dict[str, Measure]:
+def nothing_new() -> dict[str, Mean]:
     """Of test rows whose items all have training rows: not measurable."""
     return {name: Mean(np.empty(0)) for name in ("ndcg_all@20", "recall_new@20", "exposure_new@20")}

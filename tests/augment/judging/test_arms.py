@@ -88,6 +88,36 @@ def test_validation_rows_that_tell_nothing_still_give_a_baseline():
     assert strongest_baseline(Fake, [0], arena(), "cpu")[0] == "strong"
 
 
+def test_a_plain_model_that_is_the_consumer_itself_is_not_trained_again():
+    class Counted(Fake):
+        fitted = 0
+
+        def fit(self, train, valid, mix=None):
+            type(self).fitted += 1
+            return self
+
+    own = [Counted(level=0.5, name="bold", fancy=True, seed=seed).fit(None, None) for seed in (0, 1)]
+    name, models = strongest_baseline(Counted, [0, 1], arena(), "cpu", real=own)
+    assert (name, models) == ("strong", own)
+    assert Counted.fitted == 3  # both of its own, and the weak one once
+    other = [Counted(level=0.5, name="bold", seed=seed) for seed in (0, 1)]  # not fancy
+    assert not set(map(id, strongest_baseline(Counted, [0, 1], arena(), "cpu", real=other)[1])) & set(map(id, other))
+    assert Counted.fitted == 6
+
+
+def test_a_model_of_two_arms_is_evaluated_once():
+    class Counted(Fake):
+        looked = 0
+
+        def evaluate(self, test, attacked):
+            type(self).looked += 1
+            return super().evaluate(test, attacked)
+
+    own = [Counted(seed=0), Counted(seed=1)]
+    judge(own, [Counted(level=0.1)] * 2, ("plain", own), arena(), settings(), 0)
+    assert Counted.looked == 3
+
+
 def test_mutable_fields_are_among_those_that_are_read():
     assert Columns(label="y", fields=["device"], numbers=["age"], mutable=["age"]).mutable == ["age"]
     with pytest.raises(ValueError, match=r"'devic' is not among fields and numbers.*did you mean 'device'"):

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 
 from augment.base.errors import UsageError
-from augment.numeric.ease import LeftOut, ease, ease_path
+from augment.numeric.ease import SPARSE, Grown, LeftOut, ease, ease_path, normal
 
 
 def interactions(seed=0, users=60, items=12):
@@ -49,6 +49,41 @@ def test_several_l2_share_what_they_share_and_one_may_be_a_number_per_item():
             expected = p @ (x.T @ (x if targets is None else targets)).toarray()
             expected -= p * (np.diag(expected) / np.diag(p))
             np.testing.assert_allclose(solved, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [0.002, 0.3], ids=["few", "many"])
+def test_targets_that_inputs_lack_are_learnt_however_many(hidden):
+    """Few of them are multiplied as a sparse matrix, many as a dense one: both are the closed form."""
+    x, rng = interactions(users=90, items=40).toarray(), np.random.default_rng(4)
+    inputs = x * (rng.random(x.shape) > hidden)
+    weights = rng.uniform(0.2, 2, len(x))
+    lacking = normal(csr_matrix(inputs), csr_matrix(x), weights)[1]
+    assert (lacking.nnz < SPARSE * 40**2) == (hidden < 0.1)
+    p = np.linalg.inv((inputs.T * weights) @ inputs + 7 * np.eye(40))
+    expected = p @ (inputs.T * weights) @ x
+    expected -= p * (np.diag(expected) / np.diag(p))
+    found = ease(csr_matrix(inputs, dtype=np.float32), csr_matrix(x), 7.0, weights)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("mix", [False, True], ids=["of a log", "of a mix"])
+def test_more_users_are_as_if_the_model_had_been_fitted_with_them(mix):
+    x, fakes, rng = interactions(), interactions(seed=7, users=9), np.random.default_rng(5)
+    targets = csr_matrix(x.maximum(interactions(seed=8))) if mix else None
+    weights, more = rng.uniform(0.2, 2, 60), rng.uniform(0.2, 2, 9)
+    grown = Grown(x, targets, 5.0, weights)
+    for some in (slice(9), slice(2, 5)):  # each beside the first users alone
+        together = None if targets is None else vstack([targets, fakes[some]]).tocsr()
+        expected = ease(vstack([x, fakes[some]]).tocsr(), together, 5.0, np.append(weights, more[some]))
+        np.testing.assert_allclose(grown.by(fakes[some], more[some]), expected, atol=1e-5)
+
+
+def test_what_was_given_is_not_touched_when_the_next_is_made():
+    path = ease_path(interactions(), None, [10.0, 20.0])
+    first = next(path)
+    before = first.copy()
+    next(path)
+    np.testing.assert_array_equal(first, before)
 
 
 def test_too_small_a_ridge_is_said():

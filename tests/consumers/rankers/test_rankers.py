@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 
 from augment.numeric.histories import binary
+from consumers.data.interactions import Synthetic
 from consumers.rankers import RANKERS, Rows
 
 UNOBSERVED = 0.1
@@ -105,3 +106,25 @@ def test_dropout_is_more_ridge_for_popular_items():
     expected = -inverse / np.diag(inverse)
     np.fill_diagonal(expected, 0)
     np.testing.assert_allclose(fitted("ease", data, 5.0, dropout=0.25)["items"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("doubted", [False, True], ids=["all counted as before", "some counted less"])
+def test_fake_users_change_ease_as_if_it_were_fitted_with_them(dropout, doubted, monkeypatch):
+    rng = np.random.default_rng(3)
+    history, fakes, shown = (csr_matrix((rng.random(shape) < 0.3).astype(np.float32))
+                             for shape in ((60, 40), (5, 40), (20, 40)))  # fmt: skip
+    hidden = csr_matrix(shown.multiply(rng.random(shown.shape) < 0.6))
+    mix = Synthetic(hidden, shown, csr_matrix(shown.shape, dtype=np.float32), np.full(20, 0.5), np.arange(20))
+    rows = Rows.of(history, np.ones(60), 60, mix, 0.3)
+    trust = np.where(np.arange(65) % 9 == 0, 0.1, 1.0) if doubted else np.ones(65)
+    others = [Rows.of(vstack([history, some]).tocsr(), trust[: 60 + some.shape[0]], 60, mix, 0.3)
+              for some in (fakes, fakes[1:3], vstack([fakes] * 3).tocsr()[:0])]  # fmt: skip
+    ease = ranker("ease", dropout=dropout)
+    expected = [next(ease.fit(other, (4.0,)))["items"] for other in others]
+    anew = []
+    fit = ease.fit
+    monkeypatch.setattr(ease, "fit", lambda *given: anew.append(1) or fit(*given))
+    for found, one in zip(ease.grown(rows, others, 4.0), expected, strict=True):
+        np.testing.assert_allclose(found["items"], one, atol=1e-5)
+    assert len(anew) == (3 if dropout or doubted else 0)

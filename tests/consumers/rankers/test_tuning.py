@@ -1,0 +1,126 @@
+import gc
+import itertools
+import weakref
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from consumers.rankers import Rows, tuning
+from consumers.rankers.base import ByItems, Recency
+from consumers.scoring import ranking
+
+
+class Matrix(np.ndarray):
+    """One that says when it is let go."""
+
+
+class Known(ByItems):
+    """A ranker whose l2 chooses one of the `found` item-to-item matrices."""
+
+    name = "known"
+    grid = (0.0, 1.0, 2.0, 3.0, 4.0)
+
+    def __init__(self, found, **options):
+        super().__init__(Recency(**{"recency": 0.0, **options}))
+        self.found, self.made, self.alive, self.most = found, [], [], 0
+
+    def fit(self, rows, l2s):
+        return map(self._one, l2s)
+
+    def _one(self, l2):
+        gc.collect()
+        self.most = max(self.most, 1 + sum(one() is not None for one in self.alive))
+        items = self.found[int(l2)].copy().view(Matrix)
+        self.made.append(l2)
+        self.alive.append(weakref.ref(items))
+        return {"items": items}
+
+
+def task(items=60, users=50, seed=0):
+    """Histories, what is wanted, and item-to-item matrices from noise to what finds everything."""
+    rng = np.random.default_rng(seed)
+    places = 1 + rng.permuted(np.tile(np.arange(items), (users, 1)), axis=1)
+    order = csr_matrix(np.where(rng.random((users, items)) < 0.1, places, 0).astype(np.float32))
+    wanted = csr_matrix((rng.random((users, items)) < 0.05).astype(np.float32))
+    wanted = csr_matrix(wanted - wanted.multiply(order > 0))
+    wanted.eliminate_zeros()
+    inputs = order > 0
+    rows = Rows(users, inputs, inputs, order, np.ones(users), np.ones(items, np.float32))
+    truth, noise = (order > 0).T @ wanted, rng.random((len(Known.grid), items, items))
+    return rows, order, wanted, [(share * truth.toarray() + one).astype(np.float32)
+                                 for share, one in zip((0.0, 0.2, 0.5, 0.45, 0.1), noise, strict=True)]  # fmt: skip
+
+
+def worth(ranker, order, wanted, recency):
+    """The rule as it is told, on all states at once: (NDCG, tail recall) of each l2."""
+    users = np.flatnonzero(wanted.getnnz(axis=1))
+    for items in ranker.found:
+        lists = ranking.top(tuning.scored(ranker, {"items": items}, order, recency, users), order[users], ranking.K)
+        hit = ranking.hits(lists, wanted[users])
+        tail = ranking.rare_recall(lists, hit, wanted[users], ranking.rare(order, ranking.TAIL))
+        yield ranking.ndcg(hit, wanted[users].getnnz(axis=1)).mean(), tail.mean()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("recency", [{}, {"recency": 3.0, "recency_floor": 0.1}], ids=["alike", "recent"])
+def test_of_those_near_the_best_the_one_that_finds_most_of_the_tail(seed, recency):
+    rows, order, wanted, found = task(seed=seed)
+    ranker = Known(found, **recency)
+    best = tuning.best(ranker, rows, -1, order, wanted)
+    scores = list(worth(ranker, order, wanted, best.recency))
+    enough = tuning.NEAR_BEST * max(ndcg for ndcg, _ in scores)
+    expected = max((i for i, (ndcg, _) in enumerate(scores) if ndcg >= enough), key=lambda i: scores[i][1])
+    assert best.l2 == expected
+    np.testing.assert_array_equal(best.state["items"], found[expected])
+
+
+def test_whatever_the_order_the_one_to_be_chosen_is_kept():
+    """Every order of settings with every pattern of worth: what is let go is never what is chosen in the end."""
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        levels = rng.choice([0.9, 0.97, 0.98, 0.99, 1.0], 4), rng.choice([0.1, 0.2, 0.3], 4)
+        worths = dict(enumerate(zip(*levels, strict=True)))
+        near = [i for i in worths if worths[i][0] >= tuning.NEAR_BEST * max(levels[0])]
+        expected = max(near, key=lambda i: (worths[i][1], -i))
+        for order in itertools.permutations(worths):
+            kept, found = set(), {}
+            for i in order:
+                found[i] = worths[i]
+                kept = {*kept, i} & set(tuning._hopeful(found))
+            assert expected in kept
+            assert tuning._hopeful(found)[0] == expected
+
+
+def test_states_that_cannot_be_chosen_are_let_go_and_none_is_made_twice():
+    rows, order, wanted, found = task()
+    better = [found[0] + share * (found[2] - found[0]) for share in (0, 0.25, 1, 0.5, 0.1)]  # the middle is the best
+    ranker = Known(better)
+    best = tuning.best(ranker, rows, -1, order, wanted)
+    assert (best.l2, ranker.made) == (2.0, [2.0, 0.0, 1.0, 3.0, 4.0])
+    assert ranker.most == 2  # the one kept, and the one that is looked at
+
+
+def test_where_users_are_many_some_choose_recency_and_all_choose_l2(monkeypatch):
+    asked = []
+    worth = tuning._worth
+    monkeypatch.setattr(tuning, "_worth", lambda *given: asked.append(given[-1]) or worth(*given))
+    monkeypatch.setattr(tuning, "SOME", 20)
+    rows, order, wanted, found = task()
+    users = np.flatnonzero(wanted.getnnz(axis=1))
+    assert len(users) > 20
+    best = tuning.best(Known(found, recency=-1), rows, -1, order, wanted)
+    few, every = asked[: -len(found)], asked[-len(found) :]
+    assert len(few) == 17  # all alike, and every pair of a recency and a floor
+    assert all(10 <= len(some) <= 20 and set(some) < set(users) for some in few)
+    assert all(np.array_equal(some, users) for some in every)
+    worths = [worth(Known(found), {"items": found[2]}, order, recency, wanted, few[0])[0]
+              for recency in tuning._recencies(Recency())]  # fmt: skip
+    assert best.recency == tuning._recencies(Recency())[int(np.argmax(worths))]
+
+
+def test_what_is_set_is_not_tried():
+    rows, order, wanted, found = task()
+    ranker = Known(found)
+    best = tuning.best(ranker, rows, 4.0, order, wanted[:, :0])
+    assert (best.l2, best.recency, ranker.made) == (4.0, tuning.OFF, [4.0])
