@@ -19,6 +19,7 @@ from augment.base.progress import bar
 from augment.contracts.consumer import Looked
 from augment.contracts.options import BaseOptions, one_of
 from augment.numeric.columns import whole
+from augment.numeric.ease import USERS
 from augment.numeric.histories import binary, flipped, minus, ordered, recent, together
 from augment.numeric.measures import Mean, Measure
 from augment.numeric.new_items import without
@@ -203,7 +204,7 @@ class Recommender(Configured):
                 shown.update()
         return measures
 
-    def _with_new(self, test: pa.Table, wanted: csr_matrix, known: csr_matrix) -> dict[str, Measure]:
+    def _with_new(self, test: pa.Table, wanted: csr_matrix, known: csr_matrix) -> dict[str, Mean]:
         """What lists of known and new items are worth, to users who want items of either kind.
 
         New are those that no training row has: of test rows, and all others that the mix has rows for, but for those
@@ -219,8 +220,8 @@ class Recommender(Configured):
         if not len(users):
             return ranking.nothing_new()
         parts = []
-        for start in range(0, len(users), tuning.USERS):
-            some = users[start : start + tuning.USERS]
+        for start in range(0, len(users), USERS):
+            some = users[start : start + USERS]
             scores = self.new_.beside(self._scores(known, some), known[some], names)
             parts.append(ranking.new_measures(scores, known[some], wanted[some], hoped[some]))
         return {name: Mean(np.concatenate([part[name].values for part in parts])) for name in ranking.nothing_new()}
