@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
@@ -313,13 +314,15 @@ class Recommender(Configured):
 
     @classmethod
     def first_recipe(cls, found: Looked) -> list[str]:
+        improve = ["ndcg@20", "tail_recall@20", "coverage"]
+        improve += ["ndcg_all@20", "recall_new@20"] if found.products else []
         return [
             'options = { model = "mf" }  # vectors, as a shop serves them; without it EASE, which has none',
             'teachers = ["ease"]  # what vectors cannot hold it names: the best items of each user',
             "strategies = { gan = 0.5, item-drop = 0.5 }",
             "gates = { band = [-4.0, 4.0] }",
             "generator = { draws = 4 }",
-            'verdict = { clean = ["ndcg@20"], improve = ["ndcg@20", "tail_recall@20", "coverage"] }',
+            f'verdict = {{ clean = ["ndcg@20"], improve = {json.dumps(improve)} }}',
         ]
 
     @classmethod

@@ -32,6 +32,11 @@ class Looked(Protocol):
         ...
 
     @property
+    def products(self) -> str:
+        """The source that is its catalogue, or "" where there is none."""
+        ...
+
+    @property
     def script(self) -> str:
         """Of the texts: latin, chinese or other."""
         ...

@@ -13,9 +13,12 @@ import duckdb
 
 from augment.base.errors import UsageError
 from augment.contracts.registry import consumer_class
-from augment.drafting.guess import Choices, Guess, check_choices, guess
-from augment.drafting.look import look
+from augment.drafting.catalogue import CATALOGUE, catalogue
+from augment.drafting.guess import NAMES, Choices, Guess, check_choices, guess, plain
+from augment.drafting.look import Look, look
 from augment.drafting.trial import tried
+
+LOG = "recommender"  # the kind of a log whose items a catalogue describes
 
 
 def write_recipe(files: list[Path], choices: Choices | None = None) -> str:
@@ -31,13 +34,18 @@ def write_recipe(files: list[Path], choices: Choices | None = None) -> str:
         'output = "sparring-out/my-shop"',
         "",
     ]
-    taken: set[str] = set()
+    named: dict[str, Guess] = {}
     for found in _guesses([_utf8(path) for path in files], choices or Choices()):
         name = re.sub(r"[^a-z0-9_-]+", "-", found.path.name.split(".")[0].lower()).strip("-_")[:80] or "source"
-        while name in taken:
+        while name in named:
             name += "-2"
-        taken.add(name)
-        parts += _source(found, name) + _task(found, name)
+        named[name] = found
+    products = next((name for name, found in named.items() if found.kind == CATALOGUE), "")
+    for name, found in named.items():
+        if products and found.kind == LOG:
+            found.products = products
+            found.split = {"by": "new_items", "core": found.split.get("core", 1)}
+        parts += _source(found, name) + ([] if found.kind == CATALOGUE else _task(found, name))
     return "\n".join(parts) + "\n"
 
 
@@ -50,9 +58,15 @@ def _guesses(files: list[Path], choices: Choices) -> Iterator[Guess]:
         looks = [look(db, path, chosen) for db, path in zip(opened, files, strict=True)]
         check_choices(choices, looks)
         for db, seen in zip(opened, looks, strict=True):
-            found = guess(db, seen, choices)
+            found = (catalogue(seen) if _beside_a_log(seen, looks) else None) or guess(db, seen, choices)
             tried(db, found)
             yield found
+
+
+def _beside_a_log(seen: Look, looks: list[Look]) -> bool:
+    """Whether another file has users: a catalogue alone is nothing to learn from."""
+    users = NAMES["user"].split()
+    return any(plain(name) in users for other in looks if other is not seen for name in other.columns)
 
 
 def _utf8(path: Path) -> Path:
@@ -68,9 +82,10 @@ def _source(found: Guess, name: str) -> list[str]:
     columns += [f"{key} = {_list(names)}" for key in ("fields", "numbers") if (names := getattr(found, key))]
     if found.mutable is not None:
         columns.append(f"mutable = {_list(found.mutable)}")
+    what = "a catalogue" if found.kind == CATALOGUE else f"{found.kind} data"
     lines = [
         f"[sources.{name}]",
-        f"# Looks like {found.kind} data; seen: {_printable(', '.join(column.name for column in found.seen))}",
+        f"# Looks like {what}; seen: {_printable(', '.join(column.name for column in found.seen))}",
         f"path = {_quote(str(found.path))}",
         f"columns = {{ {', '.join(columns)} }}{_note(found, 'columns')}",
     ]
@@ -80,6 +95,11 @@ def _source(found: Guess, name: str) -> list[str]:
     if found.split.get("by") == "user_time":
         core = found.split["core"]
         lines.append(f'split = {{ by = "user_time", core = {core} }}  # each user\'s latest rows are the test')
+    elif found.split.get("by") == "new_items":
+        core = found.split["core"]
+        lines.append(
+            f'split = {{ by = "new_items", core = {core} }}  # a share of items is held out, as if they were new'
+        )
     elif found.split:
         lines.append('split = { by = "time" }  # the latest rows are the test')
     elif "split" in found.notes:
@@ -90,7 +110,12 @@ def _source(found: Guess, name: str) -> list[str]:
 def _task(found: Guess, name: str) -> list[str]:
     own = consumer_class(found.kind).first_recipe(found)
     samples = [] if any(line.startswith("samples =") for line in own) else ["samples = 5000"]
-    return [f"[tasks.{name}]", f'consumer = "{found.kind}"', f'source = "{name}"', *samples, *own, ""]
+    head = [f"[tasks.{name}]", f'consumer = "{found.kind}"', f'source = "{name}"']
+    if found.products:
+        head.append(
+            f'products = "{found.products}"  # its items that nobody has met are published as sums of known ones'
+        )
+    return [*head, *samples, *own, ""]
 
 
 def _value(value: Any) -> str:

@@ -69,6 +69,7 @@ class Guess:
     split: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     script: str = "latin"  # of the texts: latin, chinese or other
+    products: str = ""  # the source that is its catalogue
     seen: list[Column] = field(default_factory=list)
 
     def source(self, **changes: Any) -> Source:
@@ -114,10 +115,10 @@ def guess(db: duckdb.DuckDBPyConnection, look: Look, choices: Choices) -> Guess:
 
 def _roles(columns: dict[str, Column], choices: Choices) -> dict[str, str]:
     """Role → column, but for the label: as chosen, else by name."""
-    lower = {_plain(name): name for name in reversed(columns)}
+    lower = {plain(name): name for name in reversed(columns)}
     roles = {}
     for role, column in choices.roles.items():
-        if found := column if column in columns else lower.get(_plain(column)):
+        if found := column if column in columns else lower.get(plain(column)):
             roles[role] = found
     for role, names in NAMES.items():
         found = next((lower[name] for name in names.split() if name in lower), None)
@@ -135,7 +136,7 @@ def _kind(
     if choices.task != "recommender":
         for label in [chosen] if chosen else _labels(columns, roles, text):
             column = columns[label]
-            clicks = _plain(label) in CLICKS.split()[1:] and "text" not in choices.roles
+            clicks = plain(label) in CLICKS.split()[1:] and "text" not in choices.roles
             reviews = text and not (clicks and {"user", "item"} & roles.keys())
             if usable := _positive(column, rated=reviews or bool(chosen) or choices.task == "ctr"):
                 roles["label"] = label
@@ -156,7 +157,7 @@ def _kind(
 
 def _labels(columns: dict[str, Column], roles: dict[str, str], text: bool) -> list[str]:
     """Columns whose name is one of a label, most telling first."""
-    lower = {_plain(name): name for name in reversed(columns)}
+    lower = {plain(name): name for name in reversed(columns)}
     names = f"{OPINIONS} {CLICKS}" if text else f"{CLICKS} {OPINIONS}"
     return [lower[name] for name in dict.fromkeys(names.split()) if name in lower and lower[name] not in roles.values()]
 
@@ -293,11 +294,11 @@ def check_choices(choices: Choices, looks: list[Look]) -> None:
     """Raise UsageError for a chosen column that none of the files has."""
     names = [name for look in looks for name in look.columns]
     for role, column in choices.roles.items():
-        if not {column, _plain(column)} & {*names, *map(_plain, names)}:
+        if not {column, plain(column)} & {*names, *map(plain, names)}:
             option = "time" if role == "timestamp" else role
             raise UsageError(f"--{option} {column}: no such column{suggest(column, names)}")
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A column's name as `NAMES` has it."""
     return re.sub(r"[\s.-]+", "_", name.strip().lower())

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 
 from augment.base.errors import BadInput
 from augment.contracts.registry import consumer_class
+from augment.drafting.catalogue import CATALOGUE
 from augment.drafting.guess import Guess
 from augment.recipes.source import OF_TEXT, Source
 from augment.sources.formats import MALFORMED, own
-from augment.sources.prepare import prepare
+from augment.sources.prepare import prepare, prepare_products
 from augment.sources.splits import TooManyBad
 from augment.sources.sql import literal
 
@@ -31,7 +32,10 @@ def tried(db: duckdb.DuckDBPyConnection, guess: Guess) -> None:
         for number in range(MENDS):
             try:
                 source = guess.source(**_as_part(part)) if part else guess.source()
-                prepare("init", source, consumer_class(guess.kind).modality, Path(folder) / str(number), 0)
+                if guess.kind == CATALOGUE:
+                    prepare_products("init", source, Path(folder) / str(number), 0)
+                else:
+                    prepare("init", source, consumer_class(guess.kind).modality, Path(folder) / str(number), 0)
                 return
             except TooManyBad as error:
                 reasons = pq.read_table(error.quarantine, columns=["reason"])["reason"].to_pylist()

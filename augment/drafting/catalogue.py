@@ -1,0 +1,36 @@
+"""Which of the user's files is a catalogue: a row for each item that the log of another is about."""
+
+from __future__ import annotations
+
+from augment.drafting.guess import NAMES, Guess, plain
+from augment.drafting.look import NEARLY, Column, Look
+
+CATALOGUE = "catalogue"  # the kind of its guess
+# Names of a column that describes an item, most telling first.
+_TEXTS = "description product_description title name product_name item_name product_title text summary 标题 名称 描述"
+_LONG = 12  # characters, in the mean, of what is a text rather than a property
+
+
+def catalogue(look: Look) -> Guess | None:
+    """The guess for a file that has one row an item and no user; None for any other."""
+    lower = {plain(name): column for name, column in reversed(look.columns.items())}
+    item = next((lower[name] for name in [*NAMES["item"].split(), "id"] if name in lower), None)
+    if item is None or any(name in lower for name in NAMES["user"].split()) or item.distinct < NEARLY * item.rows:
+        return None
+    others = [column for column in look.columns.values() if column is not item and column.distinct > 1]
+    text = next((lower[name] for name in _TEXTS.split() if name in lower and _is_text(lower[name])), None)
+    others = [column for column in others if column is not text]
+    numbers = [column.name for column in others if _measured(column)]
+    fields = [column.name for column in others if not _measured(column) and column.distinct < 0.5 * column.rows]
+    if text is None and not fields and not numbers:
+        return None
+    roles = {"item": item.name} | ({"text": text.name} if text else {})
+    return Guess(look.path, CATALOGUE, roles, fields, numbers, options=look.options, seen=list(look.columns.values()))
+
+
+def _is_text(column: Column) -> bool:
+    return not column.mostly and sum(map(len, column.values)) >= _LONG * len(column.values)
+
+
+def _measured(column: Column) -> bool:
+    return column.mostly and (column.fraction or column.distinct > 50)
