@@ -6,7 +6,13 @@ Names resolve on first use, so that `import consumers` does not import torch.
 from importlib import import_module
 from typing import Any
 
-_HOME = {"ClickModel": "ctr", "Recommender": "recommender", "Sentiment": "sentiment", "open_mix": "reading.mix"}
+_HOME = {
+    "ClickModel": "ctr",
+    "NextItem": "sequence",
+    "Recommender": "recommender",
+    "Sentiment": "sentiment",
+    "open_mix": "reading.mix",
+}
 __all__ = sorted(_HOME)
 
 
