@@ -97,7 +97,7 @@ class NextItem(Configured):
         return not self.model_.chance
 
     def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> NextItem:
-        """Raises BadInput where there are fewer than two items or sequences, or no validation row can be asked about."""
+        """Raises BadInput where there are fewer than two items or sequences, or no validation row asks anything."""
         self.items_ = pc.unique(whole(train["item_id"])).sort()
         self.users_ = pc.unique(whole(train["user_id"])).sort()
         if min(len(self.users_), len(self.items_)) < 2:

@@ -22,11 +22,8 @@ from augment.numeric.sequences import TAU
 from augment.numeric.sequences import Sequences as Jagged
 from augment.numeric.vectors import unit
 
-CROPPED, MASKED, REORDERED = (
-    0.6,
-    0.3,
-    0.5,
-)  # shares that a crop leaves, at least; that are masked; that lose their order
+CROPPED = 0.6  # share of a sequence that a crop leaves, at least
+MASKED, REORDERED = 0.3, 0.5  # shares that are masked, and that lose their order
 CHANGED = 0.2  # share of items that others are put in beside, or in the place of
 LONGEST = 50  # items of an anchor, the latest
 LEAST = 4  # interactions of an anchor: fewer leave nothing to edit
@@ -105,8 +102,8 @@ class Sequences(Behaviour):
 
     def _crop(self, items: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """What is latest stays, as the target comes after it."""
-        least = max(1, int(np.ceil(CROPPED * len(items))))
-        return items[len(items) - rng.integers(min(least, len(items) - 1), len(items)) :]
+        least = min(int(np.ceil(CROPPED * len(items))), len(items) - 1)
+        return items[-int(rng.integers(max(1, least), max(2, len(items)))) :]
 
     def _mask(self, items: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         hidden = rng.choice(len(items), min(len(items) - 1, max(1, round(MASKED * len(items)))), replace=False)

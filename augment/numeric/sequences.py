@@ -1,4 +1,4 @@
-"""Sequences: what each user did, from first to last, repeats included. Jagged: all end to end, and where each begins."""
+"""Sequences: what each user did, from first to last, repeats included. All end to end, and where each begins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Next-item metrics by full ranking, one value per user; and histories as shops record them: clicked by mistake, late."""
+"""Next-item metrics by full ranking, one value per user; and what spoils a history: misclicks, items not yet known."""
 
 from __future__ import annotations
 

@@ -48,8 +48,8 @@ class Material:
             weights.append(whole(mix["weight"]).to_numpy(zero_copy_only=False).astype(np.float64))
         shown, wanted, avoided = (_end_to_end(part) for part in parts)
         able = np.flatnonzero((shown.lengths > 0) & (wanted.lengths > 0))
-        every = (part.take(able) for part in (shown, wanted, avoided))
-        return cls(*every, np.concatenate(weights)[able], len(names))
+        shown, wanted, avoided = (part.take(able) for part in (shown, wanted, avoided))
+        return cls(shown, wanted, avoided, np.concatenate(weights)[able], len(names))
 
     @property
     def whole(self) -> Sequences:

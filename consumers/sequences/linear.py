@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from operator import itemgetter
 from typing import ClassVar
 
 import numpy as np
@@ -46,10 +47,9 @@ class ByItems(SequenceModel):
             return tried(lambda shown: self.scores(arrays, shown)), arrays
 
         l2s = self.grid if self.options.l2 < 0 else (self.options.l2,)
-        best = max((worth(weights, middle) for weights in self.weights(material, l2s)), key=lambda pair: pair[0])
-        return max([best, *(worth(best[1]["items"], tau) for tau in taus if tau != middle)], key=lambda pair: pair[0])[
-            1
-        ]
+        best = max((worth(weights, middle) for weights in self.weights(material, l2s)), key=itemgetter(0))
+        others = (worth(best[1]["items"], tau) for tau in taus if tau != middle)
+        return max([best, *others], key=itemgetter(0))[1]
 
     @abstractmethod
     def weights(self, material: Material, l2s: tuple[float, ...]) -> list[np.ndarray]:

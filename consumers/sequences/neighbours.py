@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
+from operator import itemgetter
 
 import numpy as np
 from pydantic import Field
@@ -44,8 +46,8 @@ class SessionNeighbours(SequenceModel):
         found = []
         for neighbours, tau, power in product(self._neighbours(), self._taus(), RARE):
             arrays = {**known, "neighbours": np.array(neighbours), "tau": np.array(tau), "rarity": rarity**power}
-            found.append((tried(lambda shown, arrays=arrays: self.scores(dict(arrays), shown)), arrays))
-        return max(found, key=lambda pair: pair[0])[1]
+            found.append((tried(partial(self.scores, arrays)), arrays))
+        return max(found, key=itemgetter(0))[1]
 
     def _neighbours(self) -> tuple[int, ...]:
         return (self.options.neighbours,) if self.options.neighbours else NEIGHBOURS

@@ -70,7 +70,8 @@ class Batch(NamedTuple):
     place: Tensor  # int64[E], row · L + column
     target: Tensor  # int64[E]
     weight: Tensor  # float[E]
-    avoided: tuple[Tensor, Tensor]  # places int64[A], and the items int64[A] that do not come next there
+    end: Tensor  # int64[A], places at which an item of `avoided` int64[A] does not come next
+    avoided: Tensor
 
 
 class Network(SequenceModel):
@@ -175,10 +176,9 @@ def batches(windows: Windows, pad: int, rng: np.random.Generator, device: str) -
         width = items.shape[1]
         place = entry.owners * width + windows.column[entry.items]
         end = np.arange(len(some)) * width + lengths[some] - 1
-        arrays = items, place, windows.target[entry.items], windows.weight[entry.items]
-        hard = end[avoided.owners], avoided.items
-        one, two = (torch.from_numpy(x).to(device) for x in hard)
-        yield Batch(*(torch.from_numpy(x).to(device) for x in arrays), (one, two))
+        target, weight = windows.target[entry.items], windows.weight[entry.items]
+        arrays = items, place, target, weight, end[avoided.owners], avoided.items
+        yield Batch(*(torch.from_numpy(x).to(device) for x in arrays))
 
 
 def loss(net: Net, batch: Batch, items: int) -> Tensor:
@@ -188,9 +188,9 @@ def loss(net: Net, batch: Batch, items: int) -> Tensor:
     if items > WHOLE:
         return _sampled(state[entry], table, batch)
     logits = state @ table.T
-    if len(batch.avoided[0]):
-        at, hard = torch.searchsorted(place, batch.avoided[0]), batch.avoided[1]
-        logits = logits.index_put((at, hard), torch.full_like(at, 0.6931, dtype=logits.dtype), accumulate=True)  # log 2
+    if len(batch.avoided):
+        at, log2 = torch.searchsorted(place, batch.end), torch.full_like(batch.end, 0.6931, dtype=logits.dtype)
+        logits = logits.index_put((at, batch.avoided), log2, accumulate=True)
     losses = logits.logsumexp(dim=1)[entry] - logits[entry, batch.target]
     return (losses * batch.weight).sum() / batch.weight.sum()
 

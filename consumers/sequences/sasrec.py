@@ -23,9 +23,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         count, length, dim = x.shape
-        asked = self.asks(self.before(x)).view(count, length, 3, HEADS, dim // HEADS).permute(2, 0, 3, 1, 4)
+        heads = self.asks(self.before(x)).view(count, length, 3, HEADS, dim // HEADS)
+        query, key, value = heads.permute(2, 0, 3, 1, 4)
         share = self.dropout if self.training else 0.0
-        found = F.scaled_dot_product_attention(*asked, dropout_p=share, is_causal=True)
+        found = F.scaled_dot_product_attention(query, key, value, dropout_p=share, is_causal=True)
         x = x + self._hide(self.out(found.transpose(1, 2).reshape(count, length, dim)))
         return x + self._hide(self.back(self._hide(F.gelu(self.wide(self.between(x))))))
 
