@@ -95,9 +95,13 @@ class Sequences:
         return Sequences(self.items[place], offsets)
 
     def matrix(self, items: int, tau: float = 0.0) -> csr_matrix:
-        """float32[n, items]: exp(−age / tau) of each item, added up where it repeats; tau 0: how often it occurs."""
-        weight = np.exp(-self.ages / tau) if tau else np.ones(len(self.items))
-        found = csr_matrix((weight.astype(np.float32), self.items, self.offsets), shape=(len(self), items))
+        """float32[n, items]: exp(−age / tau) of each item, added up where it repeats; tau 0: how often it occurs.
+
+        What is older than 5 tau, which would count less than 1%, is left out.
+        """
+        used = self.last(int(np.ceil(5 * tau))) if tau else self
+        weight = np.exp(-used.ages / tau) if tau else np.ones(len(used.items))
+        found = csr_matrix((weight.astype(np.float32), used.items, used.offsets), shape=(len(used), items))
         found.sum_duplicates()
         return found
 
