@@ -25,7 +25,8 @@ from consumers.sequences.popular import popularity
 
 WHOLE = 20_000  # items up to which the loss is over all of them
 DRAWN = 1024  # beyond, over so many of them in each step
-POSITIONS = 2048  # of sequences, in a step
+POSITIONS = 2048  # of sequences, in a step, at most
+STEPS = 16  # of an epoch, at least, where the log is small
 ASKED = 512  # sequences scored at a time
 
 
@@ -167,7 +168,8 @@ def batches(windows: Windows, pad: int, rng: np.random.Generator, device: str) -
     """All windows once, in random order, those of a step of about one length."""
     lengths = windows.shown.lengths
     order = np.argsort(lengths * rng.uniform(0.8, 1.25, len(lengths)))
-    step = np.cumsum(lengths[order]) // POSITIONS
+    size = np.clip(lengths.sum() // STEPS, 1, POSITIONS)
+    step = np.cumsum(lengths[order]) // size
     groups = np.split(order, np.flatnonzero(np.diff(step)) + 1)
     for group in rng.permutation(len(groups)):
         some = groups[group]

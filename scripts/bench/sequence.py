@@ -61,6 +61,7 @@ split = {{ by = "user_time", valid = 0.15, test = 0.15, core = {core} }}
 consumer = "sequence"
 source = "rows"
 teachers = ["next-items"]
+samples = 1000
 strategies = {{ crop = 1.0, gan = 1.0 }}
 gates = {{ band = [-4.0, 4.0] }}
 generator = {{ draws = 4 }}

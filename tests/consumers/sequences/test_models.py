@@ -12,7 +12,7 @@ from consumers.sequences import MODELS, Material, network
 ITEMS = 12
 NAMES = pa.array([f"i{n:02}" for n in range(ITEMS)])
 ORDERED = ("sasrec", "gru4rec", "transitions")  # models that the order tells something
-QUICK = {"epochs": 50, "patience": 50, "lr": 0.01, "dim": 32, "dropout": 0.1}
+QUICK = {"epochs": 12, "patience": 12, "lr": 0.01, "dim": 32, "dropout": 0.1}
 
 
 def walk(users, length, step=1):
