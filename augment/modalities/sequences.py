@@ -6,7 +6,7 @@ anchor's last item, unless a teacher names others), `negatives` hard items that 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,13 +14,17 @@ import pyarrow.compute as pc
 
 from augment.base.errors import BadInput
 from augment.contracts.modality import MORE_ROWS, Perturbation, RowRules
-from augment.contracts.values import Bank, Described
+from augment.contracts.values import Bank, Described, Labeller, Validity
+from augment.gates.rankings import RankingValidity
 from augment.modalities.behaviour import ACTIVITY_GROUPS, Behaviour
 from augment.numeric.columns import whole
 from augment.numeric.ease import FOLDS
 from augment.numeric.sequences import TAU
 from augment.numeric.sequences import Sequences as Jagged
 from augment.numeric.vectors import unit
+
+if TYPE_CHECKING:
+    from augment.recipes.schema import Gates
 
 CROPPED = 0.6  # share of a sequence that a crop leaves, at least
 MASKED, REORDERED = 0.3, 0.5  # shares that are masked, and that lose their order
@@ -73,6 +77,15 @@ class Sequences(Behaviour):
         for name, part in (("items", every.kept(~last)), ("targets", every.kept(last))):
             rows = self.with_items(rows, name, part.items, part.lengths)
         return rows
+
+    def validity(
+        self, rows: pa.Table, embedding: np.ndarray, gates: Gates, seed: int, teacher: Labeller | None = None
+    ) -> Validity:
+        """Models that never saw the anchor tell whether its target still is likely after the edit."""
+        shown, wanted = (Jagged(*self.codes(rows[name])) for name in ("items", "targets"))
+        parts = [np.concatenate(pair) for pair in zip(shown, wanted, strict=True)]
+        known = self.with_items(rows, "targets", np.concatenate(parts), np.array([len(part) for part in parts]))
+        return RankingValidity(known, gates.false_negative_share, seed, teacher)
 
     def describe(self, rows: pa.Table, label: np.ndarray, rng: np.random.Generator) -> Described:
         """The target is what comes next; segments are quartiles of length."""

@@ -57,7 +57,7 @@ class ByItems(SequenceModel):
 
     def scores(self, arrays: Arrays, shown: Sequences) -> np.ndarray:
         weights = arrays["items"]
-        return np.asarray(shown.matrix(len(weights), float(arrays["tau"])) @ weights + arrays["popularity"], np.float32)
+        return np.asarray(shown.matrix(len(weights), arrays["tau"].item()) @ weights + arrays["popularity"], np.float32)
 
 
 class Ease(ByItems):

@@ -58,8 +58,8 @@ class SessionNeighbours(SequenceModel):
     def scores(self, arrays: Arrays, shown: Sequences) -> np.ndarray:
         items = len(arrays["popularity"])
         of = storage.take_sparse(dict(arrays), "of", items)
-        like = (shown.matrix(items, float(arrays["tau"])) @ diags(arrays["rarity"]) @ of.T).tocsr()
-        like = (_nearest(like, int(arrays["neighbours"])) @ diags(arrays["weights"])).tocsr()
+        like = (shown.matrix(items, arrays["tau"].item()) @ diags(arrays["rarity"]) @ of.T).tocsr()
+        like = (_nearest(like, arrays["neighbours"].item()) @ diags(arrays["weights"])).tocsr()
         popular = arrays["popularity"] * np.float32(UNKNOWN / max(arrays["popularity"].max(), 1))
         return np.asarray((like @ of @ diags(arrays["rarity"])).toarray() + popular, np.float32)
 

@@ -157,8 +157,8 @@ class Sequences:
             tallies = [Tally() for _ in kinds]
             tables = [table for i, kind in enumerate(kinds)
                       for table in studio.samples(kind, self._each // len(kinds), tallies[i], i)]  # fmt: skip
-            made = pa.concat_tables(tables)
-            say(f"{kept.stem}: {sum(t.proposed for t in tallies):,} candidates for {len(made):,} samples")
+            made = pa.concat_tables([studio.nothing(), *tables])
+            say(f"{kept.stem}: {len(made):,} samples: {[tally.summary(self._job.task.gates) for tally in tallies]}")
             pq.write_table(made, kept.with_suffix(".tmp"))
             kept.with_suffix(".tmp").rename(kept)
         return pq.read_table(kept)

@@ -6,6 +6,7 @@ import pytest
 
 from augment.base.errors import BadInput, UsageError
 from consumers import NextItem
+from consumers.sequences import MODELS
 
 ITEMS = 10
 
@@ -132,3 +133,14 @@ def test_options_are_those_of_the_model():
     with pytest.raises(UsageError, match="unknown model 'sasrek'; did you mean 'sasrec'"):
         NextItem(model="sasrek")
     assert NextItem(model="session-neighbours", tau=3.0).tau == 3.0
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_saved_model_of_any_kind_answers_as_before(model, tmp_path):
+    options = {"epochs": 1} if model in ("sasrec", "gru4rec") else {}
+    found, train, _ = shop(model, **options)
+    found.save(tmp_path)
+    loaded, test = NextItem.load(tmp_path), rows(("u0", 7, [7, 8]), ("new", 7, [1, 2, 3]))
+    assert np.allclose(loaded.predict(train), found.predict(train), atol=1e-6)
+    one, two = (one.evaluate(test, one.attacks(test, 1)) for one in (found, loaded))
+    assert {name: m.value() for name, m in one.items()} == pytest.approx({n: m.value() for n, m in two.items()})
