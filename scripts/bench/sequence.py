@@ -35,18 +35,18 @@ from augment.sources import demo as demo_data
 from consumers import NextItem
 
 SETS = {  # rows, core, users
-    "movielens": ("SELECT user_id, item_id, timestamp FROM '{demo}/behaviour.parquet'", 5, 200),
+    "movielens": ("SELECT user_id, item_id, timestamp FROM '{demo}/behaviour.parquet'", 5, 150),
     "beauty": (
         "SELECT user_id, item_id, TIMESTAMP '2014-01-01' + to_days(position) AS timestamp "
         "FROM '{data}/rec_amazon_beauty_5core_seq.parquet'",
         3,
-        2_500,
+        1_500,
     ),
     "retailrocket": (
         "SELECT session_id AS user_id, item_id, TIMESTAMP '2014-01-01' + to_days(position) AS timestamp "
         "FROM '{data}/rec_retailrocket_sessions.parquet' QUALIFY count(*) OVER (PARTITION BY session_id) >= 5",
         3,
-        3_000,
+        1_500,
     ),
 }
 RECIPE = """
@@ -72,8 +72,9 @@ METRICS = {"ndcg@20": "NDCG@20", "recall@20": "recall@20", "tail_recall@20": "ta
            "mean_popularity": "mean popularity"}  # fmt: skip
 FAMILIES = ("crop", "mask", "insert", "substitute", "reorder")
 COPIES = 3  # samples per training user
+COPY = "copy"  # what editing is worth beside: the last item weighs more in unedited copies too
 WEIGHTS = (0.3, 1.0)
-SPACE = {"dropout": (0.2, 0.4, 0.5), "lr": (0.003, 0.006), "longest": (50,)}
+SPACE = {"dropout": (0.2, 0.4, 0.5), "lr": (0.003, 0.006)}
 PLAIN = {"popularity": "popular", "transitions": "transitions", "EASE, recency": "ease",
          "session neighbours": "session-neighbours"}  # fmt: skip
 REFERENCE = "SASRec"
@@ -117,7 +118,8 @@ class Sequences:
         gru = [{"model": "gru4rec", **config} for config in arms.draw(SPACE, budget, 1)]
         out = {REFERENCE: arms.Arm(plain, REFERENCE, own=True)}
         out |= {name: arms.Arm([{"model": model}], REFERENCE, own=True) for name, model in PLAIN.items()}
-        mixes = {f"SASRec + {family}": ((family,), False) for family in FAMILIES}
+        mixes: dict[str, tuple[tuple[str, ...], bool]] = {"SASRec + unedited copies": ((COPY,), False)}
+        mixes |= {f"SASRec + {family}": ((family,), False) for family in FAMILIES}
         mixes |= {"SASRec + gan": (("gan",), False), "SASRec + all families": (FAMILIES, False)}
         mixes |= {"SASRec + all families, taught": (FAMILIES, True), "SASRec + gan, taught": (("gan",), True)}
         for name, (kinds, taught) in mixes.items():
@@ -149,6 +151,12 @@ class Sequences:
 
     def _samples(self, kinds: tuple[str, ...], taught: bool) -> pa.Table:
         """As many for each user, whatever the number of families."""
+        if kinds == (COPY,):
+            order = replace(self._job.order, settings=self._job.task)
+            studio = Studio(order, self._material.real, self._sparred(), self._work)
+            rows = studio.anchors.rows.take(pa.array(np.tile(np.arange(len(studio.anchors)), COPIES)))
+            weight = np.ones(len(rows), np.float32)
+            return pa.table({"decoded": studio.modality.as_decoded(rows), "weight": weight})
         kept = self._work / f"{'+'.join(kinds)}{'-taught' if taught else ''}.parquet"
         if not kept.exists():
             order = replace(self._job.order, settings=self._job.task)
