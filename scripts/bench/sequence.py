@@ -16,6 +16,7 @@ from typing import Any
 
 import arms
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
