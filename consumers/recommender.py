@@ -20,9 +20,11 @@ from augment.contracts.options import BaseOptions, one_of
 from augment.numeric.columns import whole
 from augment.numeric.histories import binary, flipped, minus, ordered, recent, together
 from augment.numeric.measures import Mean, Measure
+from augment.numeric.new_items import without
 from consumers.configured import Configured
 from consumers.data import storage
 from consumers.data.interactions import Synthetic
+from consumers.data.new_items import NewItems
 from consumers.rankers import RANKERS, Arrays, Ranker, Rows, tuning
 from consumers.rankers.base import TUNED, Distilled, Tuned
 from consumers.scoring import ranking, shilling
@@ -58,6 +60,7 @@ class Recommender(Configured):
             *(f"target_hit_{kind}@50" for kind in shilling.KINDS),
             "ndcg_flipped@20",
         ),
+        "new items": ("ndcg_all@20", "recall_new@20", "exposure_new@20"),
         "catalogue": ("mean_popularity",),
     }
     space: ClassVar[Mapping[str, tuple]] = {"l2": (50.0, 100.0, 200.0, 400.0, 800.0)}
@@ -101,6 +104,8 @@ class Recommender(Configured):
         super().__init__(seed=seed, device=device, **options)
         self.ranker_ = RANKERS[self.options.model](self.options, seed, device)
         self.state_: Arrays = {}
+        self.new_: NewItems
+        self.was_new_: pa.Array
         self.l2_, self.recency_ = self.options.l2, tuning.OFF
         self.teacher_: tuple[float, float, float] | None = None  # l2, recency and its floor
 
@@ -129,7 +134,8 @@ class Recommender(Configured):
                 f"{len(self.users_)} and {len(self.items_)}: give more data, or lower the split's core"
             )
         self.history_ = self._history(train)
-        self.mix_ = None if mix is None else Synthetic.of(mix, self.users_, self.items_)
+        self.mix_ = None if mix is None else Synthetic.of(without(mix), self.users_, self.items_)
+        self.new_, self.was_new_ = NewItems.of(mix, self.items_), self._unknown(valid)
         # Validation rows do their work, then they are history when the test comes, for every model alike.
         self.seen_ = self._history(together(train, valid))
         if isinstance(self.options, Distilled) and self.options.distill:
@@ -175,9 +181,10 @@ class Recommender(Configured):
         wanted = minus(binary(self._history(test)), self.history_)
         known = minus(self.seen_, wanted)
         users = np.flatnonzero(wanted.getnnz(axis=1))
-        lists = ranking.top(self._scores(known, users), known[users], ranking.K)
+        scores = self._scores(known, users)
+        lists = ranking.top(scores.copy(), known[users], ranking.K)
+        measures = self._with_new(test, wanted, known) | ranking.measures(lists, wanted[users], users, self.history_)
         wanted = wanted[users]
-        measures = ranking.measures(lists, wanted, users, self.history_)
         kinds = [name for name in attacked if name.startswith("shilling")]
         own = self._likeliest() if kinds else np.empty(0)
         for name in kinds:
@@ -192,6 +199,27 @@ class Recommender(Configured):
             hit = ranking.hits(ranking.top(retrained._scores(shown, users), known[users], ranking.K), wanted)
             measures["ndcg_flipped@20"] = Mean(ranking.ndcg(hit, wanted.getnnz(axis=1)))
         return measures
+
+    def _with_new(self, test: pa.Table, wanted: csr_matrix, known: csr_matrix) -> dict[str, Measure]:
+        """What lists of known and new items are worth, to users who want items of either kind.
+
+        New are those that no training row has: of test rows, and all others that the mix has rows for, but for those
+        that had their day in validation rows. A model without rows for them never finds one.
+        """
+        names = self._unknown(test)
+        if not len(names):
+            return ranking.nothing_new()
+        idle = self.new_.names.filter(pc.invert(pc.is_in(self.new_.names, pa.concat_arrays([names, self.was_new_]))))
+        names = pa.concat_arrays([names, idle])
+        hoped = binary(ordered(test, self.users_, names))
+        users = np.flatnonzero(wanted.getnnz(axis=1) + hoped.getnnz(axis=1))
+        scores = self.new_.beside(self._scores(known, users), known[users], names)
+        return ranking.new_measures(scores, known[users], wanted[users], hoped[users])
+
+    def _unknown(self, rows: pa.Table) -> pa.Array:
+        """Items of rows that no training row has, sorted."""
+        names = pc.unique(whole(rows["item_id"]))
+        return names.filter(pc.invert(pc.is_in(names, self.items_))).sort()
 
     def _target_hits(self, fakes: pa.Table, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """float64[users]: share of the pushed items in each real user's top 50 after retraining with the fake users.
@@ -234,9 +262,10 @@ class Recommender(Configured):
 
     def save(self, folder: Path) -> None:
         arrays = self.state_ | storage.sparse("history", self.history_) | storage.sparse("seen", self.seen_)
-        arrays |= {} if self.mix_ is None else self.mix_.arrays()
+        arrays |= self.new_.arrays() | ({} if self.mix_ is None else self.mix_.arrays())
         settings = {"parameters": self.parameters(), "l2": self.l2_, "recency": self.recency_}
         names = {"items": self.items_.to_pylist(), "users": self.users_.to_pylist()}
+        names |= {"new": self.new_.names.to_pylist(), "was_new": self.was_new_.to_pylist()}
         storage.save(folder, arrays, settings | names | {"teacher": self.teacher_})
 
     @classmethod
@@ -249,6 +278,8 @@ class Recommender(Configured):
             items = len(model.items_)
             model.history_, model.seen_ = (storage.take_sparse(arrays, name, items) for name in ("history", "seen"))
             model.mix_ = Synthetic.stored(arrays, items)
+            model.new_ = NewItems.stored(arrays, settings, items)
+            model.was_new_ = pa.array(settings.get("was_new", []), pa.string())
             model.state_, model.l2_, model.recency_ = arrays, settings["l2"], tuple(settings["recency"])
             model.teacher_ = settings["teacher"] and tuple(settings["teacher"])
         except (KeyError, TypeError, UsageError) as error:

@@ -34,7 +34,7 @@ FLOORS = [
     {"numeric"},
     {"language", "recipes", "watch"},
     {"contracts"},
-    {"strategies", "teachers", "gates", "judging", "publishing", "sources", "engines"},
+    {"strategies", "teachers", "maps", "gates", "judging", "publishing", "sources", "engines"},
     {"modalities", "generation"},
     {"runs", "testing"},
     {"nights", "search", "drafting"},
@@ -50,6 +50,7 @@ CONSUMER_FLOORS = (
 PLUGINS = (
     "augment.strategies",
     "augment.teachers",
+    "augment.maps",
     "augment.modalities",
     "augment.engines",
     "augment.nights.checks",

@@ -27,6 +27,7 @@ FOLDERS = {
     "checks": "augment.nights.checks",
     "consumers": None,
     "engines": "augment.engines",
+    "maps": "augment.maps",
     "modalities": "augment.modalities",
     "sources": "augment.sources.kinds",
     "strategies": "augment.strategies",

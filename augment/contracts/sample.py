@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-LATER = ("label_source", "anchor_label", "teacher_spread")  # null in tables of before there were teachers
+# Columns that came later, in their order: null in tables of before there were teachers, and of before new items.
+LATER = ("label_source", "anchor_label", "teacher_spread", "neighbour_weights")
 
 
 def sample_schema(decoded: pa.StructType) -> pa.Schema:
@@ -24,6 +25,10 @@ def sample_schema(decoded: pa.StructType) -> pa.Schema:
         perturbations at least as far from the real rows, in [0, 1]. label_agreement: in [0, 1], by models that
         never saw the anchor, or 1 − teacher_spread.
     novelty: cosine distance to the closest real training row.
+    neighbour_weights: null but in a row of the strategy `new-items`, which is no user but an item (`anchor_id`): how
+        much of the score of each of its `neighbour_ids`, which are items, it gets (`augment.numeric.new_items`). There
+        plausibility and label_agreement are shares of known items at least as far from all others, in content and
+        in behaviour; label_source is the map that said it, and hardness null.
     day: of the night that made it, "all" for a run of its own; the table's partition.
     """
     return pa.schema(
@@ -38,6 +43,7 @@ def sample_schema(decoded: pa.StructType) -> pa.Schema:
             ("weight", pa.float32()),
             ("anchor_id", pa.string()),
             ("neighbour_ids", pa.list_(pa.string())),
+            ("neighbour_weights", pa.list_(pa.float32())),
             ("encoder", pa.string()),
             ("embedding", pa.list_(pa.float32())),
             ("decoded", decoded),

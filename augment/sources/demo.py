@@ -91,6 +91,11 @@ _GENRE = (
     + " ".join(f"WHEN \"{g}\" = 1 THEN '{g.replace(chr(39), chr(39) * 2)}'" for g in _GENRES)
     + " ELSE 'unknown' END"
 )
+_ALL_GENRES = (
+    "concat_ws('|', "
+    + ", ".join(f"CASE WHEN \"{g}\" = 1 THEN '{g.replace(chr(39), chr(39) * 2)}' END" for g in _GENRES)
+    + ")"
+)
 _FASHION = {f"{p}_{c}": f"obp/dataset/obd/{p}/{c}/{c}.csv" for p in ("bts", "random") for c in ("all", "men", "women")}
 _FASHION |= {f"items_{c}": f"obp/dataset/obd/bts/{c}/item_context.csv" for c in ("all", "men", "women")}
 
@@ -102,6 +107,17 @@ SETS = {
         "SELECT user_id, movie_id AS item_id, rating, timestamp FROM ratings ORDER BY timestamp, user_id, movie_id",
         "MovieLens-100k ratings with timestamps",
         100_000,
+        _MOVIELENS_TERMS,
+        _MOVIELENS_PAPER,
+    ),
+    "movies": DemoSet(
+        "movies.parquet",
+        WIDEDEEP,
+        {"movies": _MOVIELENS["movies"]},
+        f"SELECT movie_id AS item_id, movie_title AS title, {_ALL_GENRES} AS genres, "
+        "TRY_CAST(right(release_date, 4) AS INTEGER) AS year FROM movies ORDER BY movie_id",
+        "the films of MovieLens-100k: a catalogue",
+        1_682,
         _MOVIELENS_TERMS,
         _MOVIELENS_PAPER,
     ),

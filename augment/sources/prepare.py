@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from augment.contracts.modality import RowRules
 from augment.contracts.registry import modality_class, source_kind
 from augment.recipes.source import Source
 from augment.sources.cleaning import Cleaning
 from augment.sources.splits import Splits
 from augment.sources.tables import workspace
+
+PRODUCTS = RowRules(needs=("item_id",), fields=True, classes=False, copies=True, catalogue=True)
 
 
 def fingerprint(source: Source) -> dict[str, str]:
@@ -26,3 +29,13 @@ def prepare(name: str, source: Source, modality: str, folder: Path, seed: int) -
     folder.mkdir(parents=True, exist_ok=True)
     with workspace(folder / "source.duckdb", name) as db:
         return Cleaning(db, name, source, modality_class(modality).rows, folder, seed).read()
+
+
+def prepare_products(name: str, source: Source, folder: Path, seed: int) -> Splits:
+    """Read and clean a catalogue into `folder`: all its items are in `train`, and the other splits do not exist.
+
+    Raises BadInput for a file or column that is missing, too many bad rows (`TooManyBad`), or no item left.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with workspace(folder / "source.duckdb", name) as db:
+        return Cleaning(db, name, source, PRODUCTS, folder, seed).read()

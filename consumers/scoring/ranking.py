@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, hstack
 
 from augment.numeric.measures import Mean, Measure
 
@@ -95,3 +95,27 @@ def measures(lists: np.ndarray, wanted: csr_matrix, users: np.ndarray, history: 
         "coverage": Coverage(lists, history.shape[1]),
         "mean_popularity": Mean(popularity[lists].mean(axis=1) / popularity.mean(), "lower"),
     }
+
+
+def new_measures(scores: np.ndarray, known: csr_matrix, wanted: csr_matrix, hoped: csr_matrix) -> dict[str, Measure]:
+    """What lists of known and new items are worth: scores float32[n, I + N], of which the first I are known ones.
+
+    known: [n, I], what each user has; wanted: [n, I] and hoped: [n, N], what each is to find. `recall_new@20` ranks new
+    items alone; `exposure_new@20` is their share of all lists.
+    """
+    every, items = hstack([wanted, hoped]).tocsr(), wanted.shape[1]
+    some = np.flatnonzero(hoped.getnnz(axis=1))
+    alone, none = hoped[some], csr_matrix((len(some), hoped.shape[1]), dtype=np.float32)
+    new = scores[some, items:]
+    found = hits(top(new.copy(), none, K), alone) & (-np.sort(-new, axis=1)[:, :K] > -np.inf)
+    lists = top(scores, hstack([known, csr_matrix(hoped.shape, dtype=np.float32)]).tocsr(), K)
+    return {
+        "ndcg_all@20": Mean(ndcg(hits(lists, every), every.getnnz(axis=1))),
+        "recall_new@20": Mean(recall(found, alone.getnnz(axis=1))),
+        "exposure_new@20": Mean((lists >= items).mean(axis=1)),
+    }
+
+
+def nothing_new() -> dict[str, Measure]:
+    """Of test rows whose items all have training rows: not measurable."""
+    return {name: Mean(np.empty(0)) for name in ("ndcg_all@20", "recall_new@20", "exposure_new@20")}

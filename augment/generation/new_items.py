@@ -1,0 +1,293 @@
+"""Rows for items that nobody has met yet: which known items each is like, how much, and on what scale.
+
+A new item goes: its content → the map that ranks best known items treated as new → weights of known items → a scale at
+which new items are recommended as often as they are asked for → a row. Training rows alone say what is known; on
+validation rows the scale is found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import csr_matrix, vstack
+
+from augment.base.errors import Refused
+from augment.base.progress import track
+from augment.contracts.consumer import Consumer
+from augment.contracts.content_map import ContentMap, settings
+from augment.contracts.modality import Histories
+from augment.contracts.sample import sample_schema
+from augment.contracts.values import Arena
+from augment.language.catalogue import Catalogue
+from augment.numeric.columns import whole
+from augment.numeric.ease import FILTER_L2, ease
+from augment.numeric.histories import binary, minus, ordered
+from augment.numeric.neighbours import Neighbours
+from augment.numeric.new_items import NEW_ITEMS, new_scores, standardised
+from augment.numeric.vectors import unit
+from augment.recipes.schema import NewItems
+
+HELD, TRIED, TRIED_USERS = 0.2, 5_000, 2_000  # share of known items treated as new, of at most so many, and users
+LEAST = 20  # known items, of which a map can be learnt; and interactions with new ones, by which a scale can be found
+PLACES = 20  # of a list of recommendations
+USERS = 512  # at a time: bounds the memory
+ITEMS = 256  # new ones at a time
+
+
+class Found(NamedTuple):
+    map: ContentMap
+    share: float  # of properties in the content's vectors
+    recall: float  # at 20, of known items treated as new, among themselves
+
+
+class Mapped(NamedTuple):
+    names: pa.Array  # of new items
+    content: np.ndarray  # float32[N, C]
+    weights: csr_matrix  # float32[N, I], of no scale yet
+
+
+@dataclass(frozen=True)
+class Known:
+    """What training rows say: which items, and who has them; and what the modality's victim makes of them."""
+
+    items: pa.Array  # of training rows, sorted
+    users: pa.Array
+    history: csr_matrix  # binary float32[U, I]
+    place: np.ndarray  # int64[I], where each is in the catalogue, −1 for none
+
+    @classmethod
+    def of(cls, train: pa.Table, catalogue: Catalogue) -> Known:
+        items, users = (pc.unique(whole(train[name])).sort() for name in ("item_id", "user_id"))
+        place = pc.fill_null(pc.index_in(items, catalogue.items), -1).to_numpy(zero_copy_only=False)
+        return cls(items, users, binary(ordered(train, users, items)), place)
+
+    @property
+    def described(self) -> np.ndarray:
+        """int64: places among `items` of those that the catalogue has."""
+        return np.flatnonzero(self.place >= 0)
+
+
+def choose(catalogue: Catalogue, known: Known, wanted: NewItems, seed: int) -> Found:
+    """The map, its options and the share of properties that rank best known items treated as new.
+
+    A fifth of known items loses its interactions; what EASE makes of the others scores it by each map. First the share
+    is chosen, by attention, then the map.
+    """
+    rng = np.random.default_rng(seed)
+    described = known.described
+    popular = described[np.argsort(-known.history.getnnz(axis=0)[described], kind="stable")[:TRIED]]
+    order = rng.permutation(popular)
+    new, old = np.sort(order[: int(HELD * len(order))]), np.sort(order[int(HELD * len(order)) :])
+    asked = np.flatnonzero(known.history[:, new].getnnz(axis=1))
+    users = np.sort(rng.choice(asked, min(TRIED_USERS, len(asked)), replace=False))
+    shown, hidden = known.history[users][:, old], known.history[users][:, new]
+    scores = np.asarray(shown @ ease(known.history[:, old], None, FILTER_L2), np.float32)
+
+    def recall(candidate: ContentMap, vectors: np.ndarray) -> float:
+        behaviour = _behaviour(known.history[:, old])
+        fitted = candidate.fit(vectors[known.place[old]], behaviour)
+        weights = _sparse(fitted, vectors[known.place[new]], wanted.neighbours)
+        of_new = new_scores(scores, shown, weights)
+        best = np.argpartition(-of_new, min(PLACES, len(new)) - 1, axis=1)[:, :PLACES]
+        hit = np.asarray(hidden[np.arange(len(users))[:, None], best].sum(axis=1)).ravel()
+        return float((hit / np.minimum(hidden.getnnz(axis=1), PLACES)).mean())
+
+    near = settings("attention", {}, seed)[-1:]
+    shares = {share: recall(near[0], catalogue.vectors(share)) for share in catalogue.shares}
+    share = max(shares, key=lambda share: shares[share])
+    vectors = catalogue.vectors(share)
+    tried = [one for name in wanted.maps for one in settings(name, wanted.map_options.get(name, {}), seed)]
+    found = [Found(one, share, recall(one, vectors)) for one in track(tried, "maps of new items", "map", len(tried))]
+    return max(found, key=lambda one: one.recall)
+
+
+def made(
+    task: str, run: str, day: str, weight: float, wanted: NewItems, catalogue: Catalogue, modality: Histories,
+    victim: Consumer, arena: Arena, seed: int,
+) -> Iterator[pa.Table]:  # fmt: skip
+    """Rows, in the schema of samples, for the catalogue's items without training rows.
+
+    Raises Refused where the catalogue and the training rows have too few items in common to learn from.
+    """
+    known = Known.of(arena.train, catalogue)
+    if len(known.described) < LEAST:
+        raise Refused(
+            f"{NEW_ITEMS}: {len(known.described)} of {len(known.items):,} items of the training rows are in the "
+            f"catalogue of {len(catalogue):,}; at least {LEAST} are needed: are their ids the same?"
+        )
+    found = choose(catalogue, known, wanted, seed)
+    mapped = apply(found, catalogue, known, wanted.neighbours)
+    if not len(mapped.names):
+        return
+    size = scale(mapped, known, victim, arena.valid, wanted.exposure, seed)
+    weights, judged = mapped.weights * np.float32(size), _Judged(found, catalogue, known, modality)
+    for start in range(0, len(mapped.names), ITEMS):
+        some = slice(start, start + ITEMS)
+        yield judged.rows(task, run, day, weight, mapped.names[some], mapped.content[some], weights[some])
+
+
+def apply(found: Found, catalogue: Catalogue, known: Known, most: int) -> Mapped:
+    """The map, fitted on all known items, on the catalogue's others, but for those of which it says nothing."""
+    vectors, old = catalogue.vectors(found.share), known.described
+    fresh = ~pc.is_in(catalogue.items, known.items).to_numpy(zero_copy_only=False)
+    new = np.flatnonzero(fresh & vectors.any(axis=1))
+    names, shape = catalogue.items.take(pa.array(new)), (len(new), len(known.items))
+    if not len(new):
+        return Mapped(names, vectors[new], csr_matrix(shape, dtype=np.float32))
+    found.map.fit(vectors[known.place[old]], _behaviour(known.history[:, old]))
+    weights = _sparse(found.map, vectors[new], most)
+    return Mapped(names, vectors[new], csr_matrix((weights.data, old[weights.indices], weights.indptr), shape=shape))
+
+
+def scale(mapped: Mapped, known: Known, victim: Consumer, valid: pa.Table, exposure: float | None, seed: int) -> float:
+    """What to multiply weights by, so that the victim recommends new items as often as it should.
+
+    As often as validation rows ask for them; where these hardly do, as often as the known items that they are like.
+    """
+    if exposure is None:
+        exposure = expected(mapped, known, valid)
+    users = pc.index_in(pc.unique(whole(valid["user_id"])), known.users).drop_null().to_numpy(zero_copy_only=False)
+    users = np.arange(len(known.users)) if not len(users) else users
+    users = np.sort(np.random.default_rng(seed).choice(users, min(TRIED_USERS, len(users)), replace=False))
+    best_old, best_new = [], []
+    for start in range(0, len(users), USERS):
+        some = users[start : start + USERS]
+        scores, seen = victim.predict(pa.table({"user_id": known.users.take(pa.array(some))})), known.history[some]
+        best_new.append(highest(new_scores(scores, seen, mapped.weights)))
+        plain = standardised(scores)
+        plain[seen.nonzero()] = -np.inf
+        best_old.append(highest(plain))
+    return scale_for(exposure, np.concatenate(best_old), np.concatenate(best_new))
+
+
+def expected(mapped: Mapped, known: Known, valid: pa.Table) -> float:
+    """The share of recommended places that new items should have."""
+    asked = len(pc.index_in(whole(valid["item_id"]), mapped.names).drop_null())
+    if asked >= LEAST:
+        wanted = minus(binary(ordered(valid, known.users, known.items)), known.history)
+        return asked / (asked + wanted.nnz)
+    popularity, size = known.history.getnnz(axis=0), abs(mapped.weights)
+    like = (size @ popularity) / np.maximum(np.asarray(size.sum(axis=1)).ravel(), 1e-9)
+    return float(like.sum() / (like.sum() + popularity.sum()))
+
+
+def scale_for(exposure: float, old: np.ndarray, new: np.ndarray) -> float:
+    """The scale at which the share `exposure` of the 20 best is new: of each user the highest, float32[n, k] each."""
+    low, high = 1e-3, 1e3
+    for _ in range(40):
+        middle = (low * high) ** 0.5
+        above = np.sum(old[:, :, None] > (middle * new)[:, None, :], axis=1)  # known ones, of each new one
+        places = (above + np.arange(new.shape[1])) < PLACES
+        low, high = (middle, high) if places.sum() / (len(new) * PLACES) < exposure else (low, middle)
+    return (low * high) ** 0.5
+
+
+def highest(scores: np.ndarray) -> np.ndarray:
+    """float32[n, at most 20], the highest of each row, from the highest."""
+    count = min(PLACES, scores.shape[1])
+    return -np.sort(np.partition(-scores, count - 1, axis=1)[:, :count], axis=1)
+
+
+def _behaviour(history: csr_matrix) -> np.ndarray:
+    """float32[I, D]: who takes each item, as unit vectors of a truncated SVD of the training matrix."""
+    from sklearn.utils.extmath import randomized_svd
+
+    size = max(1, min(64, min(history.shape) - 1))
+    _, value, right = randomized_svd(history, size, random_state=0)
+    return unit((value[:, None] * right).T)
+
+
+def _sparse(fitted: ContentMap, content: np.ndarray, most: int) -> csr_matrix:
+    """float32[n, I]: the weights of greatest size of each new item, `most` of them."""
+    blocks = []
+    for start in range(0, len(content), ITEMS):
+        weights = fitted.weights(content[start : start + ITEMS])
+        if most < weights.shape[1]:
+            least = -np.partition(-np.abs(weights), most - 1, axis=1)[:, most - 1 : most]
+            weights[np.abs(weights) < least] = 0
+        blocks.append(csr_matrix(weights))
+    return vstack(blocks).tocsr()
+
+
+class _Judged:
+    """How usual a new item is among known ones, by its content and by the vector that its neighbours make."""
+
+    def __init__(self, found: Found, catalogue: Catalogue, known: Known, modality: Histories) -> None:
+        self._found, self._modality, self._items = found, modality, known.items
+        content = catalogue.vectors(found.share)[known.place[known.described]]
+        self._content, self._usual = Neighbours(content), _spacing(content)
+        one = pa.ListArray.from_arrays(pa.array(np.arange(len(known.items) + 1), pa.int32()), known.items)
+        self._vectors = unit(
+            modality.vectors[modality.codes(pa.chunked_array([one]))[0]]
+        )  # of the items, in their order
+        behaviour = self._vectors[known.described]
+        self._behaviour, self._usual_behaviour = Neighbours(behaviour), _spacing(behaviour)
+
+    def rows(
+        self, task: str, run: str, day: str, weight: float, names: pa.Array, content: np.ndarray, weights: csr_matrix
+    ) -> pa.Table:
+        near, size = [], []
+        embedding = unit(weights @ self._vectors)
+        for i in range(len(names)):
+            own = slice(weights.indptr[i], weights.indptr[i + 1])
+            order = np.argsort(-np.abs(weights.data[own]), kind="stable")
+            near.append(self._items.take(pa.array(weights.indices[own][order])).to_pylist())
+            size.append(weights.data[own][order])
+        distance = self._content.search(content, 1)[0][:, 0]
+        moved = self._behaviour.search(embedding, 1)[0][:, 0]
+        count, none = len(names), pa.nulls(len(names), pa.float32())
+        columns = {
+            "sample_id": [_id(task, name, *pair) for name, *pair in zip(names.to_pylist(), near, size, strict=True)],
+            "task": [task] * count,
+            "strategy": [NEW_ITEMS] * count,
+            "label": np.ones(count, np.float32),
+            "label_source": [self._found.map.name] * count,
+            "anchor_label": none,
+            "teacher_spread": none,
+            "weight": np.full(count, weight, np.float32),
+            "anchor_id": names,
+            "neighbour_ids": near,
+            "neighbour_weights": size,
+            "encoder": [self._modality.encoder] * count,
+            "embedding": list(embedding),
+            "decoded": self._decoded(names),
+            "hardness": none,
+            "plausibility": _usual(distance, self._usual),
+            "label_agreement": _usual(moved, self._usual_behaviour),
+            "novelty": (distance**2 / 2).astype(np.float32),  # of unit vectors: 1 − cosine
+            "run": [run] * count,
+            "day": [day] * count,
+        }
+        return pa.table(columns, schema=sample_schema(self._modality.decoded))
+
+    def _decoded(self, names: pa.Array) -> pa.StructArray:
+        """A user of nothing, who wants the item: what trains on users alone can pass over it."""
+        one = pa.ListArray.from_arrays(pa.array(np.arange(len(names) + 1), pa.int32()), names)
+        none = pa.array([[]] * len(names), pa.list_(pa.string()))
+        fields = list(self._modality.decoded)
+        return pa.StructArray.from_arrays([one if f.name == "targets" else none for f in fields], fields=fields)
+
+
+def _spacing(vectors: np.ndarray) -> np.ndarray:
+    """float32[I], sorted: the distance of each known item to the nearest other."""
+    return np.sort(Neighbours(vectors).search(vectors, 2)[0][:, -1])
+
+
+def _usual(distance: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """float32[n] in (0, 1]: the share of known items at least as far from all others (a conformal p-value)."""
+    farther = len(spacing) - np.searchsorted(spacing, distance - 1e-6)
+    return ((1 + farther) / (1 + len(spacing))).astype(np.float32)
+
+
+def _id(task: str, item: str, near: Iterable[str], weights: np.ndarray) -> str:
+    """The same item, like the same known ones, is the same row in every run."""
+    digest = hashlib.blake2b(digest_size=12)
+    digest.update("\0".join([task, NEW_ITEMS, item, *near]).encode())
+    digest.update(weights.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,93 @@
+"""What items are, as vectors: the text that describes each, and its properties (brand, category, price)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from augment.numeric.vectors import unit
+from augment.recipes.source import RESERVED
+
+SHARES = (0.0, 0.2, 0.5)  # of likeness that properties may have beside a text
+DIM = 256  # of properties, where there are more
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """items: their ids; text and properties: unit vectors float32[n, D], None where the source names neither.
+
+    An item without a text, or without a property that another has too, has zeros there.
+    """
+
+    items: pa.Array
+    text: np.ndarray | None
+    properties: np.ndarray | None
+
+    @classmethod
+    def of(cls, products: pa.Table, encoder: Callable[[list[str]], Any]) -> Catalogue:
+        """products: prepared rows, with `item_id`, perhaps `text` and `segment`, and a column for each property.
+
+        encoder: given texts, the text encoder, fitted on them where it has n-grams of its own.
+        """
+        text = None
+        if "text" in products.column_names:
+            texts = [said or "" for said in products["text"].to_pylist()]
+            some = [place for place, said in enumerate(texts) if said.strip()]
+            if some:
+                said = [texts[place] for place in some]
+                vectors = unit(np.asarray(encoder(said).encode(said), np.float32))
+                text = np.zeros((len(texts), vectors.shape[1]), np.float32)
+                text[some] = vectors
+        return cls(products["item_id"].combine_chunks(), text, _properties(products))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Of the properties, that are worth trying."""
+        if self.text is None:
+            return (1.0,)
+        return SHARES if self.properties is not None else (0.0,)
+
+    def vectors(self, share: float) -> np.ndarray:
+        """Unit vectors float32[n, C] in which properties have that share of likeness; zeros for an item of nothing."""
+        parts = [(1 - share, self.text), (share, self.properties)]
+        blocks = [np.float32(weight**0.5) * block for weight, block in parts if weight and block is not None]
+        return unit(np.concatenate(blocks, axis=1)) if blocks else np.zeros((len(self), 1), np.float32)
+
+
+def _properties(products: pa.Table) -> np.ndarray | None:
+    """float32[n, D]: TF-IDF of values, since to share a rare one says more, by a truncated SVD where there are many.
+
+    Values of a property that holds several, `Comedy|Drama` or a list, count one by one.
+    """
+    apart = {*RESERVED, "item_id", "user_id"} - {"segment"}
+    names = [name for name in products.column_names if name not in apart]
+    if not names:
+        return None
+    columns = [products[name].to_pylist() for name in names]
+    rows = [[f"{name}={value}" for name, held in zip(names, row, strict=True) for value in values_of(held)]
+            for row in zip(*columns, strict=True)]  # fmt: skip
+    counted = TfidfVectorizer(analyzer=list, min_df=2 if len(rows) > 20 else 1, dtype=np.float32)
+    try:
+        found = counted.fit_transform(rows)
+    except ValueError:  # no value is in two rows
+        return None
+    if found.shape[1] > DIM:
+        return unit(TruncatedSVD(DIM, random_state=0).fit_transform(found).astype(np.float32))
+    return np.asarray(found.toarray(), np.float32)
+
+
+def values_of(held: str | None) -> list[str]:
+    """Of one property of one item."""
+    if held is None:
+        return []
+    inner = held[1:-1].split(",") if held.startswith("[") and held.endswith("]") else held.split("|")
+    return [value.strip() for value in inner if value.strip()]

@@ -1,0 +1,53 @@
+"""New items of a mix, for a consumer that scores items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import csr_matrix
+
+from augment.numeric.new_items import new_scores, rows_of, standardised, weights_of
+from consumers.data import storage
+
+
+@dataclass(frozen=True)
+class NewItems:
+    """names: their ids; weights: float32[N, I] of the items that the consumer knows."""
+
+    names: pa.Array
+    weights: csr_matrix
+
+    @classmethod
+    def of(cls, mix: pa.Table | None, items: pa.Array) -> NewItems:
+        """Those of published samples that `items` does not hold."""
+        if mix is None:
+            return cls(pa.array([], pa.string()), csr_matrix((0, len(items)), dtype=np.float32))
+        rows = rows_of(mix)
+        rows = rows.filter(pc.invert(pc.is_in(rows["anchor_id"], items)))
+        return cls(rows["anchor_id"].combine_chunks(), weights_of(rows, items))
+
+    def beside(self, scores: np.ndarray, history: csr_matrix, names: pa.Array) -> np.ndarray:
+        """float32[n, I + len(names)]: standardised scores of the known items, and of these new ones; −∞ without a row.
+
+        scores: float32[n, I] of users who have `history` [n, I].
+        """
+        out = np.full((len(scores), len(names)), -np.inf, np.float32)
+        place = pc.index_in(names, self.names)
+        some = np.flatnonzero(place.is_valid().to_numpy(zero_copy_only=False))
+        if len(some):
+            out[:, some] = new_scores(scores, history, self.weights[place.drop_null().to_numpy()])
+        return np.concatenate([standardised(scores), out], axis=1)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return storage.sparse("new", self.weights)
+
+    @classmethod
+    def stored(cls, arrays: dict[str, np.ndarray], settings: dict[str, Any], items: int) -> NewItems:
+        """Those of a saved model, taken out of its arrays; none of one of before there were any."""
+        if "new.data" not in arrays:
+            return cls(pa.array([], pa.string()), csr_matrix((0, items), dtype=np.float32))
+        return cls(pa.array(settings["new"], pa.string()), storage.take_sparse(arrays, "new", items))
