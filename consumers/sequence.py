@@ -18,6 +18,7 @@ from augment.contracts.options import BaseOptions, one_of
 from augment.numeric.columns import whole
 from augment.numeric.histories import moments
 from augment.numeric.measures import Mean, Measure
+from augment.numeric.new_items import without
 from augment.numeric.sequences import TAU, Sequences
 from consumers.configured import Configured
 from consumers.data import storage
@@ -119,7 +120,7 @@ class NextItem(Configured):
         asked = Asked(asked.shown, asked.target, asked.user, self.hide_)
         if len(asked) > VALID:
             asked = asked.take(np.sort(np.random.default_rng(self.seed).choice(len(asked), VALID, replace=False)))
-        material = Material.of(self.train_, mix, self.items_)
+        material = Material.of(self.train_, None if mix is None else without(mix), self.items_)
         if not len(material.shown):
             raise BadInput("sequence: no user has two training rows, so nothing follows anything: give more data")
         self.state_ = self.model_.fit(material, lambda scores: next_items.ndcg(scores, asked))

@@ -164,7 +164,8 @@ class Sequences:
             studio = Studio(order, self._material.real, self._sparred(), self._work)
             rows = studio.anchors.rows.take(pa.array(np.tile(np.arange(len(studio.anchors)), COPIES)))
             weight = np.ones(len(rows), np.float32)
-            return pa.table({"decoded": studio.modality.as_decoded(rows), "weight": weight})
+            strategy = pa.array([COPY] * len(rows))
+            return pa.table({"decoded": studio.modality.as_decoded(rows), "weight": weight, "strategy": strategy})
         kept = self._work / f"{'+'.join(kinds)}{'-taught' if taught else ''}.parquet"
         if not kept.exists():
             order = replace(self._job.order, settings=self._job.task)

@@ -106,6 +106,19 @@ def test_a_new_item_is_a_weighted_sum_of_the_scores_of_warm_ones():
     assert new[0] > new[1]
 
 
+def test_rows_of_new_items_in_the_mix_are_no_sequences():
+    plain, train, valid = shop()
+    kind = pa.list_(pa.string())
+    lists = [pa.array([one], kind) for one in (["i3", "i9"], ["i1"], [])]
+    decoded = pa.StructArray.from_arrays(lists, names=["items", "targets", "negatives"])
+    mixed = {
+        name: pa.table({"decoded": decoded, "weight": [50.0], "strategy": [name]}) for name in ("new-items", "crop")
+    }
+    found = {name: NextItem(model="transitions").fit(train, valid, mix).predict(valid) for name, mix in mixed.items()}
+    assert np.array_equal(found["new-items"], plain.predict(valid))
+    assert not np.array_equal(found["crop"], plain.predict(valid))
+
+
 def test_attacks_that_are_made_by_a_seed_hurt_what_needs_the_latest_item():
     model, _, _ = shop()
     test = rows(*((f"u{n}", 7, [(n + 7) % ITEMS, (n + 8) % ITEMS]) for n in range(ITEMS)))
