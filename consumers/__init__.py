@@ -8,6 +8,7 @@ from typing import Any
 
 _HOME = {
     "ClickModel": "ctr",
+    "NextItem": "sequence",
     "Recommender": "recommender",
     "Sentiment": "sentiment",
     "new_item_scores": "reading.new_items",

@@ -24,6 +24,8 @@ from consumers.rankers import RANKERS
 from consumers.recommender import Recommender
 from consumers.scoring.click_attacks import renamed
 from consumers.sentiment import Sentiment
+from consumers.sequence import NextItem
+from consumers.sequences import MODELS
 
 RECIPE = """
 name = "tiny"
@@ -98,8 +100,14 @@ TASKS = {
         "clean": "ndcg@20",
         "improve": "coverage",
     },
+    "sequence": {
+        "columns": '{ user = "user", item = "item", timestamp = "time" }',
+        "options": "epochs = 1",
+        "clean": "ndcg@20",
+        "improve": "coverage",
+    },
 }
-MODALITY = {"ctr": "fields", "sentiment": "text", "recommender": "behaviour"}
+MODALITY = {"ctr": "fields", "sentiment": "text", "recommender": "behaviour", "sequence": "sequences"}
 NOT_HERE = {"back-translation", "synonym", "homophones"}  # they need data that is fetched
 WAYS = {name: [s["name"] for s in listing() if modality in s["serves"] and s["name"] not in NOT_HERE]
         for name, modality in MODALITY.items()}  # fmt: skip
@@ -114,6 +122,10 @@ OPTIONS = {  # beside those of TASKS
         *(f'model = "{model}", epochs = 1, l2 = 1.0' for model in ("mf", "lightgcn")),
         *(f'model = "{model}"' for model in RANKERS if model not in ("mf", "lightgcn")),
     ],
+    "sequence": [
+        'model = "gru4rec", epochs = 1',
+        *(f'model = "{m}"' for m in MODELS if m not in ("sasrec", "gru4rec")),
+    ],
 }
 
 
@@ -124,7 +136,8 @@ def _fast(monkeypatch):
     hashed = TextEncoder("hashed", 24, lambda texts: hashing.transform(texts).toarray(), None)
     monkeypatch.setattr(encoders, "_sentence_transformer", lambda *_: hashed)
     for consumer, plain in ((ClickModel, {"model": "logistic", "epochs": 1, "weight_decay": 0.1}),
-                            (Sentiment, {"C": 1.0}), (Recommender, {"model": "popular"})):  # fmt: skip
+                            (Sentiment, {"C": 1.0}), (Recommender, {"model": "popular"}),
+                            (NextItem, {"model": "popular"})):  # fmt: skip
         made = lambda cls, seed, device, plain=plain: {"plain": cls(**plain, seed=seed, device=device)}  # noqa: E731
         monkeypatch.setattr(consumer, "baselines", classmethod(made))
 
@@ -164,6 +177,8 @@ def do(how, wanted, folder):
         ("recommender", Shape(60, users=60), "0 of .* users have 4 different items"),
         ("recommender", Shape(60, items=1), "0 of 5 users have 4 different items"),
         ("recommender", Shape(0), "has no rows"),
+        ("sequence", Shape(60, users=60), "0 of .* users have 4 rows"),
+        ("sequence", Shape(0), "has no rows"),
         ("ctr", Shape(12), "of .* labelled training rows have a label .* 5 are needed"),
         ("ctr", Shape(50, labels="rare"), "of .* labelled training rows have a label above 0.5; 5 are needed"),
         ("ctr", Shape(50, labels="one"), "labels of all training rows are on one side of 0.5"),
@@ -193,6 +208,8 @@ def test_too_little_is_bad_input_that_says_how_much_is_needed(tmp_path, how, con
         ("sentiment", Shape(50, colours=1), "time"),  # one segment
         ("recommender", Shape(50, users=2, items=23), "user_time"),  # two anchors
         ("recommender", Shape(50, users=3, items=5), "random"),
+        ("sequence", Shape(50, users=2, items=23), "user_time"),
+        ("sequence", Shape(50, users=3, items=5), "random"),
     ],
 )
 def test_what_is_enough_comes_to_a_verdict(tmp_path, consumer, shape, by):
@@ -241,7 +258,7 @@ def situations(draw, consumer):
                "by": draw(st.sampled_from(["random", "time"] + ["user_time"] * (consumer != "sentiment")))}  # fmt: skip
     changes["options"] = draw(st.sampled_from([TASKS[consumer]["options"], *OPTIONS[consumer]]))
     changes["encoder"] = draw(st.sampled_from(["minilm", "minilm+ngrams"]))
-    if consumer != "recommender" and draw(st.integers(0, 3)) == 0:
+    if consumer in ("ctr", "sentiment") and draw(st.integers(0, 3)) == 0:
         changes["source"] = f"labelled = {draw(st.integers(1, 14))}"
     return draw(shapes), changes
 

@@ -55,7 +55,7 @@ class Consumer(Protocol):
     such models by when they hold, "" for those that always do. All three are optional.
     """
 
-    modality: ClassVar[str]  # "text", "fields" or "behaviour"
+    modality: ClassVar[str]  # "text", "fields", "behaviour" or "sequences"
     metrics: ClassVar[Mapping[str, tuple[str, ...]]]  # keys "clean", "slices", "robust"; first clean is primary
     held_out_attacks: ClassVar[tuple[str, ...]]  # attacks by which nothing is ever chosen; optional
     rehearsed: ClassVar[tuple[str, ...]]  # metrics whose attacks samples are made of: no proof by themselves; optional

@@ -24,7 +24,7 @@ from augment.contracts.content_map import ContentMap, settings
 from augment.contracts.modality import Histories
 from augment.contracts.sample import sample_schema
 from augment.contracts.values import Arena
-from augment.language.catalogue import Catalogue
+from augment.generation.catalogue import Catalogue
 from augment.numeric.columns import whole
 from augment.numeric.ease import FILTER_L2, ease
 from augment.numeric.histories import binary, minus, ordered

@@ -23,7 +23,7 @@ def ordered(rows: pa.Table, users: pa.Array, items: pa.Array) -> csr_matrix:
     """
     row, column = (pc.index_in(whole(rows[name]), ids) for name, ids in (("user_id", users), ("item_id", items)))
     known = pc.and_(row.is_valid(), column.is_valid())
-    moment = _moments(rows)[known.to_numpy(zero_copy_only=False)]
+    moment = moments(rows)[known.to_numpy(zero_copy_only=False)]
     row, column = row.filter(known).to_numpy(), column.filter(known).to_numpy()
     place = np.empty(len(row), np.int64)
     place[np.argsort(moment, kind="stable")] = np.arange(1, len(row) + 1)
@@ -98,7 +98,7 @@ def _counted(history: csr_matrix, *, earlier: bool) -> np.ndarray:
     return count
 
 
-def _moments(rows: pa.Table) -> np.ndarray:
+def moments(rows: pa.Table) -> np.ndarray:
     """float64[N] or int64[N], the later the greater; a missing time is the earliest."""
     name = next((name for name in TIMES if name in rows.column_names), None)
     if name is None:

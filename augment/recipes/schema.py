@@ -134,7 +134,9 @@ class NewItems(Section):
 class Task(Section):
     """One consumer, the rows it learns from and the samples made for it."""
 
-    consumer: str = Field(description="Registered under sparring.consumers: recommender, ctr, sentiment or your own.")
+    consumer: str = Field(
+        description="Registered under sparring.consumers: recommender, sequence, ctr, sentiment or your own."
+    )
     source: Name = Field(description="Which source.")
     options: dict[str, str | int | float | bool] = Field({}, description="Hyper-parameters of the consumer.")
     mix_options: dict[str, str | int | float | bool] = Field(

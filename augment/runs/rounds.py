@@ -12,14 +12,12 @@ import pyarrow as pa
 from augment.base.errors import Refused
 from augment.base.progress import bar, say
 from augment.contracts.consumer import Consumer
-from augment.contracts.modality import Histories
 from augment.contracts.tally import Tally
 from augment.contracts.values import Arena, Labeller
-from augment.generation.new_items import made as made_new_items
 from augment.generation.studio import Studio
 from augment.judging.arms import robustness
-from augment.numeric.new_items import NEW_ITEMS
 from augment.publishing.stage import Stage
+from augment.runs.new_items import new_items
 from augment.runs.rows import Material
 from augment.runs.steps import Steps
 from augment.runs.task import Job
@@ -48,12 +46,12 @@ def generate(
     out, with a warning. Sees training and validation rows only. Raises Refused when every strategy is.
     """
     task, arena, rounds = job.task, material.arena, job.task.generator.rounds
-    tallies: dict[str, Tally] = {name: Tally() for name in task.strategies}
     encoders: list[str] = []
     warnings: list[str] = []
     studio = Studio(job.order, material.real, victim or real, _subfolder(steps.folder, "round0"), taken, teacher)
     hardness = studio.real_hardness()
-
+    tallies = {name: Tally() for name in task.strategies}
+    tallies |= new_items(job, material, studio.modality, victim or real, stage, steps, warnings)
     gained, best = True, 0.0
     if rounds > 1:
         # What the mix's options bring alone (adversarial training, say) is no gain of the samples.
@@ -81,38 +79,10 @@ def generate(
         if not gained:
             say(f"{job.name}: it brought nothing on validation rows; no more rounds")
             break
-    if material.catalogue is not None:
-        tallies[NEW_ITEMS] = _new_items(job, material, studio, victim or real, stage, steps, warnings)
     warnings += _short(tallies)
     for line in warnings:
         say(f"{job.name}: warning: {line}")
     return Generated(encoders, studio.modality.dim, tallies, len(studio.anchors), hardness, len(encoders), warnings)
-
-
-def _new_items(
-    job: Job, material: Material, studio: Studio, victim: Consumer, stage: Stage, steps: Steps, warnings: list[str]
-) -> Tally:
-    """Stage a row for each item of the catalogue that has no training row; where none can be made, warn why."""
-    say(f"{job.name}: new items")
-    task, catalogue = job.task, material.catalogue
-
-    def make(tally: Tally) -> Iterator[pa.Table]:
-        if catalogue is None or not isinstance(studio.modality, Histories):
-            return
-        for table in made_new_items(job.name, job.digest, job.day, task.weight, task.new_items, catalogue,
-                                    studio.modality, victim, material.arena, job.recipe.seed):  # fmt: skip
-            tally.wanted = tally.proposed = tally.kept = tally.kept + len(table)
-            tally.novelty += table["novelty"].to_pylist()
-            yield table
-
-    try:
-        tables, tally = steps.samples(NEW_ITEMS, make)
-    except Refused as error:
-        warnings.append(str(error))
-        return Tally(why=str(error))
-    for table in tables:
-        stage.write(table)
-    return tally
 
 
 def _trained(job: Job, arena: Arena, mix: pa.Table | None) -> tuple[Consumer, float]:

@@ -15,8 +15,8 @@ from augment.base.errors import BadInput, Refused
 from augment.base.progress import say
 from augment.contracts.modality import Prepared
 from augment.contracts.values import Arena
+from augment.generation.catalogue import Catalogue
 from augment.generation.studio import Real
-from augment.language.catalogue import Catalogue
 from augment.language.ngrams import Ngrams
 from augment.runs.task import Job
 from augment.sources.prepare import prepare, prepare_products

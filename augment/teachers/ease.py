@@ -55,7 +55,9 @@ class Ease(Teacher):
         plain = consumer.baselines(0, "cpu")
         if options.of not in plain:
             return f"of = '{options.of}' is no plain model{suggest(options.of, plain)}"
-        return "" if getattr(plain[options.of], "model", "") == "ease" else f"of = '{options.of}' is no EASE"
+        one = plain[options.of]  # of sequences it says what comes next, and is the teacher `next-items`
+        is_it = getattr(one, "model", "") == "ease" and hasattr(one, "propensity")
+        return "" if is_it else f"of = '{options.of}' is no EASE of a recommender"
 
     def fit(self, room: Room) -> Ease:
         """Raises Refused where there are more items than EASE serves."""

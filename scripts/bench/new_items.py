@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from augment.base.files import digest
 from augment.base.progress import say
 from augment.generation import new_items
-from augment.language.catalogue import Catalogue
+from augment.generation.catalogue import Catalogue
 from augment.language.encoders import text_encoder
 from augment.language.ngrams import Ngrams
 from augment.language.typos import typo

@@ -465,7 +465,7 @@ def test_a_catalogue_alone_is_no_task(tmp_path):
 
 
 def test_a_file_that_has_items_twice_is_no_catalogue(tmp_path):
-    _, products = shop(tmp_path)
+    shop(tmp_path)
     pc.write_csv(clicks(item_id=[f"i{i}" for i in range(ROWS)]), tmp_path / "clicks.csv")
     made = loading.parse(write_recipe([tmp_path / "orders.csv", tmp_path / "clicks.csv"]), "written")
     assert {name: task.consumer for name, task in made.tasks.items()} == {"orders": "recommender", "clicks": "ctr"}

@@ -9,7 +9,7 @@ from augment.base.errors import Refused, UsageError
 from augment.contracts.content_map import check, map_class, settings
 from augment.contracts.registry import every
 from augment.generation import new_items
-from augment.language.catalogue import Catalogue
+from augment.generation.catalogue import Catalogue
 from augment.numeric.new_items import OWN, new_scores, rows_of, standardised, weights_of
 from augment.recipes.schema import NewItems
 from augment.testing import maps

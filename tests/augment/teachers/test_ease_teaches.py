@@ -19,7 +19,7 @@ from augment.numeric.ease import ease
 from augment.numeric.histories import ordered, recent
 from augment.recipes import loading
 from augment.teachers import ease as teaching
-from consumers import ClickModel, Recommender
+from consumers import ClickModel, NextItem, Recommender
 
 GROUPS, EACH = 4, 10  # items that go together
 OF = "EASE, recency, inverse propensity"
@@ -132,6 +132,7 @@ def test_what_the_teacher_names_is_no_negative_of_the_sample(room):
         (ClickModel, {}, "teacher 'ease' does not serve fields"),
         (Recommender, {"of": "EASE, recencx"}, "of = 'EASE, recencx' is no plain model; did you mean 'EASE, recency'"),
         (Recommender, {"of": "popularity"}, "of = 'popularity' is no EASE"),
+        (NextItem, {"of": "EASE, recency"}, "of = 'EASE, recency' is no EASE of a recommender"),
         (Recommender, {"items": 0}, "items"),
     ],
 )

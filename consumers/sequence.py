@@ -1,0 +1,257 @@
+"""What comes next: a user's next item from all that the user did before, by any of `consumers.sequences`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, Field, create_model, model_validator
+
+from augment.base.errors import BadInput, UsageError, suggest
+from augment.contracts.consumer import Looked
+from augment.contracts.options import BaseOptions, one_of
+from augment.numeric.columns import whole
+from augment.numeric.histories import moments
+from augment.numeric.measures import Mean, Measure
+from augment.numeric.new_items import without
+from augment.numeric.sequences import TAU, Sequences
+from consumers.configured import Configured
+from consumers.data import storage
+from consumers.scoring import next_items
+from consumers.scoring.next_items import Asked
+from consumers.sequences import MODELS, Arrays, Material
+from consumers.victims import RankingVictim, singular_vectors
+from gan.victim import Victim
+
+DIM = 64  # of the vectors of a model that has none
+VALID = 4096  # validation rows by which a model is tuned, at most
+REPEATS = 0.02  # share of validation rows whose item the user had: below it, none is recommended again
+
+
+class NextItem(Configured):
+    """Tables hold one row per interaction: `user_id` (a user or a session), `item_id`, `timestamp`; see `Consumer`.
+
+    options: those of `Options`, and of the chosen model's own: see `options_for`. What is tuned is tuned on validation
+    rows. A synthetic sequence of the mix is one more sequence: its items in their order, its targets what comes next.
+
+    Asked is each test row whose item is known and whose user did something before: of all items, which comes next? What
+    the user did before is shown, validation rows and earlier test rows included.
+    """
+
+    name = "sequence"
+    modality: ClassVar[str] = "sequences"
+    metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "clean": ("ndcg@20", "recall@20"),
+        "slices": ("tail_recall@20", "short_recall@20", "coverage"),
+        "robust": tuple(f"ndcg_{attack}@20" for attack in next_items.ATTACKS),
+        "catalogue": ("mean_popularity",),
+    }
+    held_out_attacks: ClassVar[tuple[str, ...]] = ("misclicks",)
+    rehearsed: ClassVar[tuple[str, ...]] = ("ndcg_dropped@20", "ndcg_shuffled@20")  # as `mask` and `reorder` do
+    space: ClassVar[Mapping[str, tuple]] = {"dropout": (0.1, 0.2, 0.3, 0.5), "lr": (0.001, 0.002, 0.005)}
+
+    class Options(BaseOptions):
+        """Of every model of sequences; the model has its own beside."""
+
+        model: Annotated[str, one_of(MODELS)] = Field("sasrec", description="Which model; each has its options.")
+        repeats: Literal["auto", "yes", "no"] = Field(
+            "auto",
+            description="Whether what a user had is recommended again. auto: where 2% of validation rows are repeats.",
+        )
+
+        @model_validator(mode="before")
+        @classmethod
+        def _are_of_the_model(cls, given: dict[str, Any]) -> dict[str, Any]:
+            model = given.get("model", cls.model_fields["model"].default)
+            if model in MODELS:  # another is refused below
+                for option in given:
+                    if option not in cls.model_fields:
+                        raise ValueError(_unknown(option, model, cls.model_fields))
+            return given
+
+    options: Options
+
+    def __init__(self, *, seed: int = 0, device: str = "cpu", **options: Any) -> None:
+        super().__init__(seed=seed, device=device, **options)
+        self.model_ = MODELS[self.options.model](self.options, seed, device)
+        self.state_: Arrays = {}
+
+    @classmethod
+    def options_for(cls, given: Mapping[str, Any]) -> type[BaseModel]:
+        """Those of every model, and of the one that `given` names."""
+        model = given.get("model", cls.Options.model_fields["model"].default)
+        return _with_own(model) if model in MODELS else cls.Options
+
+    @classmethod
+    def option_models(cls) -> dict[str, type[BaseModel]]:
+        """When they can be given → options, to be explained."""
+        return {"": cls.Options, **{f'model = "{name}"': model.Options for name, model in MODELS.items()}}
+
+    @property
+    def deterministic(self) -> bool:
+        """Another seed is the same model."""
+        return not self.model_.chance
+
+    def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> NextItem:
+        """Raises BadInput where there are fewer than two items or sequences, or no validation row asks anything."""
+        self.items_ = pc.unique(whole(train["item_id"])).sort()
+        self.users_ = pc.unique(whole(train["user_id"])).sort()
+        if min(len(self.users_), len(self.items_)) < 2:
+            raise BadInput(
+                f"sequence: what follows takes at least 2 users and 2 items; the training rows have "
+                f"{len(self.users_)} and {len(self.items_)}: give more data, or lower the split's core"
+            )
+        self.train_ = Sequences.of(train, self.users_, self.items_)
+        self.seen_ = _log(train)
+        asked = self._asked(valid, hide=False)
+        if not len(asked):
+            raise BadInput(
+                "sequence: no validation row has an item of training and a user who did something before, so there is "
+                "nothing to tune by: give more data, or widen the split's `valid`"
+            )
+        self.hide_ = self.options.repeats == "no" or (
+            self.options.repeats == "auto" and float(asked.repeats.mean()) < REPEATS
+        )
+        asked = Asked(asked.shown, asked.target, asked.user, self.hide_)
+        if len(asked) > VALID:
+            asked = asked.take(np.sort(np.random.default_rng(self.seed).choice(len(asked), VALID, replace=False)))
+        material = Material.of(self.train_, None if mix is None else without(mix), self.items_)
+        if not len(material.shown):
+            raise BadInput("sequence: no user has two training rows, so nothing follows anything: give more data")
+        self.state_ = self.model_.fit(material, lambda scores: next_items.ndcg(scores, asked))
+        # Validation rows do their work, then they are history when the test comes, for every model alike.
+        self.seen_ = pa.concat_tables([self.seen_, _log(valid)])
+        return self
+
+    def scores(self, histories: pa.Array) -> np.ndarray:
+        """float32[n, I] of all items of training, by code in `items_`, as what comes next after lists of item names.
+
+        A new item, whose published row names warm neighbours and their weights, scores their weighted sum.
+        """
+        return self._scores(Sequences.lists(histories, self.items_))
+
+    def _scores(self, shown: Sequences) -> np.ndarray:
+        return self.model_.scores(self.state_, shown)
+
+    def predict(self, rows: pa.Table) -> np.ndarray:
+        """float32[n, items] scores of what the `user_id`s of `rows` do next, validation rows included."""
+        users = pc.dictionary_encode(whole(rows["user_id"]))
+        shown = Sequences.of(self.seen_, users.dictionary, self.items_)
+        place = users.indices.to_numpy(zero_copy_only=False)
+        return self._scores(shown)[place]
+
+    def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
+        """The seed of each of `next_items.ATTACKS`, which `evaluate` makes on what is shown."""
+        return {name: pa.table({"seed": [seed + number]}) for number, name in enumerate(next_items.ATTACKS)}
+
+    def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
+        asked = self._asked(test, self.hide_)
+        popularity = np.bincount(self.train_.items, minlength=len(self.items_)).astype(np.float64)
+        measures = next_items.measures(next_items.found(self._scores, asked), asked, popularity)
+        for name in attacked:
+            rng = np.random.default_rng(attacked[name]["seed"][0].as_py())
+            shown = next_items.ATTACKS[name](asked.shown, popularity, rng)
+            result = next_items.found(self._scores, asked, shown)
+            measures[f"ndcg_{name}@20"] = Mean(next_items.by_user(result.ndcg, asked.user))
+        return measures
+
+    def _asked(self, rows: pa.Table, hide: bool) -> Asked:
+        """What `rows` ask, each after what its user did before it by all rows that are known, and these."""
+        rows = _log(rows)
+        users = pc.unique(whole(rows["user_id"]))
+        known = self.seen_.filter(pc.is_in(self.seen_["user_id"], value_set=users))
+        numbered = known.append_column("place", pa.array(np.arange(len(known))))
+        left = numbered.join(rows, known.column_names, join_type="left anti").sort_by("place")
+        known = left.select(known.column_names)
+        every = pa.concat_tables([known, rows])
+        asked = pa.array(np.arange(len(every)) >= len(known))
+        # The places of rows stand for items, so that it is known which are asked about.
+        item = pc.index_in(whole(every["item_id"]), self.items_)
+        every, asked, item = (x.filter(item.is_valid()) for x in (every, asked, item))
+        place = pa.array(np.arange(len(every)))
+        order = Sequences.of(every.set_column(1, "item_id", place), users, place)
+        found = Sequences(item.to_numpy().astype(np.int64)[order.items], order.offsets)
+        return Asked.of(found, asked.to_numpy(zero_copy_only=False)[order.items], hide)
+
+    def as_victim(self) -> Victim:
+        scores, weights = self._scores(self.train_), self.train_.matrix(len(self.items_), TAU)
+        return RankingVictim(self.tables()["item_id"][1], weights, scores, next_items.K, self.device)
+
+    def tables(self) -> dict[str, tuple[list[str], np.ndarray]]:
+        """Item vectors: the model's own, else the singular vectors of the training matrix."""
+        vectors = self.state_.get("item")
+        if vectors is None:
+            history = self.train_.matrix(len(self.items_))
+            history.data[:] = 1
+            vectors = singular_vectors(history, DIM)
+        return {"item_id": (self.items_.to_pylist(), np.ascontiguousarray(vectors, np.float32))}
+
+    def save(self, folder: Path) -> None:
+        user, item = (whole(self.seen_[name]).dictionary_encode() for name in ("user_id", "item_id"))
+        arrays = {f"state.{name}": array for name, array in self.state_.items()}
+        arrays |= {"train.items": self.train_.items, "train.offsets": self.train_.offsets}
+        arrays |= {f"seen.{name}": codes.indices.to_numpy() for name, codes in (("user_id", user), ("item_id", item))}
+        arrays["seen.timestamp"] = self.seen_["timestamp"].to_numpy()
+        names = {"items": self.items_.to_pylist(), "users": self.users_.to_pylist()}
+        seen = {"user_id": user.dictionary.to_pylist(), "item_id": item.dictionary.to_pylist()}
+        settings = {"parameters": self.parameters(), "hide": self.hide_, "seen": seen}
+        storage.save(folder, arrays, settings | names)
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> NextItem:
+        """Raises BadInput when the folder holds no readable model, or one of another version."""
+        arrays, settings = storage.load(folder)
+        try:
+            model = cls(**settings["parameters"], device=device)
+            model.items_, model.users_ = pa.array(settings["items"]), pa.array(settings["users"])
+            model.train_ = Sequences(arrays["train.items"], arrays["train.offsets"])
+            seen = {name: pa.array(of).take(pa.array(arrays[f"seen.{name}"])) for name, of in settings["seen"].items()}
+            model.seen_ = pa.table({**seen, "timestamp": arrays["seen.timestamp"]})
+            model.hide_ = settings["hide"]
+            model.state_ = {name[6:]: array for name, array in arrays.items() if name.startswith("state.")}
+        except (KeyError, TypeError, UsageError) as error:
+            raise BadInput(f"{folder}: a model of another version ({error}); train it again") from None
+        return model
+
+    @classmethod
+    def first_recipe(cls, found: Looked) -> list[str]:
+        return [
+            "strategies = { insert = 0.25, substitute = 0.25, crop = 0.25, gan = 0.25 }",
+            "gates = { band = [-4.0, 4.0] }",
+            "generator = { draws = 4 }",
+            'verdict = { clean = ["ndcg@20"], improve = ["ndcg@20", "tail_recall@20", "ndcg_misclicks@20"] }',
+        ]
+
+    @classmethod
+    def baselines(cls, seed: int, device: str) -> dict[str, NextItem]:
+        settings = {
+            "popularity": "popular",
+            "transitions, recency": "transitions",
+            "EASE, recency": "ease",
+            "session neighbours": "session-neighbours",
+            "GRU4Rec": "gru4rec",
+            "SASRec": "sasrec",
+        }
+        return {name: cls(model=model, seed=seed, device=device) for name, model in settings.items()}
+
+
+def _log(rows: pa.Table) -> pa.Table:
+    """user_id, item_id and the moment float64 of each row."""
+    moment = pa.array(moments(rows).astype(np.float64))
+    return pa.table({"user_id": whole(rows["user_id"]), "item_id": whole(rows["item_id"]), "timestamp": moment})
+
+
+@cache
+def _with_own(model: str) -> type[BaseModel]:
+    return create_model("Options", __base__=(NextItem.Options, MODELS[model].Options))
+
+
+def _unknown(option: str, model: str, known: Iterable[str]) -> str:
+    others = [name for name, one in MODELS.items() if option in one.Options.model_fields]
+    belongs = f" (an option of {' and '.join(others)})" if others else ""
+    return f"unknown option '{option}' of model '{model}'{belongs}{suggest(option, known)}"
