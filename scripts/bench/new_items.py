@@ -36,13 +36,14 @@ from augment.language.encoders import text_encoder
 from augment.language.ngrams import Ngrams
 from augment.language.typos import typo
 from augment.numeric.ease import ease
-from augment.numeric.histories import binary
+from augment.numeric.histories import binary, by_time
 from augment.numeric.new_items import standardised
 from augment.recipes.schema import NewItems
 from augment.recipes.source import Source
 from augment.sources.prepare import prepare
-from consumers import Recommender
+from consumers import NextItem, Recommender
 from consumers.data.new_items import NewItems as Rows
+from consumers.scoring import ranking
 
 SETS = {  # rows, catalogue, users at most, l2 of EASE and of MF by validation rows of split 0
     "movielens": (
@@ -79,6 +80,32 @@ METRICS = {"ndcg_all@20": "NDCG@20, all items", "recall_new@20": "recall@20 amon
            "ndcg@20": "NDCG@20, known items"}  # fmt: skip
 
 
+class Sequential(Recommender):
+    """A sequence model, asked what comes next after all that a user did, in the place of the recommender's own model.
+
+    The options are those of EASE, which is fitted beside it for the tables.
+    """
+
+    def __init__(self, l2: float, seed: int) -> None:
+        super().__init__(model="ease", l2=l2, recency=0.0, seed=seed)
+
+    def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> Sequential:
+        super().fit(train, valid, mix)
+        self._next = NextItem(seed=self.seed).fit(train, valid)
+        self._place = pc.index_in(self.items_, self._next.items_).to_numpy()
+        return self
+
+    def _scores(self, history: csr_matrix, users: np.ndarray) -> np.ndarray:
+        _, items = by_time(history[users])
+        lengths = np.concatenate([[0], np.cumsum(history[users].getnnz(axis=1))])
+        lists = pa.ListArray.from_arrays(pa.array(lengths, pa.int32()), self.items_.take(pa.array(items)))
+        return self._next.scores(lists)[:, self._place]
+
+    def _top(self, history: csr_matrix, users: np.ndarray, seen: csr_matrix, k: int) -> np.ndarray:
+        parts = np.array_split(users, len(users) // 512 + 1)
+        return np.concatenate([ranking.top(self._scores(history, part), seen[part], k) for part in parts])
+
+
 class Split:
     """One split of one set: its rows, its catalogue, what the product makes of it."""
 
@@ -109,6 +136,7 @@ class Split:
         self.models = {
             "EASE": Recommender(model="ease", l2=self.l2, seed=seed).fit(self.train, self.valid),
             "MF": Recommender(model="mf", l2=self.factors, seed=seed).fit(self.train, self.valid),
+            "SASRec": Sequential(self.l2, seed).fit(self.train, self.valid),
         }
 
     def catalogue_of(self, products: pa.Table) -> Catalogue:
@@ -130,7 +158,7 @@ class Split:
 
 
 def published(split: Split) -> dict[str, dict[str, np.ndarray]]:
-    """The product's rows, scaled for EASE, under EASE and under MF; and on titles with typos, without properties."""
+    """The product's rows, scaled for EASE, under each model; and on titles with typos, without properties."""
     names, ease_model = split.mapped.names, split.models["EASE"]
     size = new_items.scale(split.mapped, split.known, ease_model, split.valid, None, split.seed)
     weights = split.mapped.weights * np.float32(size)
@@ -298,7 +326,7 @@ def main() -> None:
             say(f"{options.set} {seed}: {name}: " + ", ".join(f"{m} {np.mean(arm[m]):.4f}" for m in METRICS))
     results = []
     for name, found in made.items():
-        against = "MF" if name.startswith("MF") else "EASE"
+        against = next((kind for kind in ("MF", "SASRec") if name.startswith(kind)), "EASE")
         values = {m: float(np.mean([np.mean(arm[m]) for arm in found])) for m in METRICS}
         differences = {} if name == against else combined(found, made[against])
         results.append(arms.Result(name, {}, values, differences, against=against))
