@@ -13,6 +13,7 @@ from augment.judging.arms import for_seeds, judge, strongest_baseline
 from augment.judging.verdict import Verdict
 from augment.publishing.stage import Stage
 from augment.runs.attribution import attribute_if_it_can, trained_on
+from augment.runs.new_items import exposure_alarms
 from augment.runs.rounds import Generated, generate
 from augment.runs.rows import Material
 from augment.runs.steps import Steps
@@ -73,5 +74,6 @@ def make_version(
     say(f"{job.name}: evaluating on {len(arena.test):,} test rows")
     verdict = judge(real, mix, baseline, arena, job.task.verdict, job.recipe.seed)
     raised = job.modality.alarms(samples, arena.train, arena.valid)
+    raised += exposure_alarms(verdict.mix[0], arena) if material.catalogue else []
     found = attribute_if_it_can(job, steps, arena, mixed, verdict.mix, generated.warnings) if attribute else None
     return Outcome(material, real[0], taught, generated, verdict, raised, found)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import numpy as np
@@ -16,8 +17,10 @@ import pytest
 from ran import night, run
 
 from augment.base.errors import BadInput, UsageError
+from augment.numeric.measures import Mean
 from augment.recipes import loading
 from augment.runs import run as pipeline
+from augment.runs.new_items import exposure_alarms
 from augment.runs.single import train
 from augment.sources.prepare import prepare
 from consumers import Recommender, new_item_scores, open_mix
@@ -217,3 +220,11 @@ def test_new_items_are_for_recommenders_alone(tmp_path):
     }
     with pytest.raises(UsageError, match="new items are published for recommenders, not ctr"):
         pipeline.run(recipe(tmp_path, **text), device="cpu", threads=1)
+
+
+@pytest.mark.parametrize(("shown", "said"), [(0.9, "a flood: new items have 90%"), (0.25, ""), (0.02, "silence: new")])
+def test_a_flood_of_new_items_and_silence_about_them_are_alarms(shown, said):
+    rows = {"train": pa.table({"item_id": ["a", "b"]}), "test": pa.table({"item_id": ["a", "b", "new", "a"]})}
+    (found, *_) = [*exposure_alarms({"exposure_new@20": Mean(np.full(4, shown))}, SimpleNamespace(**rows)), ""]
+    assert found.startswith(said)
+    assert bool(found) == bool(said)
