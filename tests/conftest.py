@@ -18,5 +18,5 @@ def demo_folder(tmp_path_factory) -> Path:
         root = root.parent  # one download for all workers
     folder = Path(os.environ.get("SPARRING_DATA") or root / "demo")
     with FileLock(root / "demo.lock"):
-        demo_data.fetch(folder, ["behaviour", "impressions", "reviews"])
+        demo_data.fetch(folder, ["behaviour", "movies", "impressions", "reviews"])
     return folder
