@@ -39,7 +39,7 @@ def rows_of(mix: pa.Table) -> pa.Table:
     """Of published samples those that are new items, the latest of each: nights before said less of it."""
     if "neighbour_weights" not in mix.column_names:  # of before there were any
         return mix.slice(0, 0)
-    found = mix.filter(pc.equal(mix["strategy"], NEW_ITEMS))
+    found = mix.filter(pc.is_valid(mix["neighbour_weights"]))
     if len(found) < 2:
         return found
     names = found["anchor_id"].to_numpy(zero_copy_only=False).astype(str)
@@ -61,4 +61,6 @@ def weights_of(rows: pa.Table, items: pa.Array) -> csr_matrix:
 
 def without(mix: pa.Table) -> pa.Table:
     """The samples that are no new items: users, for what trains on users."""
-    return mix.filter(pc.not_equal(mix["strategy"], NEW_ITEMS))
+    if "neighbour_weights" not in mix.column_names:
+        return mix
+    return mix.filter(pc.is_null(mix["neighbour_weights"]))
