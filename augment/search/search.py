@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from augment.base.errors import UsageError
 from augment.base.files import digest
 from augment.contracts.modality import Histories
 from augment.generation.studio import Studio
@@ -42,6 +43,8 @@ def search(
 
 def _search_task(job: Job, recipe: Recipe, trials: int, minutes: float | None, seeds: int) -> Found:
     task = recipe.tasks[job.name]
+    if not task.strategies:
+        raise UsageError(f"tasks.{job.name}: no strategies whose shares could be searched; new items need no search")
     tolerance = tolerance_of(job.consumer, task.verdict)
     with work_folder(job) as work:
         material = read(job, work)

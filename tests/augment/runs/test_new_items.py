@@ -22,6 +22,7 @@ from augment.recipes import loading
 from augment.runs import run as pipeline
 from augment.runs.new_items import exposure_alarms
 from augment.runs.single import train
+from augment.search.search import search
 from augment.sources.prepare import prepare
 from consumers import Recommender, new_item_scores, open_mix
 
@@ -228,3 +229,9 @@ def test_a_flood_of_new_items_and_silence_about_them_are_alarms(shown, said):
     (found, *_) = [*exposure_alarms({"exposure_new@20": Mean(np.full(4, shown))}, SimpleNamespace(**rows)), ""]
     assert found.startswith(said)
     assert bool(found) == bool(said)
+
+
+def test_a_task_of_new_items_alone_is_not_searched(tmp_path):
+    shop(tmp_path)
+    with pytest.raises(UsageError, match="new items need no search"):
+        search(recipe(tmp_path), trials=1, device="cpu", threads=1)
