@@ -11,6 +11,7 @@ import pyarrow as pa
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from augment.language.typos import typo
 from augment.numeric.vectors import unit
 from augment.recipes.source import RESERVED
 
@@ -22,29 +23,33 @@ DIM = 256  # of properties, where there are more
 class Catalogue:
     """items: their ids; text and properties: unit vectors float32[n, D], None where the source names neither.
 
-    An item without a text, or without a property that another has too, has zeros there.
+    An item without a text, or without a property that another has too, has zeros there. misspelt: of a copy of each
+    text with typos, where they are asked for.
     """
 
     items: pa.Array
     text: np.ndarray | None
     properties: np.ndarray | None
+    misspelt: np.ndarray | None = None
 
     @classmethod
-    def of(cls, products: pa.Table, encoder: Callable[[list[str]], Any]) -> Catalogue:
+    def of(cls, products: pa.Table, encoder: Callable[[list[str]], Any], typos: int | None = None) -> Catalogue:
         """products: prepared rows, with `item_id`, perhaps `text` and `segment`, and a column for each property.
 
-        encoder: given texts, the text encoder, fitted on them where it has n-grams of its own.
+        encoder: given texts, the text encoder, fitted on them where it has n-grams of its own. typos: a seed of those
+        that copies have, if there shall be any.
         """
-        text = None
+        text = misspelt = None
         if "text" in products.column_names:
             texts = [said or "" for said in products["text"].to_pylist()]
             some = [place for place, said in enumerate(texts) if said.strip()]
             if some:
-                said = [texts[place] for place in some]
-                vectors = unit(np.asarray(encoder(said).encode(said), np.float32))
-                text = np.zeros((len(texts), vectors.shape[1]), np.float32)
-                text[some] = vectors
-        return cls(products["item_id"].combine_chunks(), text, _properties(products))
+                encode = encoder([texts[place] for place in some]).encode
+                text = _encoded(encode, texts, some)
+                if typos is not None:
+                    rng = np.random.default_rng(typos)
+                    misspelt = _encoded(encode, [typo(said, rng) for said in texts], some)
+        return cls(products["item_id"].combine_chunks(), text, _properties(products), misspelt)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -56,11 +61,19 @@ class Catalogue:
             return (1.0,)
         return SHARES if self.properties is not None else (0.0,)
 
-    def vectors(self, share: float) -> np.ndarray:
+    def vectors(self, share: float, misspelt: bool = False) -> np.ndarray:
         """Unit vectors float32[n, C] in which properties have that share of likeness; zeros for an item of nothing."""
-        parts = [(1 - share, self.text), (share, self.properties)]
+        parts = [(1 - share, self.misspelt if misspelt else self.text), (share, self.properties)]
         blocks = [np.float32(weight**0.5) * block for weight, block in parts if weight and block is not None]
         return unit(np.concatenate(blocks, axis=1)) if blocks else np.zeros((len(self), 1), np.float32)
+
+
+def _encoded(encode: Callable[[list[str]], Any], texts: list[str], some: list[int]) -> np.ndarray:
+    """Unit vectors float32[n, D] of texts, zeros but at the places `some`."""
+    vectors = unit(np.asarray(encode([texts[place] for place in some]), np.float32))
+    out = np.zeros((len(texts), vectors.shape[1]), np.float32)
+    out[some] = vectors
+    return out
 
 
 def _properties(products: pa.Table) -> np.ndarray | None:

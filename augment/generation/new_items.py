@@ -141,9 +141,15 @@ def apply(found: Found, catalogue: Catalogue, known: Known, most: int) -> Mapped
     names, shape = catalogue.items.take(pa.array(new)), (len(new), len(known.items))
     if not len(new):
         return Mapped(names, vectors[new], csr_matrix(shape, dtype=np.float32))
-    found.map.fit(vectors[known.place[old]], _behaviour(known.history[:, old]))
+    content, behaviour = vectors[known.place[old]], _behaviour(known.history[:, old])
+    if catalogue.misspelt is not None:  # each known item comes twice, and what its copy weighs is its own
+        content = np.concatenate([content, catalogue.vectors(found.share, misspelt=True)[known.place[old]]])
+        behaviour, old = np.concatenate([behaviour, behaviour]), np.concatenate([old, old])
+    found.map.fit(content, behaviour)
     weights = _sparse(found.map, vectors[new], most)
-    return Mapped(names, vectors[new], csr_matrix((weights.data, old[weights.indices], weights.indptr), shape=shape))
+    weights = csr_matrix((weights.data, old[weights.indices], weights.indptr), shape=shape)
+    weights.sum_duplicates()
+    return Mapped(names, vectors[new], weights)
 
 
 def scale(mapped: Mapped, known: Known, victim: Consumer, valid: pa.Table, exposure: float | None, seed: int) -> float:

@@ -121,6 +121,9 @@ class NewItems(Section):
     map_options: dict[str, dict[str, str | int | float | bool]] = Field(
         {}, description="Map → its options; without them those of its grid are tried."
     )
+    typos: bool = Field(
+        False, description="Maps learn from misspelt copies of texts too: for titles that are typed in a hurry."
+    )
     neighbours: int = Field(200, ge=1, description="Known items, at most, whose scores a new one gets a part of.")
     exposure: float | None = Field(
         None,

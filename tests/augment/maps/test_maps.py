@@ -88,6 +88,31 @@ def test_the_chosen_map_finds_kinds_and_says_nothing_of_items_without_content():
         assert all(item.startswith(f"k{name[3]}-") for item in best), (name, best)
 
 
+class Bags:
+    """Texts as counts of their letters."""
+
+    def encode(self, texts):
+        return np.array([[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts], np.float32)
+
+
+def test_what_a_misspelt_copy_weighs_is_its_items():
+    train, products = shop()
+    kinds = ["apple", "brick", "clock", "dogma", "fjord"]
+    texts = [f"{kinds[int(kind[5])] * 6} {colour}" for kind, colour in zip(
+        products["kind"].to_pylist(), products["colour"].to_pylist(), strict=True)]  # fmt: skip
+    named = pa.table({"item_id": products["item_id"], "text": texts})
+    plain, seen = (Catalogue.of(named, lambda texts: Bags(), typos) for typos in (None, 0))
+    assert plain.misspelt is None
+    assert np.abs(seen.misspelt - seen.text).max() > 0.01
+    known = new_items.Known.of(train, seen)
+    found = new_items.choose(seen, known, NewItems(maps=["kernel-ridge"]), 0)
+    by_both, alone = (new_items.apply(found, one, known, 200).weights for one in (seen, plain))
+    assert by_both.shape == alone.shape
+    assert by_both.has_canonical_format
+    assert np.abs(by_both.toarray() - alone.toarray()).max() > 1e-4
+    assert np.corrcoef(by_both.toarray().ravel(), alone.toarray().ravel())[0, 1] > 0.8
+
+
 def test_a_catalogue_of_other_items_is_refused():
     train, products = shop()
     other = products.set_column(0, "item_id", pa.array([f"x{n}" for n in range(len(products))]))
