@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_matrix, vstack
+from sklearn.utils.extmath import randomized_svd
 
 from augment.base.errors import Refused
 from augment.base.progress import track
@@ -55,7 +56,7 @@ class Mapped(NamedTuple):
 
 @dataclass(frozen=True)
 class Known:
-    """What training rows say: which items, and who has them; and what the modality's victim makes of them."""
+    """What training rows say: which items, and who has them."""
 
     items: pa.Array  # of training rows, sorted
     users: pa.Array
@@ -89,9 +90,9 @@ def choose(catalogue: Catalogue, known: Known, wanted: NewItems, seed: int) -> F
     users = np.sort(rng.choice(asked, min(TRIED_USERS, len(asked)), replace=False))
     shown, hidden = known.history[users][:, old], known.history[users][:, new]
     scores = np.asarray(shown @ ease(known.history[:, old], None, FILTER_L2), np.float32)
+    behaviour = _behaviour(known.history[:, old])
 
     def recall(candidate: ContentMap, vectors: np.ndarray) -> float:
-        behaviour = _behaviour(known.history[:, old])
         fitted = candidate.fit(vectors[known.place[old]], behaviour)
         weights = _sparse(fitted, vectors[known.place[new]], wanted.neighbours)
         of_new = new_scores(scores, shown, weights)
@@ -210,8 +211,6 @@ def highest(scores: np.ndarray) -> np.ndarray:
 
 def _behaviour(history: csr_matrix) -> np.ndarray:
     """float32[I, D]: who takes each item, as unit vectors of a truncated SVD of the training matrix."""
-    from sklearn.utils.extmath import randomized_svd
-
     size = max(1, min(64, min(history.shape) - 1))
     _, value, right = randomized_svd(history, size, random_state=0)
     return unit((value[:, None] * right).T)
@@ -236,9 +235,8 @@ class _Judged:
         content = catalogue.vectors(found.share)[known.place[known.described]]
         self._content, self._usual = Neighbours(content), _spacing(content)
         one = pa.ListArray.from_arrays(pa.array(np.arange(len(known.items) + 1), pa.int32()), known.items)
-        self._vectors = unit(
-            modality.vectors[modality.codes(pa.chunked_array([one]))[0]]
-        )  # of the items, in their order
+        codes, _ = modality.codes(pa.chunked_array([one]))
+        self._vectors = unit(modality.vectors[codes])  # of the items, in their order
         behaviour = self._vectors[known.described]
         self._behaviour, self._usual_behaviour = Neighbours(behaviour), _spacing(behaviour)
 
@@ -256,7 +254,9 @@ class _Judged:
         moved = self._behaviour.search(embedding, 1)[0][:, 0]
         count, none = len(names), pa.nulls(len(names), pa.float32())
         columns = {
-            "sample_id": [_id(task, name, *pair) for name, *pair in zip(names.to_pylist(), near, size, strict=True)],
+            "sample_id": [
+                _id(task, day, name, *pair) for name, *pair in zip(names.to_pylist(), near, size, strict=True)
+            ],
             "task": [task] * count,
             "strategy": [NEW_ITEMS] * count,
             "label": np.ones(count, np.float32),
@@ -298,9 +298,9 @@ def _usual(distance: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     return ((1 + farther) / (1 + len(spacing))).astype(np.float32)
 
 
-def _id(task: str, item: str, near: Iterable[str], weights: np.ndarray) -> str:
-    """The same item, like the same known ones, is the same row in every run."""
+def _id(task: str, day: str, item: str, near: Iterable[str], weights: np.ndarray) -> str:
+    """The same item, like the same known ones, is the same row in every run; each night says it anew."""
     digest = hashlib.blake2b(digest_size=12)
-    digest.update("\0".join([task, NEW_ITEMS, item, *near]).encode())
+    digest.update("\0".join([task, NEW_ITEMS, day, item, *near]).encode())
     digest.update(weights.tobytes())
     return digest.hexdigest()
