@@ -75,6 +75,7 @@ SETS = {  # rows, catalogue, users at most, l2 of EASE and of MF by validation r
     ),
 }  # fmt: skip
 CORE = 5
+EPOCHS = 8  # of SASRec, whose training would take most of the time
 SPLITS = (0, 1, 2)
 METRICS = {"ndcg_all@20": "NDCG@20, all items", "recall_new@20": "recall@20 among new", "exposure_new@20": "places",
            "ndcg@20": "NDCG@20, known items"}  # fmt: skip
@@ -91,7 +92,7 @@ class Sequential(Recommender):
 
     def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> Sequential:
         super().fit(train, valid, mix)
-        self._next = NextItem(seed=self.seed).fit(train, valid)
+        self._next = NextItem(seed=self.seed, epochs=EPOCHS).fit(train, valid)
         self._place = pc.index_in(self.items_, self._next.items_).to_numpy()
         return self
 
