@@ -57,14 +57,14 @@ SETS = {  # rows, catalogue, users at most, l2 of EASE and of MF by validation r
         "WHERE user_id IS NOT NULL AND quantity > 0",
         "SELECT item_id, first(description) AS text, CAST(round(ln(1 + first(price)) * 4) AS INTEGER) AS price "
         "FROM '{data}/rec_uci_online_retail_ii.parquet' GROUP BY item_id",
-        3_000, 200.0, 0.1,
+        2_000, 200.0, 0.1,
     ),
     "beauty": (
         "SELECT user_id, item_id, TIMESTAMP '2014-01-01' + to_days(position) AS timestamp "
         "FROM '{data}/rec_amazon_beauty_5core_seq.parquet'",
         "SELECT item_id, CAST(attribute_ids AS VARCHAR) AS attributes "
         "FROM '{data}/rec_amazon_beauty_5core_item_attributes.parquet'",
-        8_000, 400.0, 0.1,
+        3_000, 400.0, 0.1,
     ),
     "taobao": (  # nothing was ever tuned on it
         "SELECT user_id, item_id, TIMESTAMP '2014-11-18' + to_hours(24 * weekday + hour) AS timestamp "

@@ -21,6 +21,7 @@ from augment.language.encoders import TextEncoder
 from augment.modalities import behaviour
 from augment.modalities.behaviour import Behaviour
 from augment.modalities.fields import Fields
+from augment.modalities.sequences import Sequences
 from augment.modalities.text import Text
 from augment.recipes.schema import Gates, Generator
 from augment.strategies.negatives import Negatives
@@ -64,7 +65,9 @@ class Shop:
     def __init__(self, modality, rows, label, victim, tmp_path):
         rng = np.random.default_rng(1)
         embedding = modality.encode(rows)
-        validity = RankingValidity(rows, 0.05, 0) if label is None else LabelValidity(embedding, label, 0)
+        validity = (
+            modality.validity(rows, embedding, Gates(), 0) if label is None else LabelValidity(embedding, label, 0)
+        )
         anchors = Anchors(rows, embedding, validity.label, modality.describe(rows, validity.label, rng), "cpu")
         bank = build_bank(anchors, modality, 60, 3, rng)
         gates = Gates(band=(-30, 30), min_label_agreement=0.1, min_plausibility=0.01)
@@ -113,7 +116,7 @@ def fields_shop(tmp_path):
     return Shop(modality, rows, known, Linear(weight), tmp_path)
 
 
-def behaviour_shop(tmp_path):
+def behaviour_shop(tmp_path, kind=Behaviour):
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((60, 8)).astype(np.float32)
     items = [f"i{n}" for n in range(60)]
@@ -123,13 +126,17 @@ def behaviour_shop(tmp_path):
         for item in np.argsort(-taste - rng.gumbel(size=60))[:12]:
             users.append(f"u{user}")
             history.append(items[item])
-    train = pa.table({"user_id": users, "item_id": history})
-    modality = Behaviour({"item_id": (items, vectors)}, train)
+    train = pa.table({"user_id": users, "item_id": history, "timestamp": np.arange(len(users))})
+    modality = kind({"item_id": (items, vectors)}, train)
     rows = modality.anchors(train)
     return Shop(modality, rows, None, Linear(vectors[0], vectors), tmp_path)
 
 
-SHOPS = {"text": text_shop, "fields": fields_shop, "behaviour": behaviour_shop}
+def sequences_shop(tmp_path):
+    return behaviour_shop(tmp_path, Sequences)
+
+
+SHOPS = {"text": text_shop, "fields": fields_shop, "behaviour": behaviour_shop, "sequences": sequences_shop}
 CASES = [(s["name"], modality) for s in listing() for modality in s["serves"] if s["name"] not in TYPED]
 
 
@@ -341,7 +348,7 @@ def test_homophones_and_synonyms_without_their_data_are_said_before_any_work(mon
 def test_the_list_names_options_and_what_is_missing(monkeypatch):
     found = {s["name"]: s for s in listing()}
     assert found["gan"]["options"] == {"strength": 1.0, "offers": 16}
-    assert found["pgd"]["serves"] == ["behaviour", "fields", "text"]
+    assert found["pgd"]["serves"] == ["behaviour", "fields", "sequences", "text"]
     monkeypatch.setattr("augment.strategies.mixing.find_spec", lambda name: None)
     assert "pip install 'sparring[mixing]'" in next(s for s in listing() if s["name"] == "smote")["missing"]
     with pytest.raises(UsageError, match="not available here: pip install"):
