@@ -26,6 +26,7 @@ def samples(run, rows=5, decoded=TEXT, first=0, **columns):
         "weight": [1.0] * rows,
         "anchor_id": [f"a{i}" for i in range(rows)],
         "neighbour_ids": [["n1", "n2"]] * rows,
+        "neighbour_weights": pa.nulls(rows, pa.list_(pa.float32())),
         "encoder": ["e@1"] * rows,
         "embedding": [[0.5] * DIM] * rows,
         "decoded": [form] * rows,

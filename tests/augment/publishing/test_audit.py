@@ -53,6 +53,8 @@ def test_verify_notices_a_changed_or_missing_manifest(dataset):
         ("anchor_id", None, "no anchor"),
         ("neighbour_ids", [], "no neighbours"),
         ("neighbour_ids", ["n1", None], "no neighbours"),
+        ("neighbour_weights", [0.5], "neighbours and their weights"),
+        ("neighbour_weights", [0.5, float("nan")], "neighbours and their weights"),
         ("embedding", [0.5] * (DIM - 1), "embedding"),
         ("embedding", [0.5] * (DIM - 1) + [float("nan")], "embedding"),
         ("embedding", [0.5] * (DIM - 2) + [float("inf"), float("-inf")], "embedding"),
@@ -94,3 +96,12 @@ def test_a_sample_may_not_occur_in_two_shards(dataset):
 def test_other_columns_are_no_published_table(dataset):
     publish(dataset, RUNS[0], samples(RUNS[0]).drop_columns(["weight"]))
     assert "columns" in dataset.verify()[0]
+
+
+def test_a_row_that_is_an_item_has_weights_in_place_of_what_gates_ask(dataset):
+    rows = samples(
+        RUNS[0], strategy=["new-items"] * 5, neighbour_weights=[[0.5, -0.1]] * 5, hardness=pa.nulls(5, pa.float32()),
+        plausibility=[0.01] * 5, label_agreement=[0.01] * 5, novelty=[0.0] * 5,
+    )  # fmt: skip
+    publish(dataset, RUNS[0], rows)
+    assert dataset.verify() == []
