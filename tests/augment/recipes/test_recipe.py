@@ -38,7 +38,7 @@ def test_an_unknown_key_names_the_nearest_known_one_and_its_place():
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (("samples = 10", "samples = 0"), "tasks.rec.samples"),
+        (("samples = 10", "samples = 0"), "tasks.rec: `samples`, at least 1, and `strategies` go together"),
         (('source = "logs"', 'source = "log"'), "no source 'log'; did you mean 'logs'?"),
         (('path = "logs.parquet"', ""), "give either `path` or `connection`"),
         (("[tasks.rec]", '[tasks."../rec"]'), "lower-case letters"),
