@@ -137,7 +137,8 @@ class Recommender(Configured):
                 f"{len(self.users_)} and {len(self.items_)}: give more data, or lower the split's core"
             )
         self.history_ = self._history(train)
-        self.mix_ = None if mix is None else Synthetic.of(without(mix), self.users_, self.items_)
+        made = None if mix is None else without(mix)
+        self.mix_ = Synthetic.of(made, self.users_, self.items_) if made else None  # of new items alone: as without
         self.new_, self.was_new_ = NewItems.of(mix, self.items_), self._unknown(valid)
         # Validation rows do their work, then they are history when the test comes, for every model alike.
         self.seen_ = self._history(together(train, valid))
