@@ -111,8 +111,10 @@ def test_rows_of_new_items_in_the_mix_are_no_sequences():
     kind = pa.list_(pa.string())
     lists = [pa.array([one], kind) for one in (["i3", "i9"], ["i1"], [])]
     decoded = pa.StructArray.from_arrays(lists, names=["items", "targets", "negatives"])
+    said = {"new-items": [[0.5]], "crop": pa.nulls(1, pa.list_(pa.float32()))}
     mixed = {
-        name: pa.table({"decoded": decoded, "weight": [50.0], "strategy": [name]}) for name in ("new-items", "crop")
+        name: pa.table({"decoded": decoded, "weight": [50.0], "strategy": [name], "neighbour_weights": weights})
+        for name, weights in said.items()
     }
     found = {name: NextItem(model="transitions").fit(train, valid, mix).predict(valid) for name, mix in mixed.items()}
     assert np.array_equal(found["new-items"], plain.predict(valid))
