@@ -66,13 +66,6 @@ SETS = {  # rows, catalogue, users at most, l2 of EASE and of MF by validation r
         "FROM '{data}/rec_amazon_beauty_5core_item_attributes.parquet'",
         3_000, 400.0, 0.1,
     ),
-    "taobao": (  # nothing was ever tuned on it
-        "SELECT user_id, item_id, TIMESTAMP '2014-11-18' + to_hours(24 * CAST(weekday AS INTEGER) + hour) AS timestamp "
-        "FROM '{data}/ctr_taobao_user_item.parquet'",
-        "SELECT item_id, CAST(first(category_id) AS VARCHAR) AS category "
-        "FROM '{data}/ctr_taobao_user_item.parquet' GROUP BY item_id",
-        10_000, 200.0, 0.1,
-    ),
 }  # fmt: skip
 CORE = 5
 EPOCHS = 8  # of SASRec, whose training would take most of the time
