@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, ClassVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model, model_validator
 
-from augment.contracts.options import checked
+from augment.base.errors import suggest
+from augment.contracts.options import BaseOptions, checked
 
 
 class Configured:
@@ -34,3 +36,49 @@ class Configured:
     def parameters(self) -> dict[str, Any]:
         """What the constructor makes the same model of, but for the device: that of whoever loads it."""
         return {**dict(self.options), "seed": self.seed}
+
+
+class ModelOptions(BaseOptions):
+    """Options of a consumer that has several models: `model` names one, whose own are beside these."""
+
+    models: ClassVar[Mapping[str, Any]] = {}  # name → what has `Options` of its own
+
+    @model_validator(mode="before")
+    @classmethod
+    def _are_of_the_model(cls, given: dict[str, Any]) -> dict[str, Any]:
+        model = given.get("model", cls.model_fields["model"].default)
+        if model in cls.models:  # another is refused below
+            for option in given:
+                if option not in cls.model_fields:
+                    raise ValueError(cls._unknown(option, model))
+        return given
+
+    @classmethod
+    def _unknown(cls, option: str, model: str) -> str:
+        others = [name for name, one in cls.models.items() if option in one.Options.model_fields]
+        belongs = f" (an option of {' and '.join(others)})" if others else ""
+        return f"unknown option '{option}' of model '{model}'{belongs}{suggest(option, cls.model_fields)}"
+
+
+class ByModel(Configured):
+    """A consumer whose option `model` says which others there are."""
+
+    Options: ClassVar[type[ModelOptions]]
+
+    @classmethod
+    def options_for(cls, given: Mapping[str, Any]) -> type[BaseModel]:
+        """Those of every model, and of the one that `given` names."""
+        model = given.get("model", cls.Options.model_fields["model"].default)
+        models = cls.Options.models
+        return _with_own(cls.Options, models[model].Options) if model in models else cls.Options
+
+    @classmethod
+    def option_models(cls) -> dict[str, type[BaseModel]]:
+        """When they can be given → options, to be explained."""
+        own = {f'model = "{name}"': one.Options for name, one in cls.Options.models.items()}
+        return {"": cls.Options, **own}
+
+
+@cache
+def _with_own(options: type[ModelOptions], own: type[BaseModel]) -> type[BaseModel]:
+    return create_model("Options", __base__=(options, own))

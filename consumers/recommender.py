@@ -5,30 +5,29 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, Field, create_model, model_validator
+from pydantic import Field
 from scipy.sparse import csr_matrix, vstack
 
-from augment.base.errors import BadInput, UsageError, suggest
+from augment.base.errors import BadInput, UsageError
 from augment.base.progress import bar
 from augment.contracts.consumer import Looked
-from augment.contracts.options import BaseOptions, one_of
+from augment.contracts.options import one_of
 from augment.numeric.columns import whole
 from augment.numeric.ease import USERS
 from augment.numeric.histories import binary, flipped, minus, ordered, recent, together
 from augment.numeric.measures import Mean, Measure
 from augment.numeric.new_items import without
-from consumers.configured import Configured
+from consumers.configured import ByModel, ModelOptions
 from consumers.data import storage
 from consumers.data.interactions import Synthetic
 from consumers.data.new_items import NewItems
-from consumers.rankers import RANKERS, Arrays, Ranker, Rows, tuning
+from consumers.rankers import RANKERS, Arrays, Rows, tuning
 from consumers.rankers.base import TUNED, Distilled, Tuned
 from consumers.scoring import ranking, shilling
 from consumers.victims import RankingVictim, singular_vectors
@@ -39,7 +38,7 @@ SUSPECT_WEIGHT = 0.1
 DIM = 64  # of the behaviour encoder
 
 
-class Recommender(Configured):
+class Recommender(ByModel):
     """Tables hold one row per interaction: `user_id`, `item_id`, perhaps `timestamp`; see `Consumer`, `histories`.
 
     options: those of `Options`, and of the chosen model's own: see `options_for`. What is tuned is tuned on validation
@@ -68,9 +67,10 @@ class Recommender(Configured):
     }
     space: ClassVar[Mapping[str, tuple]] = {"l2": (50.0, 100.0, 200.0, 400.0, 800.0)}
 
-    class Options(BaseOptions):
+    class Options(ModelOptions):
         """Of every recommender; the model has its own beside."""
 
+        models: ClassVar[Mapping[str, Any]] = RANKERS
         model: Annotated[str, one_of(RANKERS)] = Field("ease", description="Which model ranks; each has its options.")
         l2: Tuned = Field(
             TUNED,
@@ -91,16 +91,6 @@ class Recommender(Configured):
             "synthetic users made of them.",
         )
 
-        @model_validator(mode="before")
-        @classmethod
-        def _are_of_the_model(cls, given: dict[str, Any]) -> dict[str, Any]:
-            model = given.get("model", cls.model_fields["model"].default)
-            if model in RANKERS:  # another is refused below
-                for option in given:
-                    if option not in cls.model_fields:
-                        raise ValueError(_unknown(option, model, cls.model_fields))
-            return given
-
     options: Options
 
     def __init__(self, *, seed: int = 0, device: str = "cpu", **options: Any) -> None:
@@ -111,17 +101,6 @@ class Recommender(Configured):
         self.was_new_: pa.Array
         self.l2_, self.recency_ = self.options.l2, tuning.OFF
         self.teacher_: tuple[float, float, float] | None = None  # l2, recency and its floor
-
-    @classmethod
-    def options_for(cls, given: Mapping[str, Any]) -> type[BaseModel]:
-        """Those of every recommender, and of the ranker that `given` names."""
-        model = given.get("model", cls.Options.model_fields["model"].default)
-        return _with_own(RANKERS[model]) if model in RANKERS else cls.Options
-
-    @classmethod
-    def option_models(cls) -> dict[str, type[BaseModel]]:
-        """When they can be given → options, to be explained."""
-        return {"": cls.Options, **{f'model = "{name}"': ranker.Options for name, ranker in RANKERS.items()}}
 
     @property
     def deterministic(self) -> bool:
@@ -339,17 +318,6 @@ class Recommender(Configured):
             "MF, softmax": {"model": "mf"},
         }
         return {name: cls(**chosen, seed=seed, device=device) for name, chosen in settings.items()}
-
-
-@cache
-def _with_own(ranker: type[Ranker]) -> type[BaseModel]:
-    return create_model("Options", __base__=(Recommender.Options, ranker.Options))
-
-
-def _unknown(option: str, model: str, known: Iterable[str]) -> str:
-    others = [name for name, ranker in RANKERS.items() if option in ranker.Options.model_fields]
-    belongs = f" (an option of {' and '.join(others)})" if others else ""
-    return f"unknown option '{option}' of model '{model}'{belongs}{suggest(option, known)}"
 
 
 def _still_read(parameters: Mapping[str, Any]) -> dict[str, Any]:

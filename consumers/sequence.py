@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, Field, create_model, model_validator
+from pydantic import Field
 
-from augment.base.errors import BadInput, UsageError, suggest
+from augment.base.errors import BadInput, UsageError
 from augment.contracts.consumer import Looked
-from augment.contracts.options import BaseOptions, one_of
+from augment.contracts.options import one_of
 from augment.numeric.columns import whole
 from augment.numeric.histories import moments
 from augment.numeric.measures import Mean, Measure
 from augment.numeric.new_items import without
 from augment.numeric.sequences import TAU, Sequences
-from consumers.configured import Configured
+from consumers.configured import ByModel, ModelOptions
 from consumers.data import storage
 from consumers.scoring import next_items
 from consumers.scoring.next_items import Asked
@@ -33,7 +32,7 @@ VALID = 4096  # validation rows by which a model is tuned, at most
 REPEATS = 0.02  # share of validation rows whose item the user had: below it, none is recommended again
 
 
-class NextItem(Configured):
+class NextItem(ByModel):
     """Tables hold one row per interaction: `user_id` (a user or a session), `item_id`, `timestamp`; see `Consumer`.
 
     options: those of `Options`, and of the chosen model's own: see `options_for`. What is tuned is tuned on validation
@@ -55,24 +54,15 @@ class NextItem(Configured):
     rehearsed: ClassVar[tuple[str, ...]] = ("ndcg_dropped@20", "ndcg_shuffled@20")  # as `mask` and `reorder` do
     space: ClassVar[Mapping[str, tuple]] = {"dropout": (0.1, 0.2, 0.3, 0.5), "lr": (0.001, 0.002, 0.005)}
 
-    class Options(BaseOptions):
+    class Options(ModelOptions):
         """Of every model of sequences; the model has its own beside."""
 
+        models: ClassVar[Mapping[str, Any]] = MODELS
         model: Annotated[str, one_of(MODELS)] = Field("sasrec", description="Which model; each has its options.")
         repeats: Literal["auto", "yes", "no"] = Field(
             "auto",
             description="Whether what a user had is recommended again. auto: where 2% of validation rows are repeats.",
         )
-
-        @model_validator(mode="before")
-        @classmethod
-        def _are_of_the_model(cls, given: dict[str, Any]) -> dict[str, Any]:
-            model = given.get("model", cls.model_fields["model"].default)
-            if model in MODELS:  # another is refused below
-                for option in given:
-                    if option not in cls.model_fields:
-                        raise ValueError(_unknown(option, model, cls.model_fields))
-            return given
 
     options: Options
 
@@ -80,17 +70,6 @@ class NextItem(Configured):
         super().__init__(seed=seed, device=device, **options)
         self.model_ = MODELS[self.options.model](self.options, seed, device)
         self.state_: Arrays = {}
-
-    @classmethod
-    def options_for(cls, given: Mapping[str, Any]) -> type[BaseModel]:
-        """Those of every model, and of the one that `given` names."""
-        model = given.get("model", cls.Options.model_fields["model"].default)
-        return _with_own(model) if model in MODELS else cls.Options
-
-    @classmethod
-    def option_models(cls) -> dict[str, type[BaseModel]]:
-        """When they can be given → options, to be explained."""
-        return {"": cls.Options, **{f'model = "{name}"': model.Options for name, model in MODELS.items()}}
 
     @property
     def deterministic(self) -> bool:
@@ -244,14 +223,3 @@ def _log(rows: pa.Table) -> pa.Table:
     """user_id, item_id and the moment float64 of each row."""
     moment = pa.array(moments(rows).astype(np.float64))
     return pa.table({"user_id": whole(rows["user_id"]), "item_id": whole(rows["item_id"]), "timestamp": moment})
-
-
-@cache
-def _with_own(model: str) -> type[BaseModel]:
-    return create_model("Options", __base__=(NextItem.Options, MODELS[model].Options))
-
-
-def _unknown(option: str, model: str, known: Iterable[str]) -> str:
-    others = [name for name, one in MODELS.items() if option in one.Options.model_fields]
-    belongs = f" (an option of {' and '.join(others)})" if others else ""
-    return f"unknown option '{option}' of model '{model}'{belongs}{suggest(option, known)}"

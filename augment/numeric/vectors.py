@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 
@@ -26,3 +28,12 @@ def losses_to_margins(loss: np.ndarray) -> np.ndarray:
     """float64[n]: the margins m whose softplus(−m) is the loss; at most 16, where a loss is next to nothing."""
     loss = np.maximum(loss.astype(np.float64), 1e-7)
     return -(loss + np.log(-np.expm1(-loss)))
+
+
+def highest_places(scores: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    """Of each row of float32[n, I] the places of the `count` highest that are finite, the highest first."""
+    count = min(count, scores.shape[1])
+    best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+    for row, some in zip(scores, best, strict=True):
+        some = some[np.argsort(-row[some], kind="stable")]
+        yield some[np.isfinite(row[some])]

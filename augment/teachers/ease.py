@@ -7,7 +7,6 @@ user's whole history, become the targets: distillation of ranks (Tang & Wang, 20
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +26,7 @@ from augment.numeric.columns import whole
 from augment.numeric.ease import MAX_ITEMS, LeftOut
 from augment.numeric.histories import ordered, recent
 from augment.numeric.measures import Measure
+from augment.numeric.vectors import highest_places
 
 USERS = 1024  # at a time: bounds the memory
 
@@ -99,17 +99,8 @@ class Ease(Teacher):
             users = np.arange(start, min(start + USERS, history.shape[0]))
             scores = model.scores(users, shown[users]) * worth
             scores[history[users].nonzero()] = -np.inf
-            found += _highest(scores, self.options.items)
+            found += highest_places(scores, self.options.items)
         return found
-
-
-def _highest(scores: np.ndarray, count: int) -> Iterator[np.ndarray]:
-    """Places of the `count` highest of each row that are finite, the highest first."""
-    count = min(count, scores.shape[1])
-    best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
-    for row, some in zip(scores, best, strict=True):
-        some = some[np.argsort(-row[some], kind="stable")]
-        yield some[np.isfinite(row[some])]
 
 
 def _names(lists: list[np.ndarray], items: pa.Array) -> pa.ListArray:

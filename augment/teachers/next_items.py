@@ -22,6 +22,7 @@ from augment.contracts.teacher import Room, Teacher
 from augment.contracts.values import Candidates
 from augment.numeric.columns import whole
 from augment.numeric.measures import Measure
+from augment.numeric.vectors import highest_places
 
 HALVES = 2
 ROWS = 512  # at a time: bounds the memory
@@ -92,9 +93,6 @@ class NextItems(Teacher):
             row = np.repeat(np.arange(len(some)), pc.list_value_length(some).to_numpy(zero_copy_only=False))
             known = item.is_valid().to_numpy(zero_copy_only=False)
             scores[row[known], item.drop_null().to_numpy()] = -np.inf
-            count = min(self.options.items, scores.shape[1])
-            best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
-            order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
-            for line, at in zip(scores, np.take_along_axis(best, order, axis=1), strict=True):
-                found.append(names.take(pa.array(at[np.isfinite(line[at])])).to_pylist())
+            best = highest_places(scores, self.options.items)
+            found += [names.take(pa.array(places)).to_pylist() for places in best]
         return found
