@@ -11,7 +11,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import Tensor, nn
 
 from consumers.scoring.classification import hardened, log_odds
-from consumers.training.losses import cross_entropy
+from gan.losses import cross_entropy
 
 DEPTH = 5  # of every tree
 BINS = 63  # of a feature: half the time of 255, and as good
