@@ -10,12 +10,14 @@ import pyarrow as pa
 
 from augment.contracts.modality import Modality
 from augment.language.encoders import TextEncoder
+from augment.numeric.columns import as_labels
 
 USERS, ITEMS, EACH = 40, 30, 12  # of each user's items
 START = 1_700_000_000_000_000  # microseconds
 GOOD, BAD = ("great", "lovely", "perfect", "happy", "soft"), ("awful", "broken", "terrible", "ugly", "rough")
 PLAIN = ("the", "dress", "shirt", "colour", "fabric", "waist", "size", "arrived", "today", "very", "really", "很漂亮")
 DIM = 16  # of text vectors
+CLASSES = 3
 
 
 def rows() -> pa.Table:
@@ -43,12 +45,21 @@ def rows() -> pa.Table:
     return pa.table(columns)
 
 
-def rows_of(modality: type[Modality]) -> pa.Table:
+def rows_of(modality: type[Modality], multiclass: bool = False) -> pa.Table:
     """Those columns alone that the modality's rules ask for, or can do with."""
     rules = modality.rows
     wanted = {"row_id", "timestamp", *rules.needs, *(("segment",) if "text" in rules.needs else ())}
     fields = ("user_id", "item_id", "colour", "size", "device") if rules.fields else ()
-    return rows().select([name for name in rows().column_names if name in wanted or name in fields])
+    found = rows().select([name for name in rows().column_names if name in wanted or name in fields])
+    return of_many_classes(found) if multiclass else found
+
+
+def of_many_classes(rows: pa.Table) -> pa.Table:
+    """Those rows with labels of three classes: bad, good, and good where the text says that it is very much so."""
+    good, label = rows["label"].to_numpy() > 0.5, np.zeros((len(rows), CLASSES), np.float32)
+    third = np.array(["very" in text for text in rows["text"].to_pylist()]) if "text" in rows.column_names else good
+    label[np.arange(len(rows)), good * (1 + (third & good))] = 1
+    return rows.set_column(rows.column_names.index("label"), "label", as_labels(label))
 
 
 def trigrams(texts: Sequence[str], ngrams: Any = None) -> TextEncoder:
