@@ -32,7 +32,7 @@ def test_imports_run_one_way(package):
 FLOORS = [
     {"base"},
     {"numeric"},
-    {"language", "recipes", "watch"},
+    {"language", "pictures", "recipes", "watch"},
     {"contracts"},
     {"strategies", "teachers", "maps", "gates", "judging", "publishing", "sources", "engines"},
     {"modalities", "generation"},
