@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,25 +62,23 @@ def normalised(content: bytes) -> bytes:
     kept = header.format == "JPEG" and header.mode in ("RGB", "L") and len(content) <= LIGHT
     kept = kept and turn == UPRIGHT and scale == 1
     try:
-        header.draft("RGB", (2 * SIDE, 2 * SIDE))  # of a JPEG an eighth or so is decoded where that is enough
-        pixels = _tensor(_rgb(header))
+        with _silent():
+            header.draft("RGB", (2 * SIDE, 2 * SIDE))  # of a JPEG an eighth or so is decoded where that is enough
+            picture = _rgb(header)
     except Exception:  # a parser of hostile bytes: struct, OS, value, overflow and syntax errors
         raise BadPicture(DAMAGED) from None
     if kept:
         return content
     if scale < 1:
-        from torchvision.transforms.v2 import functional as F
-
-        pixels = F.resize(pixels, [round(height * scale), round(width * scale)], antialias=True)
-    return as_jpeg(_upright(pixels, turn))
+        picture = picture.resize((round(width * scale), round(height * scale)))
+    return _written(_upright(picture, turn), QUALITY)
 
 
 def decoded(content: bytes) -> torch.Tensor:
     """uint8[3, H, W] of a normalised picture."""
     from PIL import Image
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # at a damaged EXIF
+    with _silent():
         return _tensor(Image.open(io.BytesIO(content), formats=("JPEG",)).convert("RGB"))
 
 
@@ -86,17 +86,14 @@ def as_jpeg(pixels: torch.Tensor, quality: int = QUALITY) -> bytes:
     """uint8[3, H, W] as the bytes of a JPEG; the same pixels give the same bytes."""
     from PIL import Image
 
-    file = io.BytesIO()
-    Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(file, "JPEG", quality=quality)
-    return file.getvalue()
+    return _written(Image.fromarray(pixels.permute(1, 2, 0).numpy()), quality)
 
 
 def _header(content: bytes) -> tuple[Image, int]:
     """What is read without decoding, and EXIF's orientation: 1 (upright) to 8."""
     from PIL import Image
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _silent():
         try:
             header = Image.open(io.BytesIO(content), formats=FORMATS)
         except Image.DecompressionBombError:
@@ -131,18 +128,32 @@ def _rgb(picture: Image) -> Image:
     return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
 
 
+# EXIF's orientation → what undoes it, as Pillow calls it.
+_TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270"}
+_TURNS |= {7: "TRANSVERSE", 8: "ROTATE_90"}
+
+
+def _upright(picture: Image, turn: int) -> Image:
+    from PIL.Image import Transpose
+
+    return picture.transpose(Transpose[_TURNS[turn]]) if turn in _TURNS else picture
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Pillow warns of odd remarks in a file; nobody asked."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _written(picture: Image, quality: int) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
 def _tensor(picture: Image) -> torch.Tensor:
     import torch
 
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
-
-
-def _upright(pixels: torch.Tensor, turn: int) -> torch.Tensor:
-    """As EXIF's orientation says: of 5 to 8 rows are columns; then mirrored at the vertical or the horizontal axis."""
-    if turn >= 5:
-        pixels = pixels.transpose(1, 2)
-    if turn in (2, 3, 6, 7):
-        pixels = pixels.flip(2)
-    if turn in (3, 4, 7, 8):
-        pixels = pixels.flip(1)
-    return pixels.contiguous()
