@@ -149,6 +149,7 @@ def _silent() -> Iterator[None]:
 
 def _written(picture: Image, quality: int) -> bytes:
     file = io.BytesIO()
+    picture.info.clear()  # remarks would be written too
     picture.save(file, "JPEG", quality=quality)
     return file.getvalue()
 

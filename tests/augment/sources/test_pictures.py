@@ -209,7 +209,7 @@ def test_a_batch_bounds_what_is_read(tmp_path, monkeypatch):
 
 
 def test_a_picture_too_large_is_made_small(tmp_path):
-    values = [drawn_bytes(KINDS[n % 3], n, (600, 900), "PNG") for n in range(10)]
+    values = [drawn_bytes(KINDS[n % 3], n, (300, 450), "PNG") for n in range(20)]
     good, _ = cleaned(source(parquet(tmp_path / "a.parquet", values)), tmp_path)
     assert {decoded(picture).shape for picture in good["image"].to_pylist()} == {(3, 256, 171)}
 
