@@ -1,7 +1,8 @@
 """Raw logs in, clean splits out: read by DuckDB out of core, checked, cleaned, quarantined with a reason.
 
 A row goes raw → typed (roles cast, each bad row with its reason) → clean (duplicates, bots, sparse ids gone)
-→ split → one Parquet file a split. Only SQL touches rows, so memory stays bounded by DuckDB's limit.
+→ split → one Parquet file a split. Only SQL touches rows, so memory stays bounded by DuckDB's limit; pictures alone
+are decoded beside it, batch by batch, and a row's `image` is the hash of its picture until it is written.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import duckdb
 from augment.base.errors import BadInput
 from augment.contracts.modality import RowRules
 from augment.recipes.source import Source, field_column
+from augment.sources import pictures
 from augment.sources.formats import own
 from augment.sources.splits import Splits, TooManyBad
 from augment.sources.sql import AMBIGUOUS, EARLIEST, given, literal, microseconds, name_of, number_of, quoted
@@ -39,7 +41,8 @@ class Cleaning:
             "item_id": columns.item,
             "timestamp": columns.timestamp,
         }
-        roles |= {"label": columns.label, "text": columns.text, "segment": columns.segment}
+        roles |= {"label": columns.label, "text": columns.text, "image": columns.image}
+        roles["segment"] = columns.segment
         self.roles = {role: column for role, column in roles.items() if column}
         self.fields = {field_column(field): field for field in columns.fields}
         self.numbers = {field_column(number): number for number in columns.numbers}
@@ -60,8 +63,9 @@ class Cleaning:
             if role not in self.roles:
                 raise BadInput(f"sources.{self.name}.columns: this task needs the role '{role.removesuffix('_id')}'")
         if self.rules.catalogue:
-            if not (self.fields or self.numbers or {"text", "segment"} & set(self.roles)):
-                raise BadInput(f"sources.{self.name}.columns: name what items are: text, segment, fields or numbers")
+            if not (self.fields or self.numbers or {"text", "image", "segment"} & set(self.roles)):
+                kinds = "text, image, segment, fields or numbers"
+                raise BadInput(f"sources.{self.name}.columns: name what items are: {kinds}")
             return
         if self.rules.fields and not (self.fields or self.numbers or {"user_id", "item_id"} & set(self.roles)):
             raise BadInput(f"sources.{self.name}.columns: name the impression's fields")
@@ -72,10 +76,16 @@ class Cleaning:
 
     def _type(self) -> None:
         """Table `typed`: standard columns and `__reason`, null for a good row."""
-        names = {**{r: c for r, c in self.roles.items() if r not in ("timestamp", "label", "text")}, **self.fields}
+        names = {r: c for r, c in self.roles.items() if r not in ("timestamp", "label", "text", "image")}
+        names |= self.fields
         select = [f"{name_of(self._given(c))} AS {quoted(r)}" for r, c in names.items()]
         if text := self.roles.get("text"):
             select.append(f"{self._given(text)} AS text")
+        rows, bad = "raw", "NULL"
+        if image := self.roles.get("image"):
+            pictures.take_in(self.db, self.source, self._given(image))
+            select.append("__content AS image")
+            rows, bad = "(SELECT * FROM raw LEFT JOIN pictures USING (__row))", "r.__bad"
         select += [f"{self._number(c)} AS {quoted(r)}" for r, c in self.numbers.items()]
         if label := self.roles.get("label"):
             select.append(f"{self._label(label)} AS label")
@@ -88,8 +98,8 @@ class Cleaning:
             else "NULL"
         )
         self.db.execute(
-            f"CREATE OR REPLACE TABLE typed AS SELECT t.*, {reason} AS __reason FROM "
-            f"(SELECT __row, {', '.join(select)} FROM raw) t JOIN raw r USING (__row) ORDER BY __row"
+            f"CREATE OR REPLACE TABLE typed AS SELECT t.*, coalesce({bad}, {reason}) AS __reason FROM "
+            f"(SELECT __row, {', '.join(select)} FROM {rows}) t JOIN {rows} r USING (__row) ORDER BY __row"
         )
         content = ", ".join(f"coalesce(CAST({quoted(c)} AS VARCHAR), '\\N')" for c in self._content())
         named = "id" if "id" in self.roles else f"md5(concat_ws('\x1f', {content}))"
@@ -122,7 +132,7 @@ class Cleaning:
         for role in ("id", "user_id", "item_id", *self.rules.filled):
             if role in self.roles:
                 tests[f"{role.removesuffix('_id')} missing"] = f"t.{quoted(role)} IS NULL"
-        names = {role: role for role in self.roles if role not in ("timestamp", "label")} | self.fields
+        names = {role: role for role in self.roles if role not in ("timestamp", "label", "image")} | self.fields
         for role, name in names.items():
             tests[f"{name} too long"] = f"length(t.{quoted(role)}) > {self.source.max_text}"
         if label := self.roles.get("label"):
@@ -288,7 +298,8 @@ class Cleaning:
 
     def _write(self) -> Splits:
         columns = ["row_id", *(c for c in self._content() if c not in self.numbers and c != "label")]
-        select = [quoted(c) for c in columns]
+        select = ["__picture AS image" if c == "image" else quoted(c) for c in columns]
+        rows = "clean LEFT JOIN pictures USING (__row)" if "image" in self.roles else "clean"
         if "label" in self.roles:
             select.append(f"{self._written_label()} AS label")
         select += [f"{self._bin(number)} AS {quoted(number)}" for number in self.numbers]
@@ -297,7 +308,7 @@ class Cleaning:
         for split in ("train", "valid", "test", "unlabelled"):
             if counts.get(split):
                 paths[split] = self.folder / f"{split}.parquet"
-                query = f"SELECT {', '.join(select)} FROM clean WHERE __split = '{split}' ORDER BY __row"
+                query = f"SELECT {', '.join(select)} FROM {rows} WHERE __split = '{split}' ORDER BY __row"
                 self.db.execute(f"COPY ({query}) TO {literal(str(paths[split]))} (FORMAT parquet)")
             elif split != "unlabelled" and not self.rules.catalogue:
                 raise BadInput(
@@ -325,7 +336,10 @@ class Cleaning:
     def _quarantine(self) -> Path:
         """The file of bad rows and malformed lines, each with its reason and, cut where very long, its content."""
         path = self.folder / "quarantine.parquet"
-        content = ", ".join(f"{literal(column)}, r.{own(column)}" for column in columns_of(self.source))
+        shown = {column: f"r.{own(column)}" for column in columns_of(self.source)}
+        if image := self.source.binary:
+            shown[image] = pictures.quarantined(shown[image])
+        content = ", ".join(f"{literal(column)}, {value}" for column, value in shown.items())
         bad = (
             f"SELECT t.__row, t.__reason AS reason, CAST(json_object({content}) AS VARCHAR) AS row "
             "FROM typed t JOIN raw r USING (__row) WHERE t.__reason IS NOT NULL UNION ALL "
