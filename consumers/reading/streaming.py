@@ -51,7 +51,7 @@ class Shuffled:
 
     def take(self, start: int, stop: int) -> Arrays:
         """Rows at positions [start, stop) of the endless sequence."""
-        parts = [self._none]
+        parts = [] if start < stop else [self._none]
         while start < stop:
             number, place = divmod(start, self.length)
             offset = place % self.rows
