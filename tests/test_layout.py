@@ -117,7 +117,7 @@ def test_plugins_are_imported_by_the_registry_alone(folder):
 
 
 def test_no_file_but_its_own_names_a_modality():
-    names = {"text", "fields", "behaviour", "sequences"}
+    names = {"text", "fields", "behaviour", "sequences", "images"}
     for path in (ROOT / "augment").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Compare) and "modality" in ast.unparse(node):

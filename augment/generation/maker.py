@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from augment.base.files import sha256
 from augment.contracts.modality import Modality
 from augment.contracts.sample import sample_schema
 from augment.contracts.strategy import Strategy
@@ -123,7 +124,7 @@ class Maker:
         digest = hashlib.blake2b(digest_size=12)
         digest.update(f"{self.task}\0{strategy}\0{anchor}\0{self.modality.encoder}\0".encode())
         digest.update(embedding.tobytes())
-        digest.update(json.dumps(decoded, ensure_ascii=False).encode())
+        digest.update(json.dumps(decoded, ensure_ascii=False, default=sha256).encode())
         return digest.hexdigest()
 
 

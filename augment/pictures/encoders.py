@@ -87,7 +87,7 @@ def check_name(name: str) -> None:
         return
     if not name.startswith(TORCHVISION):
         known = f"'{DEFAULT}', '{TORCHVISION}ARCHITECTURE:FILE', or a folder that holds an image model"
-        raise UsageError(f"no image encoder '{name}'{suggest(name, [DEFAULT])}: give {known}")
+        raise UsageError(f"no image encoder '{name}': give {known}")
     _, architecture, file = (*name.split(":", 2), "")[:3]
     from torchvision import models
 
