@@ -62,13 +62,14 @@ class Images(Embedded):
         """Each anchor's own picture, really edited the way it was moved, and its true vector.
 
         The edit is of the family whose real displacement points most nearly where the move does, the stronger the
-        longer the move is beside that family's displacements. What did not move keeps its picture.
+        longer the move is beside that family's displacements: vectors move by the root of the strength (measured).
+        What did not move keeps its picture.
         """
         found = families(embedding - self.encode(anchors), bank)
         if found is None:
             return anchors, self.encode(anchors)
         names, share = found
-        strength = np.where(share > 0, np.clip(MEAN * share, LEAST, 1), 0)
+        strength = np.where(share > 0, np.clip(MEAN * share**2, LEAST, 1), 0)
         rows = self._edited(anchors, names, strength, rng)
         return rows, self.encode(rows)
 
