@@ -170,6 +170,11 @@ class Source(Section):
         description="Labels at or above this number are 1, those below 0; or, for labels in words, a list of those "
         "that are 1, in any case: all others are 0.",
     )
+    classes: list[str] = Field(
+        [],
+        description="Labels in words, or numbers such as 1 to 5, of a consumer of many classes: all that there are, in "
+        "any case; a row with another is a bad row. Samples' labels are lists in this order.",
+    )
     keep: float | None = Field(None, description="Drop rows whose label is below this (ratings that are no interest).")
     split: Split = Field(Split(), description="Train, validation and test.")
     labelled: int | None = Field(None, ge=1, description="Keep the labels of this many training rows.")
@@ -228,14 +233,21 @@ class Source(Section):
             raise ValueError(f"no encoding '{self.encoding}'; such as utf-8, gb18030, big5, latin-1, utf-16") from None
         if isinstance(self.positive, list) and (not self.positive or self.keep is not None):
             raise ValueError("`positive` lists words, at least one; `keep` is for numbers")
+        if self.classes:
+            named = [name.strip().lower() for name in self.classes]
+            if len(named) < 2 or "" in named or (twice := next((n for n in named if named.count(n) > 1), "")):
+                wrong = f"'{twice}' is there twice" if len(named) > 1 and "" not in named else "name two at least"
+                raise ValueError(f"`classes`: {wrong}")
+            if self.positive is not None or self.keep is not None:
+                raise ValueError("`classes` goes with neither `positive` nor `keep`: those are for labels of two")
         if self.connection and (odd := given(self, OF_TEXT)):
             raise ValueError(f"`{odd[0]}` is for files, not for a query")
         return self
 
     @model_serializer(mode="wrap")
-    def _without_options(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Where none are given, so that digests of recipes that never had any stay."""
-        return _without(dumped(self), "options", "images")
+    def _without_new_ones(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keys that came later only where they are given, so that digests of recipes that never had any stay."""
+        return _without(dumped(self), "options", "images", "classes")
 
     @field_serializer("connection")
     def _without_password(self, connection: str | None) -> str | None:

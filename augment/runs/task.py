@@ -74,6 +74,7 @@ class Job:
             check_strategy(strategy, self.consumer.modality, options, f"tasks.{self.name}")
         for teacher in self.task.teachers:
             check_teacher(teacher, self.consumer, self.task.teacher_options.get(teacher, {}), f"tasks.{self.name}")
+        self._check_classes()
         self._check_products()
         checks_of(self.recipe.nightly.checks)
         self.engine: Engine = engine(self.recipe.engine)
@@ -99,6 +100,14 @@ class Job:
     def products(self) -> Source | None:
         """The catalogue, where new items are published."""
         return None if self.task.products is None else self.recipe.sources[self.task.products]
+
+    def _check_classes(self) -> None:
+        """Raise UsageError where the consumer knows many classes and the source names none, or the reverse."""
+        many, where = getattr(self.consumer, "multiclass", False), f"sources.{self.task.source}.classes"
+        if many and not self.source.classes:
+            raise UsageError(f"{where}: name the classes of the labels, which consumer '{self.task.consumer}' tells")
+        if self.source.classes and not many:
+            raise UsageError(f"{where}: consumer '{self.task.consumer}' tells two classes; `positive` says which is 1")
 
     def _check_encoder(self) -> None:
         try:

@@ -112,6 +112,10 @@ class Cleaning:
         return number_of(self._given(column), self.source.decimal)
 
     def _label(self, column: str) -> str:
+        if self.source.classes:
+            names = ", ".join(f"lower({literal(name.strip())})" for name in self.source.classes)
+            place = f"list_position([{names}], lower({name_of(self._given(column))}))"
+            return f"CAST(nullif({place}, 0) - 1 AS DOUBLE)"
         if not isinstance(self.source.positive, list):
             return self._number(column)
         text, words = self._given(column), ", ".join(f"lower({literal(w.strip())})" for w in self.source.positive)
@@ -132,10 +136,11 @@ class Cleaning:
         for role, name in names.items():
             tests[f"{name} too long"] = f"length(t.{quoted(role)}) > {self.source.max_text}"
         if label := self.roles.get("label"):
-            tests["label not a number"] = f"({self._no_number('label', label)}) OR NOT abs(t.label) < {LARGEST}"
+            unread = "label of no class" if self.source.classes else "label not a number"
+            tests[unread] = f"({self._no_number('label', label)}) OR NOT abs(t.label) < {LARGEST}"
             if (self.rules.classes and not self.semi_supervised) or self.source.keep is not None:
                 tests["label missing"] = "t.label IS NULL"
-            if self.rules.classes and self.source.positive is None:
+            if self.rules.classes and self.source.positive is None and not self.source.classes:
                 tests["label not in 0…1"] = "t.label NOT BETWEEN 0 AND 1"
         if "timestamp" in self.roles:
             tests["timestamp unreadable"] = "t.timestamp IS NULL"
@@ -296,7 +301,7 @@ class Cleaning:
         select = ["__picture AS image" if c == "image" else quoted(c) for c in columns]
         rows = "clean LEFT JOIN pictures USING (__row)" if "image" in self.roles else "clean"
         if "label" in self.roles:
-            select.append("CAST(label AS FLOAT) AS label")
+            select.append(f"{self._written_label()} AS label")
         select += [f"{self._bin(number)} AS {quoted(number)}" for number in self.numbers]
         counts = dict(self.db.execute("SELECT __split, count(*) FROM clean GROUP BY 1").fetchall())
         paths = {}
@@ -321,6 +326,13 @@ class Cleaning:
             self._reasons(),
         )
 
+    def _written_label(self) -> str:
+        """SQL of a row's label as splits have it: of many classes, a list with a 1 at its own."""
+        if not self.source.classes:
+            return "CAST(label AS FLOAT)"
+        shares = f"[CAST(c = label AS FLOAT) FOR c IN range({len(self.source.classes)})]"
+        return f"CASE WHEN label IS NOT NULL THEN {shares} END"
+
     def _quarantine(self) -> Path:
         """The file of bad rows and malformed lines, each with its reason and, cut where very long, its content."""
         path = self.folder / "quarantine.parquet"
@@ -338,6 +350,13 @@ class Cleaning:
 
     def _check_classes(self) -> None:
         if not self.rules.classes:
+            return
+        if self.source.classes:
+            query = "SELECT count(DISTINCT label) FROM clean WHERE __split = 'train'"
+            if self._count(query) < 2:
+                raise BadInput(
+                    f"sources.{self.name}: the labels of all training rows are of one class: there is nothing to learn"
+                )
             return
         query = "SELECT bool_or(label >= 0.5), bool_or(label < 0.5) FROM clean WHERE __split = 'train'"
         if not all(self.db.execute(query).fetchall()[0]):

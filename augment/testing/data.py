@@ -11,6 +11,7 @@ import torch
 
 from augment.contracts.modality import Modality
 from augment.language.encoders import TextEncoder
+from augment.numeric.columns import as_labels
 from augment.pictures.encoders import IMAGENET, ImageEncoder
 
 USERS, ITEMS, EACH = 40, 30, 12  # of each user's items
@@ -18,6 +19,7 @@ START = 1_700_000_000_000_000  # microseconds
 GOOD, BAD = ("great", "lovely", "perfect", "happy", "soft"), ("awful", "broken", "terrible", "ugly", "rough")
 PLAIN = ("the", "dress", "shirt", "colour", "fabric", "waist", "size", "arrived", "today", "very", "really", "很漂亮")
 DIM = 16  # of text vectors
+CLASSES = 3
 
 
 def rows() -> pa.Table:
@@ -58,13 +60,24 @@ def picture(liked: bool, seed: int) -> bytes:
     return as_jpeg(torch.from_numpy(pixels.clip(0, 255).astype(np.uint8)))
 
 
-def rows_of(modality: type[Modality]) -> pa.Table:
+def rows_of(modality: type[Modality], multiclass: bool = False) -> pa.Table:
     """Those columns alone that the modality's rules ask for, or can do with."""
     rules = modality.rows
     segmented = {"text", "image"} & {*rules.needs}
     wanted = {"row_id", "timestamp", *rules.needs, *(("segment",) if segmented else ())}
     fields = ("user_id", "item_id", "colour", "size", "device") if rules.fields else ()
-    return rows().select([name for name in rows().column_names if name in wanted or name in fields])
+    found = rows().select([name for name in rows().column_names if name in wanted or name in fields])
+    return of_many_classes(found) if multiclass else found
+
+
+def of_many_classes(rows: pa.Table) -> pa.Table:
+    """Those rows with labels of three classes: bad, good, and very good, where the text says so, or else by chance."""
+    good, very = rows["label"].to_numpy() > 0.5, np.arange(len(rows)) % 2 > 0
+    if "text" in rows.column_names:
+        very = np.array(["very" in text for text in rows["text"].to_pylist()])
+    label = np.zeros((len(rows), CLASSES), np.float32)
+    label[np.arange(len(rows)), good * (1 + very)] = 1
+    return rows.set_column(rows.column_names.index("label"), "label", as_labels(label))
 
 
 def trigrams(texts: Sequence[str], ngrams: Any = None) -> TextEncoder:

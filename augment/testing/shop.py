@@ -108,12 +108,16 @@ def around(consumer: type[Consumer], rows: pa.Table | None = None, options: Mapp
     modality = modality_class(consumer.modality)
     if rows is None and not options:
         return usual(modality, consumer)
-    return Shop(modality, consumer, rows_of(modality) if rows is None else rows, options or {})
+    return Shop(modality, consumer, _rows(modality, consumer) if rows is None else rows, options or {})
 
 
 @cache
 def _usual(modality: type[Modality], consumer: type[Consumer] | None) -> Shop:
-    return Shop(modality, consumer, rows_of(modality))
+    return Shop(modality, consumer, _rows(modality, consumer))
+
+
+def _rows(modality: type[Modality], consumer: type[Consumer] | None) -> pa.Table:
+    return rows_of(modality, _multiclass(consumer))
 
 
 def shop_of(modality: type[Modality], rows: pa.Table, consumer: type[Consumer] | None = None) -> Shop:
@@ -125,4 +129,10 @@ def shop_of(modality: type[Modality], rows: pa.Table, consumer: type[Consumer] |
 
 
 def _first(modality: type[Modality]) -> type[Consumer] | None:
-    return next((one for one in every("consumers").values() if one.modality == modality.name), None)
+    """Of two classes, if there is one."""
+    own = [one for one in every("consumers").values() if one.modality == modality.name]
+    return min(own, key=_multiclass, default=None)
+
+
+def _multiclass(consumer: type[Consumer] | None) -> bool:
+    return getattr(consumer, "multiclass", False)
