@@ -1,8 +1,8 @@
 """Frozen image encoders by name, and the way through them for gradients.
 
-A picture of any shape is put before a white square of the encoder's size: stretched to it, and cut to its middle, shop
-photos were told apart less well (80% and CROP of ten kinds of clothes from 1,000 labels, to 83%). The vectors of bytes
-and those of pixels are of the same function.
+A picture of any shape is put whole before a white square of the encoder's size. Stretched to it, shop photos are told
+apart less well (80%, and 83% so, of ten kinds of clothes from 1,000 labels); cut to its middle, as well, but what a
+banner or a hand hides at the border would not be seen. The vectors of bytes and those of pixels are of one function.
 """
 
 from __future__ import annotations

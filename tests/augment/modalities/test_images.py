@@ -1,5 +1,6 @@
 """Pictures as rows: real edits in the place of moves, published as what they are."""
 
+import base64
 import json
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from drawn import KINDS, drawn_bytes
 from augment.base.errors import UsageError
 from augment.contracts.tally import Tally
 from augment.contracts.values import Bank
-from augment.modalities.images import Images
+from augment.modalities.images import EXAMPLES, Images
 from augment.pictures.decoding import decoded
 from augment.pictures.edits import FAMILIES
 from augment.recipes.schema import Recipe
@@ -93,6 +94,21 @@ def test_samples_are_pictures_with_their_true_vectors(strategy, tmp_path, monkey
     vectors = np.stack(samples["embedding"].to_pylist())
     np.testing.assert_allclose(vectors, shop.studio.modality.encode(pa.table({"image": pictures})), atol=1e-5)
     assert len(set(samples["sample_id"].to_pylist())) == 20
+
+
+def test_a_few_samples_are_shown_beside_their_anchors():
+    shop = usual(Images)
+    tables = [pa.concat_tables(shop.studio.samples(name, 10, Tally(), 3)) for name in ("crop", "light")]
+    samples = pa.concat_tables(tables)
+    assert Images.examples(samples.slice(0, 0), [shop.real.train]) == []
+    found = Images.examples(samples, [shop.real.train, shop.real.unlabelled])
+    assert [one["strategy"] for one in found] == ["crop", "light"] * (EXAMPLES // 2)
+    pictures = dict(zip(shop.rows["row_id"].to_pylist(), shop.rows["image"].to_pylist(), strict=True))
+    first = samples.slice(0, 1).to_pylist()[0]
+    for key, picture in (("before", pictures[first["anchor_id"]]), ("after", first["decoded"]["image"])):
+        small = decoded(base64.b64decode(found[0][key]))
+        assert max(small.shape) <= 96
+        assert (small.float() - decoded(picture).float()).abs().mean() < 6
 
 
 def recipe(folder, **task):
