@@ -7,7 +7,7 @@ Cleaning, strategies, gates and runs know rows only through this interface: a ne
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from augment.base.errors import UsageError
+from augment.contracts.result import Example
 from augment.contracts.values import Bank, Described, Labeller, Validity, classes
 from augment.language.encoders import text_encoder
 
@@ -130,6 +131,11 @@ class Modality(ABC):
     @classmethod
     def alarms(cls, samples: pa.Table, train: pa.Table, valid: pa.Table) -> list[str]:
         """Signs that published samples went wrong, in words."""
+        return []
+
+    @classmethod
+    def examples(cls, samples: pa.Table, rows: Iterable[pa.Table]) -> list[Example]:
+        """A few published samples beside the real rows that they were made of, where people can look at them."""
         return []
 
     # -- around one victim

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+from collections.abc import Callable, Iterable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from augment.contracts.modality import Perturbation, Prepared, RowRules, Tools
+from augment.contracts.result import Example
 from augment.contracts.values import Bank
 from augment.modalities.embedded import Embedded, families
 from augment.pictures.encoders import DEFAULT, ImageEncoder, check_name, image_encoder
 
 STRENGTHS = (0.15, 0.85)  # of real edits in the bank, the least and the most
 MEAN = sum(STRENGTHS) / 2
+EXAMPLES = 8  # in a report
 LEAST = 0.05  # strength of an edit that a move is decoded to
 
 
@@ -50,6 +55,29 @@ class Images(Embedded):
     def prepare(cls, texts: Callable[[], list[str]], tools: Tools, ngrams: Any = None) -> Prepared:
         return cls(tools.encoder(()))
 
+    @classmethod
+    def examples(cls, samples: pa.Table, rows: Iterable[pa.Table]) -> list[Example]:
+        """Of each strategy in turn, up to `EXAMPLES`."""
+        by_strategy: dict[str, list[int]] = {}
+        for place, strategy in enumerate(samples["strategy"].to_pylist()):
+            by_strategy.setdefault(strategy, []).append(place)
+        turns = zip_longest(*by_strategy.values())
+        chosen = [place for turn in turns for place in turn if place is not None][:EXAMPLES]
+        shown = samples.select(["strategy", "anchor_id", "decoded"]).take(pa.array(chosen, pa.int64())).to_pylist()
+        wanted = pa.array([one["anchor_id"] for one in shown], pa.string())
+        before: dict[str, bytes] = {}
+        for table in rows:
+            found = table.select(["row_id", "image"]).filter(pc.is_in(table["row_id"], wanted))
+            before |= dict(zip(*(found[name].to_pylist() for name in ("row_id", "image")), strict=True))
+        return [
+            Example(
+                strategy=one["strategy"],
+                before=_thumbnail(before[one["anchor_id"]]),
+                after=_thumbnail(one["decoded"]["image"]),
+            )
+            for one in shown
+        ]
+
     def perturb(self, rows: pa.Table, rng: np.random.Generator, kind: str = "") -> pa.Table:
         """Copies have a column `edit` more: the family of each one's edit."""
         names = [kind] * len(rows) if kind else rng.choice(list(self.perturbations), len(rows)).tolist()
@@ -62,13 +90,14 @@ class Images(Embedded):
         """Each anchor's own picture, really edited the way it was moved, and its true vector.
 
         The edit is of the family whose real displacement points most nearly where the move does, the stronger the
-        longer the move is beside that family's displacements. What did not move keeps its picture.
+        longer the move is beside that family's displacements: vectors move by the root of the strength (measured).
+        What did not move keeps its picture.
         """
         found = families(embedding - self.encode(anchors), bank)
         if found is None:
             return anchors, self.encode(anchors)
         names, share = found
-        strength = np.where(share > 0, np.clip(MEAN * share, LEAST, 1), 0)
+        strength = np.where(share > 0, np.clip(MEAN * share**2, LEAST, 1), 0)
         rows = self._edited(anchors, names, strength, rng)
         return rows, self.encode(rows)
 
@@ -80,3 +109,10 @@ class Images(Embedded):
         edits = zip(rows["image"].to_pylist(), names, strength.tolist(), strict=True)
         made = [as_jpeg(FAMILIES[name](decoded(image), rng, s)) if s else image for image, name, s in edits]
         return self.with_content(rows, pa.array(made, pa.binary()))
+
+
+def _thumbnail(picture: bytes) -> str:
+    """A JPEG of 96 pixels at most, in base64."""
+    from augment.pictures.decoding import thumbnail
+
+    return base64.b64encode(thumbnail(picture, 96)).decode()

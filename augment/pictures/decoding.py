@@ -82,6 +82,16 @@ def decoded(content: bytes) -> torch.Tensor:
         return _tensor(Image.open(io.BytesIO(content), formats=("JPEG",)).convert("RGB"))
 
 
+def thumbnail(content: bytes, side: int) -> bytes:
+    """A normalised picture as a small JPEG whose longest side is at most `side` pixels."""
+    from PIL import Image
+
+    with _silent():
+        picture = Image.open(io.BytesIO(content), formats=("JPEG",)).convert("RGB")
+    picture.thumbnail((side, side))
+    return _written(picture, 80)
+
+
 def as_jpeg(pixels: torch.Tensor, quality: int = QUALITY) -> bytes:
     """uint8[3, H, W] as the bytes of a JPEG; the same pixels give the same bytes."""
     from PIL import Image

