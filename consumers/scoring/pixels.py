@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from augment.pictures.decoding import decoded
 from gan import attacks
@@ -32,9 +31,9 @@ def right_under_pixels(
     """
     shape, right = (3, encoder.side, encoder.side), []
     for start in range(0, len(pictures), AT_ONCE):
-        part = [decoded(content)[None].float() / 255 for content in pictures[start : start + AT_ONCE]]
-        x = torch.cat([F.interpolate(one, shape[1:], mode="bilinear", antialias=True) for one in part]).flatten(1)
-        x, target = x.to(encoder.device), torch.from_numpy(label[start : start + AT_ONCE]).to(encoder.device)
+        part = [decoded(content)[None].to(encoder.device) for content in pictures[start : start + AT_ONCE]]
+        x = torch.cat([encoder.squared(one.float() / 255) for one in part]).flatten(1)
+        target = torch.from_numpy(label[start : start + AT_ONCE]).to(encoder.device)
 
         def said(pixels: Tensor) -> Tensor:
             return logit(encoder.embed_pixels(pixels.clamp(0, 1).view(-1, *shape)))
