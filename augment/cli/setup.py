@@ -13,21 +13,28 @@ from augment.base.files import write_whole
 from augment.base.progress import say
 from augment.cli.terminal import DATA, json_option, new_file
 
+TASKS = ("recommender", "ctr", "sentiment", "category", "image")
+
 
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--explain", is_flag=True, help="Print what every field of a recipe means, and its default.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the recipe here instead of to the terminal.")
-@click.option("--task", type=click.Choice(["recommender", "ctr", "sentiment"]), help="What the files are for.")
-@click.option("--label", help="Column of clicks (0 and 1), ratings, or words such as positive and negative.")
+@click.option(
+    "--task",
+    type=click.Choice(["recommender", "ctr", "sentiment", "category", "image"]),
+    help="What the files are for.",
+)
+@click.option("--label", help="Column of clicks (0 and 1), ratings, words such as positive and negative, categories.")
 @click.option("--user", help="Column that says who acted.")
 @click.option("--item", help="Column that says what they acted on.")
 @click.option("--time", help="Column that says when.")
 @click.option("--text", help="Column of the reviews.")
+@click.option("--image", help="Column of pictures: bytes, base64, or paths of files.")
 @json_option
 def init(
     files: tuple[Path, ...], explain: bool, out: Path | None, task: str | None, label: str | None, user: str | None,
-    item: str | None, time: str | None, text: str | None, as_json: bool,
+    item: str | None, time: str | None, text: str | None, image: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Write a commented recipe for FILES by looking at their rows: what it says has been tried on them.
 
@@ -46,7 +53,7 @@ def init(
     from augment.drafting.draft import write_recipe
     from augment.drafting.guess import Choices
 
-    made = write_recipe(list(files), Choices(task, label, user, item, time, text))
+    made = write_recipe(list(files), Choices(task, label, user, item, time, text, image))
     if out is None:
         click.echo(json.dumps({"recipe": made}) if as_json else made)
     else:

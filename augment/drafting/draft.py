@@ -14,6 +14,7 @@ import duckdb
 from augment.base.errors import UsageError
 from augment.contracts.registry import consumer_class
 from augment.drafting.catalogue import CATALOGUE, catalogue
+from augment.drafting.classes import of_many_classes
 from augment.drafting.guess import NAMES, Choices, Guess, check_choices, guess, plain
 from augment.drafting.look import Look, look
 from augment.drafting.trial import tried
@@ -58,7 +59,8 @@ def _guesses(files: list[Path], choices: Choices) -> Iterator[Guess]:
         looks = [look(db, path, chosen) for db, path in zip(opened, files, strict=True)]
         check_choices(choices, looks)
         for db, seen in zip(opened, looks, strict=True):
-            found = (catalogue(seen) if _beside_a_log(seen, looks) else None) or guess(db, seen, choices)
+            found = catalogue(seen) if _beside_a_log(seen, looks) else None
+            found = found or of_many_classes(db, seen, choices) or guess(db, seen, choices)
             tried(db, found)
             yield found
 

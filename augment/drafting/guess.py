@@ -48,10 +48,11 @@ class Choices:
     item: str | None = None
     timestamp: str | None = None
     text: str | None = None
+    image: str | None = None
 
     @property
     def roles(self) -> dict[str, str]:
-        chosen = {role: getattr(self, role) for role in ("label", "user", "item", "timestamp", "text")}
+        chosen = {role: getattr(self, role) for role in ("label", "user", "item", "timestamp", "text", "image")}
         return {role: column for role, column in chosen.items() if column is not None}
 
 

@@ -23,6 +23,7 @@ from augment.sources.sql import literal
 
 WHOLE = 32_000_000  # bytes up to which a file is tried whole; of a larger one, the rows that were looked at
 MENDS = 12  # of one guess
+PICTURES = 300  # of which a file is tried: each is decoded
 
 
 def tried(db: duckdb.DuckDBPyConnection, guess: Guess) -> None:
@@ -52,7 +53,8 @@ def _part(db: duckdb.DuckDBPyConnection, guess: Guess, folder: Path) -> Path:
     """The rows that were looked at, as the ledger keeps rows: text, of which the options for text have been used."""
     path = folder / "seen.parquet"
     columns = ", ".join(f"{column.sql} AS {own(column.name)}" for column in guess.seen)
-    query = f"SELECT {columns}, CAST(NULL AS VARCHAR) AS {MALFORMED} FROM seen"
+    few = f" LIMIT {PICTURES}" if guess.kind == "image" else ""
+    query = f"SELECT {columns}, CAST(NULL AS VARCHAR) AS {MALFORMED} FROM seen{few}"
     db.execute(f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet)")
     return path
 
