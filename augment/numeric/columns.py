@@ -28,8 +28,9 @@ def labels_of(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
         return column.to_numpy(zero_copy_only=False).astype(np.float32)
     there = column.is_valid().to_numpy(zero_copy_only=False)
     flat = column.drop_null().flatten().to_numpy(zero_copy_only=False)
-    label = np.full((len(column), len(flat) // max(1, int(there.sum()))), np.nan, np.float32)
-    label[there] = flat.reshape(int(there.sum()), -1)
+    width = max(1, len(flat) // max(1, int(there.sum())))
+    label = np.full((len(column), width), np.nan, np.float32)
+    label[there] = flat.reshape(-1, width)
     return label
 
 

@@ -76,15 +76,20 @@ class ImageEncoder(FrozenEncoder[bytes]):
     def standardised(self, pixels: torch.Tensor) -> torch.Tensor:
         """What `net` takes, float[B, 3, side, side], of pictures float[B, 3, H, W] in [0, 1]."""
         import torch
+
+        return ((self.squared(pixels) - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+
+    def squared(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pictures float[B, 3, H, W] in [0, 1], whole, before a white square: float[B, 3, side, side]."""
         from torch.nn import functional as nnf
 
-        if pixels.shape[2:] != (self.side, self.side):
-            scale = self.side / max(pixels.shape[2:])
-            high, wide = (max(1, round(side * scale)) for side in pixels.shape[2:])
-            pixels = nnf.interpolate(pixels, (high, wide), mode="bilinear", antialias=True, align_corners=False)
-            below, right = self.side - high, self.side - wide
-            pixels = nnf.pad(pixels, (right // 2, right - right // 2, below // 2, below - below // 2), value=1.0)
-        return ((pixels - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+        if pixels.shape[2:] == (self.side, self.side):
+            return pixels
+        scale = self.side / max(pixels.shape[2:])
+        high, wide = (max(1, round(side * scale)) for side in pixels.shape[2:])
+        pixels = nnf.interpolate(pixels, (high, wide), mode="bilinear", antialias=True, align_corners=False)
+        below, right = self.side - high, self.side - wide
+        return nnf.pad(pixels, (right // 2, right - right // 2, below // 2, below - below // 2), value=1.0)
 
     def _encoded(self, pictures: list[bytes]) -> np.ndarray:
         import torch

@@ -35,7 +35,7 @@ from augment.search.space import Choice
 from consumers.image import Image
 from consumers.models.many_classes import GRID
 from consumers.scoring.many_classes import hits
-from gan.losses import cross_entropy
+from consumers.scoring.pixels import right_under_pixels
 
 SETS = {  # file, columns
     "clothing": ("img_clothing_small_10cls.parquet", 'image = "image_jpeg", label = "label"'),
@@ -75,7 +75,7 @@ LABELS = (10, 30, 100)  # a class
 UNLABELLED = 1000
 SLACK = 0.01
 WEIGHTS = (0.1, 0.3, 1.0)
-ATTACKED, STEPS, REACH = 30, 4, 2 / 255  # rows, steps and L-infinity radius of the attack on pixels
+ATTACKED = 40  # rows whose pixels are attacked
 PLAIN, ROBUST, MIXUP = "logistic, tuned", "logistic, tuned for robustness", "MLP with mixup"
 RANDOM, SELF, EDITS, GAN = "RandAugment", "self-training", "real edits + self-training", "GAN + self-training"
 
@@ -212,28 +212,11 @@ class Arms:
         found["accuracy_mean"] = Mean(np.bincount(owner, right) / np.bincount(owner))
         kept = place / "pixels.npy"
         if not kept.exists():
-            np.save(kept, self._under_pixels(model), allow_pickle=False)
+            rows, encoder = test.slice(0, ATTACKED), self._material.prepared.model  # type: ignore[attr-defined]
+            pictures, label = rows["image"].to_pylist(), labels_of(rows["label"])
+            np.save(kept, right_under_pixels(encoder, model.net_, pictures, label), allow_pickle=False)
         found["accuracy_pixels"] = Mean(np.load(kept, allow_pickle=False))
         return {name: found[name] for name in METRICS}
-
-    def _under_pixels(self, model: Image) -> np.ndarray:
-        """float64[n]: whether pictures are told right after projected gradient descent on their pixels (L-infinity)."""
-        rows = self.arena.test.slice(0, ATTACKED)
-        label = torch.from_numpy(labels_of(rows["label"]))
-        encoder = self._material.prepared.model  # type: ignore[attr-defined]
-        right = []
-        for content, wanted in zip(rows["image"].to_pylist(), label, strict=True):
-            x = decoded(content)[None].float() / 255
-            delta = torch.zeros_like(x)
-            for _ in range(STEPS):
-                delta.requires_grad_()
-                loss = cross_entropy(model.net_(encoder.embed_pixels(x + delta)), wanted[None]).sum()
-                (gradient,) = torch.autograd.grad(loss, delta)
-                delta = (delta.detach() + REACH / 2 * gradient.sign()).clamp(-REACH, REACH)
-                delta = (x + delta).clamp(0, 1) - x
-            with torch.no_grad():
-                right.append(float(model.net_(encoder.embed_pixels(x + delta)).argmax() == wanted.argmax()))
-        return np.array(right)
 
 
 def with_labels(arena: Arena, count: int, seed: int) -> tuple[Arena, pa.Table]:
