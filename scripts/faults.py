@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 import torch
 from fault_shop import FLOOD, ROWS, Child, Lost, Shop, day, expect
 from malformed import inputs as malformed_inputs
+from malformed import pictures as malformed_pictures
 from tqdm import tqdm
 
 from augment.sources import demo as demo_data
@@ -205,7 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("sparring-data"), help="folder of the demo data")
     parser.add_argument("--quick", action="store_true", help="a sample that takes about two minutes")
-    parser.add_argument("--only", nargs="*", choices=["kills", "room", "double", "inputs", "history"])
+    parser.add_argument("--only", nargs="*", choices=["kills", "room", "double", "inputs", "pictures", "history"])
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -226,6 +227,7 @@ def main() -> None:
             "room": lambda: no_room(shop, Path(work), 3 if quick else 40, rng),
             "double": lambda: double_starts(shop, Path(work), 5 if quick else 100),
             "inputs": lambda: inputs(200 if quick else 2000, options.seed, Path(work) / "inputs", options.data),
+            "pictures": lambda: pictures(500 if quick else 5000, options.seed, Path(work) / "pictures"),
             "history": lambda: history(shop, Path(work), 12 if quick else 34),
         }
         for name, part in parts.items():
@@ -246,6 +248,13 @@ def inputs(count: int, seed: int, folder: Path, data: Path) -> dict[str, int]:
     if found.get("failed"):
         raise Lost(f"{found['failed']} malformed inputs")
     return {f"malformed inputs, {name}": n for name, n in sorted(found.items()) if ":" not in name}
+
+
+def pictures(count: int, seed: int, folder: Path) -> dict[str, int]:
+    found = malformed_pictures.run(count, seed, folder)
+    if found["failed"]:
+        raise Lost(f"{found['failed']} damaged pictures")
+    return {f"damaged pictures, {name}": n for name, n in found.items() if name != "failed"}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["kills", "room", "double", "history"])
+@pytest.mark.parametrize("part", ["kills", "room", "double", "pictures", "history"])
 def test_nothing_is_lost_in_a_sample_of_the_fault_harness(demo_folder, part):
     """Apart, so that two test processes share them."""
     command = [sys.executable, str(ROOT / "scripts" / "faults.py"), "--quick", "--data", str(demo_folder)]

@@ -22,8 +22,8 @@ POLL = 5.0  # seconds between looks at a table that is waited for
 if TYPE_CHECKING:
     import pandas as pd
 
-    from augment.language.encoders import TextEncoder
     from augment.language.ngrams import Ngrams
+    from augment.numeric.frozen import FrozenEncoder
     from consumers.reading.streaming import MixStream
 
 
@@ -99,18 +99,23 @@ class Mix:
         if self._held is not None:
             self._held.unlink(missing_ok=True)
 
-    def encoder(self, cache: Path | None = None, device: str = "cpu") -> TextEncoder:
-        """The encoder of a review task's vectors, for texts that shall lie beside them.
+    def encoder(self, cache: Path | None = None, device: str = "cpu") -> FrozenEncoder:
+        """The encoder of a task's vectors, for texts or pictures (see `normalised`) that shall lie beside them.
 
-        cache: a file that keeps vectors. Raises UsageError where samples are not of texts, or another encoder is
+        cache: a file that keeps vectors. Raises UsageError where samples are of neither, or another encoder is
         installed than the version was made with; BadInput when the n-grams of it are gone.
         """
         from augment.language.encoders import text_encoder
+        from augment.pictures.encoders import image_encoder
 
         named, names = self.manifest.settings["task"]["encoder"], self.manifest.encoders
-        if self.schema.field("decoded").type.names != ["text"]:
-            raise UsageError(f"task '{self.manifest.task}' has no text encoder: its vectors are a model's own")
-        found = text_encoder(named, cache, device, self._ngrams())
+        content = self.schema.field("decoded").type.names
+        if content not in (["text"], ["image"]):
+            raise UsageError(f"task '{self.manifest.task}' has no encoder of contents: its vectors are a model's own")
+        if content == ["image"]:
+            found: FrozenEncoder = image_encoder(named, cache, device)
+        else:
+            found = text_encoder(named, cache, device, self._ngrams())
         if found.name not in names:
             raise UsageError(f"version {self.version} was made with encoder {', '.join(names)}; here is {found.name}")
         return found
