@@ -52,6 +52,8 @@ classes = {classes}
 split = {{ valid = 0.12, test = 0.3 }}
 valid_rows = 300
 test_rows = 1000
+labelled = 2500
+unlabelled = 0
 [tasks.pictures]
 consumer = "image"
 source = "rows"
@@ -59,7 +61,7 @@ encoder = "efficientnet-lite0"
 options = {{ attacked_rows = {attacked} }}
 samples = {samples}
 strategies = {{ noise = 1.0, gan = 1.0, self-training = 1.0 }}
-generator = {{ bank = 150, variants = 4 }}
+generator = {{ bank = 100, variants = 4 }}
 gates = {{ band = [-6.0, 6.0], min_label_agreement = 0.5, min_plausibility = 0.05 }}
 verdict = {{ clean = ["accuracy"], improve = ["accuracy_unseen"] }}
 """
@@ -75,7 +77,7 @@ LABELS = (10, 30, 100)  # a class
 UNLABELLED = 1000
 SLACK = 0.01
 WEIGHTS = (0.1, 0.3, 1.0)
-ATTACKED = 40  # rows whose pixels are attacked
+ATTACKED = 20  # rows whose pixels are attacked
 PLAIN, ROBUST, MIXUP = "logistic, tuned", "logistic, tuned for robustness", "MLP with mixup"
 RANDOM, SELF, EDITS, GAN = "RandAugment", "self-training", "real edits + self-training", "GAN + self-training"
 
@@ -83,9 +85,9 @@ RANDOM, SELF, EDITS, GAN = "RandAugment", "self-training", "real edits + self-tr
 def main() -> None:
     parser = arms.arguments(__doc__, list(SETS))
     parser.add_argument("--labels", type=int, nargs="*", default=LABELS)
-    parser.add_argument("--attacked", type=int, default=150, help="test rows under corruptions")
-    parser.add_argument("--samples", type=int, default=1000)
-    parser.set_defaults(seeds=3, budget=12)
+    parser.add_argument("--attacked", type=int, default=120, help="test rows under corruptions")
+    parser.add_argument("--samples", type=int, default=600)
+    parser.set_defaults(seeds=3, budget=8)
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as work:
