@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from scipy.special import expit, log_softmax, softmax
+import torch
+from scipy.special import expit, log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from augment.base.errors import BadInput
 from augment.contracts.modality import MORE_ROWS, Classes, Modality
 from augment.contracts.values import Candidates, Labeller, Validity, class_of, known
+from augment.numeric import softmax
 from augment.numeric.columns import labels_of
 
 if TYPE_CHECKING:
@@ -25,9 +27,8 @@ if TYPE_CHECKING:
 
 FOLDS = 5
 FIT_ROWS = 20_000  # rows per fold's logistic regression: enough for a few hundred dimensions
-MANY_ROWS = 2_000  # by which the strength is chosen where classes are many, each of which costs as much as two do
+MANY_ROWS = 5_000  # by which the strength is chosen where classes are many
 MANY_STRENGTHS = (1.0, 10.0, 100.0)  # tried there
-NEVER = -30.0  # logit of a class that a fold's rows have none of
 STRENGTHS = (
     0.1,
     0.3,
@@ -86,7 +87,7 @@ class LabelValidity(Validity):
     def _probability(self, anchor: np.ndarray, embedding: np.ndarray) -> np.ndarray:
         """By the one model that never saw the anchor; by their mean where none did (unlabelled)."""
         logit = embedding @ self._weight + self._bias
-        every = softmax(logit.reshape(len(logit), FOLDS, -1), axis=2) if self._classes else expit(logit)
+        every = np.exp(log_softmax(logit.reshape(len(logit), FOLDS, -1), axis=2)) if self._classes else expit(logit)
         fold = self._fold[anchor]
         own, seen = every[np.arange(len(every)), np.maximum(fold, 0)], fold >= 0
         return np.where(seen[:, None] if self._classes else seen, own, every.mean(axis=1)).astype(np.float32)
@@ -181,16 +182,9 @@ def _linear(x: np.ndarray, y: np.ndarray, strength: float, count: int) -> tuple[
     if not count:
         model = LogisticRegression(C=strength, max_iter=300).fit(x, y)
         return model.coef_, model.intercept_
-    weight, bias = np.zeros((count, x.shape[1])), np.full(count, NEVER)
-    if len(there := np.unique(y)) < 2:
-        bias[there] = 0
-        return weight, bias
-    model = LogisticRegression(C=strength, max_iter=300).fit(x, y)
-    if len(there) == 2:  # it keeps the logit of the second alone
-        weight[there[1]], bias[there] = model.coef_[0], (0, model.intercept_[0])
-    else:
-        weight[there], bias[there] = model.coef_, model.intercept_
-    return weight, bias
+    label = torch.from_numpy(np.eye(count, dtype=np.float32)[y])
+    weight, bias = softmax.fit(torch.from_numpy(x), label, torch.ones(len(x)), strength)
+    return weight.numpy(), bias.numpy()
 
 
 def of_each(chosen: np.ndarray, every: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -13,13 +13,13 @@ from pydantic import Field
 from torch import nn
 
 from augment.contracts.options import one_of
+from augment.numeric import softmax
 from augment.numeric.columns import labels_of
 from augment.numeric.measures import Mean, Measure
 from consumers import victims
 from consumers.configured import Configured
 from consumers.data import storage
 from consumers.data.vectors import embeddings
-from consumers.models import softmax
 from consumers.scoring import classification as shared
 from consumers.scoring import many_classes as scoring
 from consumers.training import loop as training

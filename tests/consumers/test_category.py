@@ -8,11 +8,11 @@ from sklearn.metrics import f1_score
 
 from augment.contracts.values import Candidates
 from augment.gates.labels import LabelValidity
+from augment.numeric import softmax
 from augment.numeric.columns import as_labels, labels_of
 from augment.testing.data import of_many_classes, rows, trigrams
 from augment.testing.shop import around
 from consumers.category import Category
-from consumers.models import softmax
 from consumers.scoring import many_classes
 from consumers.training.losses import LOSSES
 from consumers.victims import LogitVictim

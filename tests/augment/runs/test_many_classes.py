@@ -13,7 +13,7 @@ from augment.base.errors import BadInput, UsageError
 from augment.modalities.text import Text
 from augment.publishing.dataset import Dataset
 from augment.recipes import loading
-from augment.runs import task, version
+from augment.runs import version
 from augment.sources.prepare import prepare
 from augment.testing.data import rows, trigrams
 from consumers import open_mix
@@ -46,7 +46,7 @@ verdict = {{ clean = ["accuracy"], improve = ["accuracy_pool"], seeds = 2, draws
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Reviews of three kinds, in words of any case, some of none that is known; an encoder of no weight."""
-    monkeypatch.setattr(task, "text_encoder", lambda name, cache, device, ngrams: trigrams([]))
+    monkeypatch.setattr(Text, "encoder_of", classmethod(lambda cls, *given: trigrams([])))
     table = rows()
     kinds = [segment.upper() if n % 2 else segment for n, segment in enumerate(table["segment"].to_pylist())]
     texts = [f"{kind.lower()[:-2]} {text}" for kind, text in zip(kinds, table["text"].to_pylist(), strict=True)]
