@@ -7,8 +7,7 @@ validation rows the scale is found.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,9 +22,9 @@ from augment.base.progress import track
 from augment.contracts.consumer import Consumer
 from augment.contracts.content_map import ContentMap, settings
 from augment.contracts.modality import Histories
-from augment.contracts.sample import sample_schema
 from augment.contracts.values import Arena
 from augment.generation.catalogue import Catalogue
+from augment.generation.weighted import Stamp, Weighted, spacing, usual
 from augment.numeric.columns import whole
 from augment.numeric.ease import FILTER_L2, ease
 from augment.numeric.histories import binary, minus, ordered
@@ -110,9 +109,8 @@ def choose(catalogue: Catalogue, known: Known, wanted: NewItems, seed: int) -> F
 
 
 def made(
-    task: str, run: str, day: str, weight: float, wanted: NewItems, catalogue: Catalogue, modality: Histories,
-    victim: Consumer, arena: Arena, seed: int,
-) -> Iterator[pa.Table]:  # fmt: skip
+    stamp: Stamp, wanted: NewItems, catalogue: Catalogue, modality: Histories, victim: Consumer, arena: Arena, seed: int
+) -> Iterator[pa.Table]:
     """Rows, in the schema of samples, for the catalogue's items without training rows.
 
     Raises Refused where the catalogue and the training rows have too few items in common to learn from.
@@ -131,7 +129,7 @@ def made(
     weights, judged = mapped.weights * np.float32(size), _Judged(found, catalogue, known, modality)
     for start in range(0, len(mapped.names), ITEMS):
         some = slice(start, start + ITEMS)
-        yield judged.rows(task, run, day, weight, mapped.names[some], mapped.content[some], weights[some])
+        yield judged.rows(stamp, mapped.names[some], mapped.content[some], weights[some])
 
 
 def apply(found: Found, catalogue: Catalogue, known: Known, most: int) -> Mapped:
@@ -211,9 +209,14 @@ def highest(scores: np.ndarray) -> np.ndarray:
 
 def _behaviour(history: csr_matrix) -> np.ndarray:
     """float32[I, D]: who takes each item, as unit vectors of a truncated SVD of the training matrix."""
+    return unit(singular(history))
+
+
+def singular(history: csr_matrix) -> np.ndarray:
+    """float32[I, D]: of binary [U, I] the right singular vectors, each times its value."""
     size = max(1, min(64, min(history.shape) - 1))
     _, value, right = randomized_svd(history, size, random_state=0)
-    return unit((value[:, None] * right).T)
+    return np.asarray((value[:, None] * right).T, np.float32)
 
 
 def _sparse(fitted: ContentMap, content: np.ndarray, most: int) -> csr_matrix:
@@ -233,74 +236,22 @@ class _Judged:
     def __init__(self, found: Found, catalogue: Catalogue, known: Known, modality: Histories) -> None:
         self._found, self._modality, self._items = found, modality, known.items
         content = catalogue.vectors(found.share)[known.place[known.described]]
-        self._content, self._usual = Neighbours(content), _spacing(content)
-        one = pa.ListArray.from_arrays(pa.array(np.arange(len(known.items) + 1), pa.int32()), known.items)
-        codes, _ = modality.codes(pa.chunked_array([one]))
+        self._content, self._usual = Neighbours(content), spacing(content)
+        codes, _ = modality.codes(pa.chunked_array([_alone(known.items)]))
         self._vectors = unit(modality.vectors[codes])  # of the items, in their order
         behaviour = self._vectors[known.described]
-        self._behaviour, self._usual_behaviour = Neighbours(behaviour), _spacing(behaviour)
+        self._behaviour, self._usual_behaviour = Neighbours(behaviour), spacing(behaviour)
 
-    def rows(
-        self, task: str, run: str, day: str, weight: float, names: pa.Array, content: np.ndarray, weights: csr_matrix
-    ) -> pa.Table:
-        near, size = [], []
+    def rows(self, stamp: Stamp, names: pa.Array, content: np.ndarray, weights: csr_matrix) -> pa.Table:
+        """Each is decoded as a user of nothing, who wants the item: what trains on users alone can pass over it."""
         embedding = unit(weights @ self._vectors)
-        for i in range(len(names)):
-            own = slice(weights.indptr[i], weights.indptr[i + 1])
-            order = np.argsort(-np.abs(weights.data[own]), kind="stable")
-            near.append(self._items.take(pa.array(weights.indices[own][order])).to_pylist())
-            size.append(weights.data[own][order])
         distance = self._content.search(content, 1)[0][:, 0]
         moved = self._behaviour.search(embedding, 1)[0][:, 0]
-        count, none = len(names), pa.nulls(len(names), pa.float32())
-        columns = {
-            "sample_id": [
-                _id(task, day, name, *pair) for name, *pair in zip(names.to_pylist(), near, size, strict=True)
-            ],
-            "task": [task] * count,
-            "strategy": [NEW_ITEMS] * count,
-            "label": np.ones(count, np.float32),
-            "label_source": [self._found.map.name] * count,
-            "anchor_label": none,
-            "teacher_spread": none,
-            "weight": np.full(count, weight, np.float32),
-            "anchor_id": names,
-            "neighbour_ids": near,
-            "neighbour_weights": size,
-            "encoder": [self._modality.encoder] * count,
-            "embedding": list(embedding),
-            "decoded": self._decoded(names),
-            "hardness": none,
-            "plausibility": _usual(distance, self._usual),
-            "label_agreement": _usual(moved, self._usual_behaviour),
-            "novelty": (distance**2 / 2).astype(np.float32),  # of unit vectors: 1 − cosine
-            "run": [run] * count,
-            "day": [day] * count,
-        }
-        return pa.table(columns, schema=sample_schema(self._modality.decoded))
-
-    def _decoded(self, names: pa.Array) -> pa.StructArray:
-        """A user of nothing, who wants the item: what trains on users alone can pass over it."""
-        one = pa.ListArray.from_arrays(pa.array(np.arange(len(names) + 1), pa.int32()), names)
-        none = pa.array([[]] * len(names), pa.list_(pa.string()))
-        fields = list(self._modality.decoded)
-        return pa.StructArray.from_arrays([one if f.name == "targets" else none for f in fields], fields=fields)
+        made = Weighted(names, weights, self._items, embedding, "targets", _alone(names), distance,
+                        usual(distance, self._usual), usual(moved, self._usual_behaviour))  # fmt: skip
+        return made.table(stamp, NEW_ITEMS, self._found.map.name, self._modality)
 
 
-def _spacing(vectors: np.ndarray) -> np.ndarray:
-    """float32[I], sorted: the distance of each known item to the nearest other."""
-    return np.sort(Neighbours(vectors).search(vectors, 2)[0][:, -1])
-
-
-def _usual(distance: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    """float32[n] in (0, 1]: the share of known items at least as far from all others (a conformal p-value)."""
-    farther = len(spacing) - np.searchsorted(spacing, distance - 1e-6)
-    return ((1 + farther) / (1 + len(spacing))).astype(np.float32)
-
-
-def _id(task: str, day: str, item: str, near: Iterable[str], weights: np.ndarray) -> str:
-    """The same item, like the same known ones, is the same row in every run; each night says it anew."""
-    digest = hashlib.blake2b(digest_size=12)
-    digest.update("\0".join([task, NEW_ITEMS, day, item, *near]).encode())
-    digest.update(weights.tobytes())
-    return digest.hexdigest()
+def _alone(names: pa.Array) -> pa.ListArray:
+    """A list of each one."""
+    return pa.ListArray.from_arrays(pa.array(np.arange(len(names) + 1), pa.int32()), names)

@@ -15,6 +15,7 @@ from augment.contracts.modality import Histories, Modality
 from augment.contracts.tally import Tally
 from augment.contracts.values import Arena
 from augment.generation.new_items import made
+from augment.generation.weighted import Stamp
 from augment.numeric.measures import Measure
 from augment.numeric.new_items import NEW_ITEMS
 from augment.publishing.stage import Stage
@@ -51,8 +52,8 @@ def new_items(
     say(f"{job.name}: new items, {len(catalogue):,} in the catalogue")
 
     def make(tally: Tally) -> Iterator[pa.Table]:
-        for table in made(job.name, job.digest, job.day, job.task.weight, job.task.new_items, catalogue, modality,
-                          victim, material.arena, job.recipe.seed):  # fmt: skip
+        stamp = Stamp(job.name, job.digest, job.day, job.task.weight)
+        for table in made(stamp, job.task.new_items, catalogue, modality, victim, material.arena, job.recipe.seed):
             tally.wanted = tally.proposed = tally.kept = tally.kept + len(table)
             tally.novelty += table["novelty"].to_pylist()
             yield table

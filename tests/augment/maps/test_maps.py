@@ -10,6 +10,7 @@ from augment.contracts.content_map import check, map_class, settings
 from augment.contracts.registry import every
 from augment.generation import new_items
 from augment.generation.catalogue import Catalogue
+from augment.generation.weighted import Stamp
 from augment.numeric.new_items import OWN, new_scores, rows_of, standardised, weights_of
 from augment.recipes.schema import NewItems
 from augment.testing import maps
@@ -116,7 +117,7 @@ def test_what_a_misspelt_copy_weighs_is_its_items():
 def test_a_catalogue_of_other_items_is_refused():
     train, products = shop()
     other = products.set_column(0, "item_id", pa.array([f"x{n}" for n in range(len(products))]))
-    made = new_items.made("t", "r", "all", 1.0, NewItems(), catalogue(other), None, None, Arena(train), 0)
+    made = new_items.made(Stamp("t", "r", "all", 1.0), NewItems(), catalogue(other), None, None, Arena(train), 0)
     with pytest.raises(Refused, match="are their ids the same"):
         next(made)
 
