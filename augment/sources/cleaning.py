@@ -12,6 +12,7 @@ import duckdb
 
 from augment.base.errors import BadInput
 from augment.contracts.modality import RowRules
+from augment.numeric.new_users import FEW
 from augment.recipes.source import Source, field_column
 from augment.sources.formats import own
 from augment.sources.splits import Splits, TooManyBad
@@ -66,8 +67,8 @@ class Cleaning:
         if self.rules.fields and not (self.fields or self.numbers or {"user_id", "item_id"} & set(self.roles)):
             raise BadInput(f"sources.{self.name}.columns: name the impression's fields")
         by = self.source.split.by
-        role = {"random": "", "new_items": "item_id"}.get(by, "timestamp")
-        if role and role not in self.roles:
+        needed = {"random": (), "new_items": ("item_id",), "new_users": ("user_id", "timestamp")}
+        for role in {*needed.get(by, ("timestamp",))} - {*self.roles}:
             raise BadInput(f"sources.{self.name}.columns: a split by {by} needs the role '{role.removesuffix('_id')}'")
 
     def _type(self) -> None:
@@ -244,6 +245,12 @@ class Cleaning:
             others = USER_TIME.format(f"user_id, {new} >= {cuts['valid']}") if timed else place
             kinds = f"WHEN {new} >= {cuts['test']} THEN 1.0 WHEN {new} >= {cuts['valid']} THEN {cuts['valid']}"
             place = f"CASE {kinds} ELSE {others} END"
+        if split.by == "new_users":  # of other users the latest rows too, as by user_time
+            new, most = self._chance("user_id"), self._chance("user_id || ':few'")
+            nth = "row_number() OVER (PARTITION BY user_id ORDER BY timestamp, row_id)"
+            first = f"WHEN {nth} <= 1 + floor({FEW} * {most}) THEN 0.0"
+            theirs = f"{first} WHEN {new} >= {cuts['test']} THEN 1.0 ELSE {cuts['valid']}"
+            place = f"CASE WHEN {new} < {cuts['valid']} THEN {USER_TIME.format('user_id')} {theirs} END"
         if self.rules.catalogue:
             place, cuts = "0", {"valid": 1.0, "test": 1.0}
         self.db.execute(

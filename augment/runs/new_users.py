@@ -1,0 +1,32 @@
+"""Rows for users of few interactions, staged beside the samples."""
+
+from __future__ import annotations
+
+from augment.base.progress import say
+from augment.contracts.modality import Histories, Modality
+from augment.contracts.tally import Tally
+from augment.generation.new_users import made
+from augment.generation.weighted import Stamp
+from augment.numeric.new_users import NEW_USERS
+from augment.publishing.stage import Stage
+from augment.runs.new_items import staged
+from augment.runs.rows import Material
+from augment.runs.steps import Steps
+from augment.runs.task import Job
+
+
+def new_users(
+    job: Job, material: Material, modality: Modality, stage: Stage, steps: Steps, warnings: list[str]
+) -> dict[str, Tally]:
+    """Stage a row for each user of few training rows; what was made, by the strategy's name.
+
+    Nothing where the task does not ask for them. Where none can be made, a warning says why.
+    """
+    wanted = job.task.new_users
+    if wanted is None or not isinstance(modality, Histories):
+        return {}
+    say(f"{job.name}: new users")
+    stamp = Stamp(job.name, job.digest, job.day, job.task.weight)
+    return staged(
+        NEW_USERS, made(stamp, wanted, modality, material.arena.train, job.recipe.seed), stage, steps, warnings
+    )
