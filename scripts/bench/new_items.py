@@ -14,7 +14,7 @@ import argparse
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -288,10 +288,12 @@ def _two_towers(split: Split, vectors: np.ndarray, new: np.ndarray) -> np.ndarra
         return (user(items) @ made.T).numpy()
 
 
-def combined(found: list[dict[str, list[float]]], against: list[dict[str, list[float]]]) -> dict[str, dict[str, float]]:
+def combined(
+    found: list[dict[str, list[float]]], against: list[dict[str, list[float]]], metrics: Iterable[str] = tuple(METRICS)
+) -> dict[str, dict[str, float]]:
     """Metric → mean difference over splits, and the 95% interval over users within them and over the splits."""
     out = {}
-    for name in METRICS:
+    for name in metrics:
         pairs = [(np.array(a[name]), np.array(b[name])) for a, b in zip(found, against, strict=True)]
         means = np.array([(a - b).mean() for a, b in pairs])
         within = np.mean([(a - b).var(ddof=1) / len(a) for a, b in pairs])
