@@ -65,7 +65,7 @@ class Recommender(ByModel):
             "ndcg_flipped@20",
         ),
         "new items": ("ndcg_all@20", "recall_new@20", "exposure_new@20"),
-        "new users": ("ndcg_new_users@20", "recall_new_users@20"),
+        "new users": ("ndcg_new_users@20", "recall_new_users@20", "ndcg_unmet_users@20"),
         "catalogue": ("mean_popularity",),
     }
     space: ClassVar[Mapping[str, tuple]] = {"l2": (50.0, 100.0, 200.0, 400.0, 800.0)}
@@ -160,19 +160,27 @@ class Recommender(ByModel):
     def predict(self, rows: pa.Table) -> np.ndarray:
         """float32[n, items] scores for the `user_id`s of `rows`; a user never seen gets the items' popularity.
 
-        One of few interactions that the mix has a row of gets what its neighbours say.
+        One of few interactions, or of none, that the mix has a row of gets what its neighbours say.
         """
-        users = pc.fill_null(pc.index_in(whole(rows["user_id"]), self.users_), -1).to_numpy(zero_copy_only=False)
+        names = whole(rows["user_id"])
+        users = pc.fill_null(pc.index_in(names, self.users_), -1).to_numpy(zero_copy_only=False)
         popularity = self.seen_.getnnz(axis=0).astype(np.float32)
         scores = np.where(users[:, None] >= 0, self._scores(self.seen_, np.maximum(users, 0)), popularity)
-        met = np.flatnonzero(users >= 0)
+        met, unmet = np.flatnonzero(users >= 0), np.flatnonzero(users < 0)
         which, said = self._of_few(self.seen_, users[met])
         scores[met[which]] = said
+        which, said = self._of_unmet(self.seen_, names.take(pa.array(unmet)))
+        scores[unmet[which]] = said
         return scores
 
     def _of_few(self, history: csr_matrix, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which of the users at int64[n] the mix has rows of, int64[m], and what neighbours say, float32[m, I]."""
         which, weights = self.few_.among(users, history)
+        return which, summed(weights, history, lambda some: self._scores(history, some))
+
+    def _of_unmet(self, history: csr_matrix, names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        """The same of users that were not met, by their ids."""
+        which, weights = self.few_.unmet(names)
         return which, summed(weights, history, lambda some: self._scores(history, some))
 
     def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
@@ -190,6 +198,7 @@ class Recommender(ByModel):
         lists[which] = ranking.top(said, known[users[which]], ranking.K)
         wanted = wanted[users]
         new |= ranking.new_user_measures(lists, wanted, known[users].getnnz(axis=1))
+        new["ndcg_unmet_users@20"] = self._unmet(test, known)
         measures: dict[str, Measure] = new | ranking.measures(lists, wanted, users, self.history_)
         kinds = [name for name in attacked if name.startswith("shilling")]
         own = self._likeliest() if kinds else np.empty(0)
@@ -226,6 +235,19 @@ class Recommender(ByModel):
             scores = self.new_.beside(self._scores(known, some), known[some], names)
             parts.append(ranking.new_measures(scores, known[some], wanted[some], hoped[some]))
         return {name: Mean(np.concatenate([part[name].values for part in parts])) for name in ranking.nothing_new()}
+
+    def _unmet(self, test: pa.Table, known: csr_matrix) -> Mean:
+        """NDCG of users of the test alone: by popularity, or by what neighbours say."""
+        names = pc.unique(whole(test["user_id"]))
+        names = names.filter(pc.invert(pc.is_in(names, self.users_)))
+        wanted = binary(ordered(test, names, self.items_))
+        some = np.flatnonzero(wanted.getnnz(axis=1))
+        names, wanted, nothing = names.take(pa.array(some)), wanted[some], csr_matrix(wanted[some].shape)
+        popular = ranking.top(known.getnnz(axis=0)[None].astype(np.float32), nothing[:1], ranking.K)
+        lists = np.repeat(popular, len(some), axis=0)
+        which, said = self._of_unmet(known, names)
+        lists[which] = ranking.top(said, nothing[which], ranking.K)
+        return Mean(ranking.ndcg(ranking.hits(lists, wanted), wanted.getnnz(axis=1)))
 
     def _unknown(self, rows: pa.Table) -> pa.Array:
         """Items of rows that no training row has, sorted."""
@@ -292,6 +314,7 @@ class Recommender(ByModel):
         settings = {"parameters": self.parameters(), "l2": self.l2_, "recency": self.recency_}
         names = {"items": self.items_.to_pylist(), "users": self.users_.to_pylist()}
         names |= {"new": self.new_.names.to_pylist(), "was_new": self.was_new_.to_pylist()}
+        names |= {"new_users": self.few_.names.to_pylist()}
         storage.save(folder, arrays, settings | names | {"teacher": self.teacher_})
 
     @classmethod
@@ -305,7 +328,7 @@ class Recommender(ByModel):
             model.history_, model.seen_ = (storage.take_sparse(arrays, name, items) for name in ("history", "seen"))
             model.mix_ = Synthetic.stored(arrays, items)
             model.new_ = NewItems.stored(arrays, settings, items)
-            model.few_ = NewUsers.stored(arrays, len(model.users_))
+            model.few_ = NewUsers.stored(arrays, settings, len(model.users_))
             model.was_new_ = pa.array(settings.get("was_new", []), pa.string())
             model.state_, model.l2_, model.recency_ = arrays, settings["l2"], tuple(settings["recency"])
             model.teacher_ = settings["teacher"] and tuple(settings["teacher"])

@@ -8,7 +8,7 @@ by their first interactions alone, under EASE. Training rows alone say it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
@@ -126,26 +126,43 @@ def choose(history: csr_matrix, wanted: NewUsers, seed: int) -> Found:
 
     history: [U, I] of known users, each of more than `FEW` items, in the order of time.
     """
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(history.shape[0])
-    count = min(TRIED, int(SHARE * len(order)))
-    tried, kept = history[np.sort(order[:count])], binary(history[np.sort(order[count:])])
-    shown = binary(first(tried, 1 + np.arange(count) % FEW))
-    hidden, model = minus(binary(tried), shown), ease(kept, None, FILTER_L2)
+    tried, others = halves(history.shape[0], seed)
+    kept, every = binary(history[others]), binary(history[tried])
+    shown = binary(first(history[tried], 1 + np.arange(len(tried)) % FEW))
+    model = ease(kept, None, FILTER_L2)
     own = standardised(np.asarray(shown @ model, np.float32))
-    best = Found(Setting("items", 1, 0, 1.0), -1.0, _ndcg(own, shown, hidden))
-    sizes = [size for size in SIZES if size < wanted.neighbours] + [wanted.neighbours]
-    for by, likeness in track(LIKENESS.items(), "neighbours of new users", "likeness", len(LIKENESS)):
-        near = likeness(shown, kept, wanted.neighbours)
+    nears = {by: likeness(shown, kept, wanted.neighbours) for by, likeness in LIKENESS.items()}
+    return best(nears, wanted.neighbours, kept, model, own, shown, minus(every, shown), OWNS)
+
+
+def halves(known: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of known users to treat as new, and of the others."""
+    order = np.random.default_rng(seed).permutation(known)
+    count = min(TRIED, int(SHARE * known))
+    return np.sort(order[:count]), np.sort(order[count:])
+
+
+def best(
+    nears: Mapping[str, Near], most: int, kept: csr_matrix, model: np.ndarray, own: np.ndarray, shown: csr_matrix,
+    hidden: csr_matrix, owns: Sequence[float],
+) -> Found:  # fmt: skip
+    """The setting by which n users who show [n, I] find best what is hidden [n, I].
+
+    nears: of the users of `kept` [U, I], by each likeness; model: an EASE of these; own: float32[n, I], what counts for
+    a share of `owns`.
+    """
+    found = Found(Setting("", 0, 0, 1.0), -1.0, _ndcg(own, shown, hidden))
+    sizes = [size for size in SIZES if size < most] + [most]
+    for by, near in track(nears.items(), "neighbours of new users", "likeness", len(nears)):
         pairs = [Setting(by, size, power, 0.0) for size, power in product(sizes, POWERS)]
         stacked = vstack([weighed(near, pair, kept.shape[0]) for pair in pairs]).tocsr()
         said = np.split(summed(stacked, kept, lambda users: np.asarray(kept[users] @ model, np.float32)), len(pairs))
         for pair, theirs in zip(pairs, said, strict=True):
-            for share in OWNS:
+            for share in owns:
                 ndcg = _ndcg(share * own + (1 - share) * theirs, shown, hidden)
-                if ndcg > best.ndcg:
-                    best = best._replace(setting=pair._replace(own=share), ndcg=ndcg)
-    return best
+                if ndcg > found.ndcg:
+                    found = found._replace(setting=pair._replace(own=share), ndcg=ndcg)
+    return found
 
 
 def made(stamp: Stamp, wanted: NewUsers, modality: Histories, train: pa.Table, seed: int) -> Iterator[pa.Table]:
@@ -167,14 +184,17 @@ def made(stamp: Stamp, wanted: NewUsers, modality: Histories, train: pa.Table, s
             f"{NEW_USERS}: known users treated as new are ranked no better with neighbours (NDCG@20 {found.ndcg:.4f}) "
             f"than without ({found.alone:.4f})"
         )
-    judged, history = _Judged(users, modality), binary(users.history)
+    judged, history = Judged(users, modality), binary(users.history)
     for start in range(0, len(users.new), USERS):
         names, shown = users.new[start : start + USERS], binary(users.fresh[start : start + USERS])
         near = LIKENESS[found.setting.by](shown, history, found.setting.size)
         weights = weighed(near, found.setting, len(users.known))
         some = np.flatnonzero(weights.getnnz(axis=1))  # the others are like nobody
         if len(some):
-            yield judged.rows(stamp, found.setting, names.take(pa.array(some)), shown[some], weights[some])
+            apart = judged.apart(shown[some])
+            yield judged.rows(
+                stamp, NEW_USERS, found.setting, names.take(pa.array(some)), shown[some], weights[some], apart
+            )
 
 
 def first(history: csr_matrix, count: np.ndarray) -> csr_matrix:
@@ -200,7 +220,7 @@ def _normalised(history: csr_matrix) -> csr_matrix:
     return (diags(np.maximum(history.getnnz(axis=1), 1).astype(np.float32) ** -0.5) @ history).tocsr()
 
 
-class _Judged:
+class Judged:
     """How usual a new user is among known ones, by what it has and by the vector that its neighbours make."""
 
     def __init__(self, users: Users, modality: Histories) -> None:
@@ -211,16 +231,24 @@ class _Judged:
         self._vectors = unit(binary(users.history) @ self._items)
         self._near, self._usual = Neighbours(self._vectors), spacing(self._vectors)
 
-    def rows(self, stamp: Stamp, setting: Setting, names: pa.Array, shown: csr_matrix, weights: csr_matrix) -> pa.Table:
-        own, theirs = unit(shown @ self._items), weights @ self._vectors
-        embedding = unit(np.float32(setting.own) * own + np.float32(1 - setting.own) * theirs)
-        distance, moved = (self._near.search(vectors, 1)[0][:, 0] for vectors in (own, embedding))
+    def apart(self, shown: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+        """Of users who show [n, I] the distance float32[n] to the nearest known one, and how usual that is."""
+        distance = self._near.search(unit(shown @ self._items), 1)[0][:, 0]
+        return distance, usual(distance, self._usual)
+
+    def rows(
+        self, stamp: Stamp, strategy: str, setting: Setting, names: pa.Array, shown: csr_matrix, weights: csr_matrix,
+        apart: tuple[np.ndarray, np.ndarray],
+    ) -> pa.Table:  # fmt: skip
+        """shown: [N, I], what they have; weights: float32[N, U] of known users; apart: as `apart` says."""
+        own, theirs = np.float32(setting.own), np.float32(1 - setting.own)
+        embedding = unit(own * unit(shown @ self._items) + theirs * (weights @ self._vectors))
+        moved = self._near.search(embedding, 1)[0][:, 0]
         # The users themselves are neighbours too, beside the known ones.
-        blocks = [weights * np.float32(1 - setting.own), identity(len(names), np.float32) * np.float32(setting.own)]
-        every = hstack(blocks).tocsr()
+        every = hstack([weights * theirs, identity(len(names), np.float32) * own]).tocsr()
         every.eliminate_zeros()
         items = self._users.items.take(pa.array(shown.indices))
         has = pa.ListArray.from_arrays(pa.array(shown.indptr, pa.int32()), items)
-        made = Weighted(names, every, pa.concat_arrays([self._users.known, names]), embedding, "items", has, distance,
-                        usual(distance, self._usual), usual(moved, self._usual))  # fmt: skip
-        return made.table(stamp, NEW_USERS, setting.by, self._modality)
+        known, (distance, usually) = pa.concat_arrays([self._users.known, names]), apart
+        made = Weighted(names, every, known, embedding, "items", has, distance, usually, usual(moved, self._usual))
+        return made.table(stamp, strategy, setting.by, self._modality)

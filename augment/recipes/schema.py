@@ -143,6 +143,11 @@ class NewUsers(Section):
         description="Known users, at most, whose scores a new one gets a part of; fewer are tried too.",
     )
     most: int = Field(10_000, ge=1, description="New users, at most, of whom rows are published: the latest.")
+    attributes: Name | None = Field(
+        None,
+        description="Source that has a row for each user, with segment, fields or numbers that users declare: those "
+        "without any training row are published too, by neighbours of like attributes.",
+    )
 
 
 class Task(Section):
@@ -289,7 +294,8 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _sources_exist(self) -> Recipe:
         for name, task in self.tasks.items():
-            for source in (task.source, task.products):
+            people = None if task.new_users is None else task.new_users.attributes
+            for source in (task.source, task.products, people):
                 if source is not None and source not in self.sources:
                     raise ValueError(f"tasks.{name}: no source '{source}'{suggest(source, self.sources)}")
         return self

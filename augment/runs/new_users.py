@@ -6,8 +6,9 @@ from augment.base.progress import say
 from augment.contracts.modality import Histories, Modality
 from augment.contracts.tally import Tally
 from augment.generation.new_users import made
+from augment.generation.unmet_users import unmet
 from augment.generation.weighted import Stamp
-from augment.numeric.new_users import NEW_USERS
+from augment.numeric.new_users import NEW_USERS, UNMET_USERS
 from augment.publishing.stage import Stage
 from augment.runs.new_items import staged
 from augment.runs.rows import Material
@@ -18,7 +19,7 @@ from augment.runs.task import Job
 def new_users(
     job: Job, material: Material, modality: Modality, stage: Stage, steps: Steps, warnings: list[str]
 ) -> dict[str, Tally]:
-    """Stage a row for each user of few training rows; what was made, by the strategy's name.
+    """Stage a row for each user of few training rows, or of none but attributes; what was made, by strategy.
 
     Nothing where the task does not ask for them. Where none can be made, a warning says why.
     """
@@ -27,6 +28,9 @@ def new_users(
         return {}
     say(f"{job.name}: new users")
     stamp = Stamp(job.name, job.digest, job.day, job.task.weight)
-    return staged(
-        NEW_USERS, made(stamp, wanted, modality, material.arena.train, job.recipe.seed), stage, steps, warnings
-    )
+    train, seed = material.arena.train, job.recipe.seed
+    found = staged(NEW_USERS, made(stamp, wanted, modality, train, seed), stage, steps, warnings)
+    if material.people is not None:
+        tables = unmet(stamp, wanted, modality, train, material.people, seed)
+        found |= staged(UNMET_USERS, tables, stage, steps, warnings)
+    return found

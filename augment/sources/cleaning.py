@@ -62,7 +62,8 @@ class Cleaning:
                 raise BadInput(f"sources.{self.name}.columns: this task needs the role '{role.removesuffix('_id')}'")
         if self.rules.catalogue:
             if not (self.fields or self.numbers or {"text", "segment"} & set(self.roles)):
-                raise BadInput(f"sources.{self.name}.columns: name what items are: text, segment, fields or numbers")
+                what = self.rules.needs[0].removesuffix("_id")
+                raise BadInput(f"sources.{self.name}.columns: name what {what}s are: text, segment, fields or numbers")
             return
         if self.rules.fields and not (self.fields or self.numbers or {"user_id", "item_id"} & set(self.roles)):
             raise BadInput(f"sources.{self.name}.columns: name the impression's fields")
@@ -149,7 +150,9 @@ class Cleaning:
         if "id" in self.roles:
             self._mark("duplicate id", "row_number() OVER (PARTITION BY id ORDER BY __row) > 1")
         if self.rules.catalogue:
-            self._mark("duplicate item", "row_number() OVER (PARTITION BY item_id ORDER BY __row) > 1")
+            what = self.rules.needs[0]
+            again = f"row_number() OVER (PARTITION BY {what} ORDER BY __row) > 1"
+            self._mark(f"duplicate {what.removesuffix('_id')}", again)
         if {"user_id", "timestamp"} <= set(self.roles):
             burst = f"count(*) OVER (PARTITION BY user_id, timestamp // 60000000) > {self.source.max_per_minute}"
             self._mark("bot", "bool_or(__burst) OVER (PARTITION BY user_id)", f", {burst} AS __burst")

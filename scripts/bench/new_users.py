@@ -75,7 +75,8 @@ class Split:
         folder.mkdir(parents=True, exist_ok=True)
         with duckdb.connect() as db:
             db.execute(f"SET threads = 1; CREATE TABLE every AS {rows.format(data=options.data, demo=options.demo)}")
-            few = f"SELECT user_id FROM every GROUP BY 1 ORDER BY md5('{seed}:' || user_id) LIMIT {users}"  # not as splits do
+            # By another hash than the split's.
+            few = f"SELECT user_id FROM every GROUP BY 1 ORDER BY md5('{seed}:' || user_id) LIMIT {users}"
             db.execute(f"COPY (SELECT * FROM every WHERE user_id IN ({few})) TO '{folder}/rows.parquet'")
         columns = {"user": "user_id", "item": "item_id", "timestamp": "timestamp"}
         split = {"by": "new_users", "valid": 0.1, "test": 0.1, "core": CORE}

@@ -12,7 +12,7 @@ import pandas as pd
 
 from consumers import open_mix
 
-HAS = 4.0  # standard deviations that an item counts more where a neighbour has it
+HAS = 10.0  # standard deviations that an item counts more where a neighbour has it
 
 
 def new_scores(rows: pd.DataFrame, scores: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,6 @@ near AS (
     SELECT anchor_id, unnest(neighbour_ids) AS user_id, unnest(neighbour_weights) AS weight
     FROM published WHERE strategy = 'new-users'
 )
-SELECT anchor_id, item_id, sum(weight * (z + CASE WHEN history.item_id IS NULL THEN 0 ELSE 4 END)) AS new_score
+SELECT anchor_id, item_id, sum(weight * (z + CASE WHEN history.item_id IS NULL THEN 0 ELSE 10 END)) AS new_score
 FROM near JOIN known USING (user_id) LEFT JOIN history USING (user_id, item_id)
 GROUP BY anchor_id, item_id
