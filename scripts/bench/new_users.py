@@ -4,8 +4,9 @@
 
 Of a tenth of users the first one, two or three rows alone are trained on and the rest is validation, of another tenth
 the test; of the others each one's latest rows are, as `split = { by = "new_users" }` does. Metrics are of new users
-alone. Whatever an arm can choose it chooses on validation's new users, but for the published rows, which never see
-them. Paired over users, and over the splits' differences too. A run that was stopped goes on from its cache.
+alone. `--set unmet` is MovieLens once more, where new users of the test have no rows to train on, but an age, a gender
+and an occupation. Whatever an arm can choose it chooses on validation's new users, but for the published rows, which
+never see them. Paired over users, and over the splits' differences too. A run that was stopped goes on from its cache.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import arms
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from new_items import combined
@@ -30,6 +32,7 @@ from scipy.sparse import csr_matrix
 from augment.base.files import digest
 from augment.base.progress import say
 from augment.generation import new_users
+from augment.generation.unmet_users import unmet
 from augment.generation.weighted import Stamp
 from augment.modalities.behaviour import Behaviour
 from augment.numeric.histories import binary, minus, ordered
@@ -57,11 +60,19 @@ SETS = {  # rows, users at most, l2 of EASE and of MF as in new_items.py
         8_000, 400.0, 0.1,
     ),
 }  # fmt: skip
+SETS["unmet"] = SETS["movielens"]
+PEOPLE = (
+    "SELECT CAST(user_id AS VARCHAR) AS user_id, any_value('q' || age // 6) AS age, any_value(gender) AS gender, "
+    "any_value(occupation) AS occupation FROM '{demo}/impressions.parquet' GROUP BY 1 ORDER BY 1"
+)
 CORE, SPLITS = 5, (0, 1, 2)
 SHARES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)  # of what is blended with a model's scores
 RIDGES = (50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0)
 LIKELY = (20, 100)  # items put into a pseudo-history
+AGAINST = ("EASE tuned for new users", "MF", "MF: popularity", "EASE", "EASE: popularity")
 METRICS = {"ndcg": "NDCG@20", "recall": "recall@20", **{f"ndcg_{n}": f"NDCG@20, {n} shown" for n in range(1, FEW + 1)}}
+
+STAMP = Stamp("bench", "bench", "all", 1.0)
 
 Scores = Callable[[csr_matrix, np.ndarray], np.ndarray]  # of what all users show, and places of some of them
 
@@ -70,7 +81,7 @@ class Split:
     """One split of one set: its rows, its new users, the models."""
 
     def __init__(self, options: argparse.Namespace, seed: int) -> None:
-        rows, users, self.l2, factors = SETS[options.set]
+        rows, users, self.l2, self.factors = SETS[options.set]
         self.seed, folder = seed, options.cache / f"{options.set}-{seed}"
         folder.mkdir(parents=True, exist_ok=True)
         with duckdb.connect() as db:
@@ -83,7 +94,7 @@ class Split:
         source = Source(path=f"{folder}/rows.parquet", columns=columns, split=split, max_per_minute=10**6)
         found = prepare("rows", source, "behaviour", folder / "splits", seed)
         self.train, self.valid, self.test = (pq.read_table(p) for p in (found.train, found.valid, found.test))
-        self.ease, self.mf = self.fitted("ease", self.l2), self.fitted("mf", factors)
+        self.ease, self.mf = self.fitted("ease", self.l2), self.fitted("mf", self.factors)
         history, seen = self.ease.history_, self.ease.seen_
         self.asked = {}  # what is shown, by whom, and what is wanted
         for name, rows in (("valid", self.valid), ("test", self.test)):
@@ -93,15 +104,14 @@ class Split:
             self.asked[name] = shown, users, wanted[users]
         self.popularity = standardised(history.getnnz(axis=0)[None].astype(np.float32))
 
-    def fitted(self, model: str, l2: float) -> Recommender:
+    def fitted(self, model: str, l2: float, train: pa.Table | None = None) -> Recommender:
         recency = {"recency": 0.0} if model == "ease" else {}
-        return Recommender(model=model, l2=l2, seed=self.seed, **recency).fit(self.train, self.valid)
+        return Recommender(model=model, l2=l2, seed=self.seed, **recency).fit(train or self.train, self.valid)
 
     def rows(self) -> pa.Table:
         """What the product publishes."""
         modality = Behaviour(self.ease.tables(), self.train)
-        stamp = Stamp("bench", "bench", "all", 1.0)
-        return pa.concat_tables(new_users.made(stamp, NewUsers(), modality, self.train, self.seed))
+        return pa.concat_tables(new_users.made(STAMP, NewUsers(), modality, self.train, self.seed))
 
     def measured(self, score: Scores, part: str = "test") -> dict[str, np.ndarray]:
         """Metric → one value per new user who has one."""
@@ -134,6 +144,25 @@ def arms_of(split: Split) -> dict[str, dict[str, np.ndarray]]:
         [_pseudo(split.ease, count, share) for count in LIKELY for share in (0.1, 0.3, 1.0, 3.0)]
     )
     found["user neighbours"] = split.best([_neighbours(split.ease, size) for size in (30, 100, 300)])
+    return found
+
+
+def unmet_arms(split: Split, demo: Path) -> dict[str, dict[str, np.ndarray]]:
+    """New users of the test give all their rows to it; only NDCG is measured."""
+    with duckdb.connect() as db:
+        people = db.sql(PEOPLE.format(demo=demo)).to_arrow_table()
+    users = split.asked["test"][1]
+    gone = pc.is_in(split.train["user_id"], split.ease.users_.take(pa.array(users)))
+    train, moved = split.train.filter(pc.invert(gone)), split.train.filter(gone)
+    test, found = pa.concat_tables([split.test, moved]), {}
+    for name, kind, l2 in (("EASE", "ease", split.l2), ("MF", "mf", split.factors)):
+        model = split.fitted(kind, l2, train)
+        modality = Behaviour(model.tables(), train)
+        rows = pa.concat_tables(unmet(STAMP, NewUsers(), modality, train, people, split.seed))
+        for arm, mix in ((f"{name}: popularity", None), (f"{name}, published rows", rows)):
+            model.few_ = Rows.of(mix, model.users_)
+            theirs: Any = model.evaluate(test, {})["ndcg_unmet_users@20"]
+            found[arm] = {"ndcg": theirs.values}
     return found
 
 
@@ -192,26 +221,29 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     made: dict[str, list[dict[str, list[float]]]] = {}
+    metrics = {"ndcg": METRICS["ndcg"]} if options.set == "unmet" else METRICS
     for seed in SPLITS:
         kept = options.cache / f"users-{options.set}-{seed}-{digest(SETS[options.set])[:8]}.json"
         if not kept.exists():
             started = time.process_time()
-            found = arms_of(Split(options, seed))
+            split = Split(options, seed)
+            found = unmet_arms(split, options.demo) if options.set == "unmet" else arms_of(split)
             content = {n: {m: v.round(5).tolist() for m, v in arm.items()} for n, arm in found.items()}
             kept.write_text(json.dumps({"seconds": time.process_time() - started, "arms": content}), "utf-8")
         for name, arm in json.loads(kept.read_text("utf-8"))["arms"].items():
             made.setdefault(name, []).append(arm)
-            say(f"{options.set} {seed}: {name}: " + ", ".join(f"{m} {np.mean(arm[m]):.4f}" for m in METRICS))
+            say(f"{options.set} {seed}: {name}: " + ", ".join(f"{m} {np.mean(arm[m]):.4f}" for m in metrics))
     results = []
     for name, found in made.items():
-        against = next((kind for kind in ("EASE tuned for new users", "MF") if name.startswith(kind)), "EASE")
-        values = {m: float(np.mean([np.mean(arm[m]) for arm in found])) for m in METRICS}
-        differences = {} if name == against else combined(found, made[against], METRICS)
+        plain = (kind for kind in AGAINST if kind in made and name.startswith(kind.partition(":")[0]))
+        against = next(plain, "EASE")
+        values = {m: float(np.mean([np.mean(arm[m]) for arm in found])) for m in metrics}
+        differences = {} if name == against else combined(found, made[against], metrics)
         results.append(arms.Result(name, {}, values, differences, against=against))
     content = {
         "title": f"New users, {options.set}: {len(SPLITS)} splits",
         "where": f"CPU, {platform.machine()}",
-        "metrics": METRICS,
+        "metrics": metrics,
         "arms": [vars(one) for one in results],
     }
     options.out.write_text(json.dumps(content, indent=1), "utf-8")
