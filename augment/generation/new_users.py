@@ -33,12 +33,13 @@ from augment.numeric.vectors import highest_places, unit
 from augment.recipes.schema import NewUsers
 
 TRIED, SHARE = 1_000, 0.2  # known users treated as new: so many, at most that share
+ITEMS = 5_000  # that a setting is chosen by, the commonest: bounds time and memory
 LEAST = 50  # known users, of whom neighbours can be chosen at all
 PLACES = 20  # of a list of recommendations
 SIZES = (30, 100, 300)  # of neighbours tried
 POWERS = (0, 1, 3)  # of a likeness, that are tried as weights
 OWNS = (0.0, 0.1, 0.2, 0.35, 0.5)  # shares of the user's own scores
-BLOCK = 512  # users at a time: bounds the memory
+BLOCK = 2**25  # likenesses at a time: bounds the memory
 
 
 class Setting(NamedTuple):
@@ -92,8 +93,9 @@ def _by_items(shown: csr_matrix, history: csr_matrix, most: int) -> Near:
     have, every = _normalised(shown), _normalised(history).T.tocsc()
     count = min(most, history.shape[0])
     place, likeness = [], []
-    for start in range(0, shown.shape[0], BLOCK):
-        alike = (have[start : start + BLOCK] @ every).toarray()
+    size = max(1, BLOCK // history.shape[0])
+    for start in range(0, shown.shape[0], size):
+        alike = (have[start : start + size] @ every).toarray()
         best = np.stack([*highest_places(alike, count)])
         place.append(best)
         likeness.append(np.take_along_axis(alike, best, axis=1))
@@ -127,12 +129,18 @@ def choose(history: csr_matrix, wanted: NewUsers, seed: int) -> Found:
     history: [U, I] of known users, each of more than `FEW` items, in the order of time.
     """
     tried, others = halves(history.shape[0], seed)
-    kept, every = binary(history[others]), binary(history[tried])
     shown = binary(first(history[tried], 1 + np.arange(len(tried)) % FEW))
+    some = commonest(history)
+    shown, every, kept = shown[:, some], binary(history[tried][:, some]), binary(history[others][:, some])
     model = ease(kept, None, FILTER_L2)
     own = standardised(np.asarray(shown @ model, np.float32))
     nears = {by: likeness(shown, kept, wanted.neighbours) for by, likeness in LIKENESS.items()}
     return best(nears, wanted.neighbours, kept, model, own, shown, minus(every, shown), OWNS)
+
+
+def commonest(history: csr_matrix) -> np.ndarray:
+    """int64: places of the commonest items."""
+    return np.sort(np.argsort(-history.getnnz(axis=0), kind="stable")[:ITEMS])
 
 
 def halves(known: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

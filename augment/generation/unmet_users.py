@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 from augment.base.errors import Refused
 from augment.contracts.modality import Histories
 from augment.generation.catalogue import properties
-from augment.generation.new_users import LEAST, Found, Judged, Near, Users, best, halves, weighed
+from augment.generation.new_users import LEAST, Found, Judged, Near, Users, best, commonest, halves, weighed
 from augment.generation.weighted import Stamp, spacing, usual
 from augment.numeric.columns import whole
 from augment.numeric.ease import FILTER_L2, USERS, ease
@@ -73,7 +73,7 @@ def unmet(
 
 def _choose(history: csr_matrix, like: np.ndarray, wanted: NewUsers, seed: int) -> Found:
     """By known users who show nothing; what is said without neighbours is popularity."""
-    tried, others = halves(history.shape[0], seed)
+    (tried, others), history = halves(history.shape[0], seed), history[:, commonest(history)]
     kept, hidden = history[others], history[tried]
     popular = standardised(kept.getnnz(axis=0)[None].astype(np.float32))
     nears = {BY: _near(Neighbours(like[others]), like[tried], wanted.neighbours)}

@@ -15,6 +15,7 @@ import pytest
 from ran import run
 
 from augment.base.errors import BadInput, UsageError
+from augment.publishing.dataset import Dataset
 from augment.recipes import loading
 from augment.runs.single import train
 from augment.sources.prepare import prepare
@@ -120,6 +121,11 @@ def test_a_row_says_what_it_is_made_of(ran, tmp_path):
         assert all(len(has[name]) > 3 for name in others)
         assert row["label_source"] in ("items", "vectors")
         assert 0 < row["plausibility"] <= 1
+
+
+def test_what_is_published_passes_the_audit(ran):
+    folder, _ = ran
+    assert Dataset(folder / "out" / "recommend").verify() == []
 
 
 def test_the_same_run_again_is_the_same_version(ran):
