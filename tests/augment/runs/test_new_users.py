@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from ran import run
+from ran import night, run
 
 from augment.base.errors import BadInput, UsageError
 from augment.publishing.dataset import Dataset
@@ -180,6 +180,25 @@ def test_scores_by_our_function_by_pandas_and_by_sql_are_the_recommenders_own(ra
     for found in (pd.read_parquet(paths[2]), by_sql):
         wide = found.pivot(index="anchor_id", columns="item_id", values="new_score").loc[names, items].to_numpy()
         np.testing.assert_allclose(wide, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_who_came_yesterday_is_in_tonights_version(tmp_path):
+    shop(tmp_path)
+    orders = pq.read_table(tmp_path / "orders.parquet")
+    times = [START + timedelta(days=5), START + timedelta(days=19, hours=3)]
+    late = pa.table({"user": ["early", "late"], "item": ["k3-0", "k3-0"], "at": times})
+    pq.write_table(pa.concat_tables([orders, late.cast(orders.schema)]), tmp_path / "orders.parquet")
+    text = RECIPE.format(folder=tmp_path).replace(
+        '"new_users", valid = 0.1, test = 0.25', '"time", valid = 0.02, test = 0.02'
+    )
+    text = text.replace('improve = ["ndcg_new_users@20"]', 'improve = ["ndcg_new_users@20", "coverage"]')
+    nightly = "\n[nightly]\nwindow_days = 30\nkeep_days = 3\nmin_free_gb = 0.0\ndrop_poison = false\n"
+    made = loading.parse(text + nightly, "shop.toml")
+    made_of = []
+    for day in (18, 19):
+        found = night(made, as_of=(START + timedelta(days=day)).date(), device="cpu", threads=1)["tasks"]["recommend"]
+        made_of.append(found["strategies"]["new-users"]["kept"])
+    assert made_of == [1, 2]
 
 
 @pytest.mark.parametrize(("changes", "message"), [
