@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeAlias
 
@@ -21,26 +19,25 @@ from torch import nn
 from augment.base.errors import UsageError
 from augment.contracts.consumer import Looked
 from augment.contracts.options import one_of
-from augment.language import typos
 from augment.language.lexicon import unfetched
 from augment.language.ngrams import Counts
 from augment.numeric.measures import Auc, Measure
 from consumers import victims
 from consumers.configured import Configured
 from consumers.data import storage
+from consumers.data.vectors import embeddings
 from consumers.scoring import classification as shared
+from consumers.scoring.text_attacks import TextAttacks, attacked_texts
 from consumers.training import loop as training
 from consumers.training.adversarial import Adversary, Settings
 from consumers.training.losses import LOSSES
 from gan.victim import Victim
 
-Family = Callable[[str, np.random.Generator], str]
 Vectors: TypeAlias = "np.ndarray | csr_matrix"  # embeddings float32[n, D], or counts of n-grams
 GRID = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # inverse L2 strength C
 NGRAMS = "ngrams"
 LR = {"logistic": 2e-2, "mlp": 2e-3}  # logistic: only for losses that scikit-learn's solver does not have
 RADIUS = 0.1  # of gradient attacks, in lengths of the embedding
-SYNONYMS = 14 / 24  # variants by synonyms per variant by typos
 LARGE_SEGMENTS = 3  # the tail is what lies outside the largest few
 
 
@@ -64,7 +61,7 @@ class Sentiment(Configured):
     space: ClassVar[Mapping[str, tuple]] = {"C": GRID, "balanced": (False, True)}
     mix_space: ClassVar[Mapping[str, tuple]] = {}
 
-    class Options(Settings):
+    class Options(TextAttacks, Settings):
         """Of a model of reviews."""
 
         model: Annotated[str, one_of((*LR, NGRAMS))] = Field(
@@ -76,10 +73,6 @@ class Sentiment(Configured):
         hidden: int = Field(64, ge=1, description="Of mlp: width of the hidden layer.")
         epochs: int = Field(30, ge=1, description="Of minibatch training: at most so many; the best one is kept.")
         loss: Annotated[str, one_of(LOSSES)] = Field("cross-entropy", description="cross-entropy, l2 or hinge.")
-        variants: int = Field(8, ge=0, description="Typos of each attacked text; each costs an encoding.")
-        synonyms: str = Field("", description="Lexicon of synonym attacks: wordnet, cilin or a file; without it, none.")
-        held_out: int = Field(4, ge=0, description="Variants of each family that generation never uses.")
-        attacked_rows: int = Field(300, ge=0, description="Test rows, at most, that attacks are made of.")
 
         @model_validator(mode="after")
         def _counts_learn_one_way(self) -> Sentiment.Options:
@@ -155,33 +148,7 @@ class Sentiment(Configured):
         return _predict(self.net_, self._vectors(rows))
 
     def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
-        """Worst-of-pool variants: typos (and synonyms), and two families that generation never uses."""
-        rng = np.random.default_rng(seed)
-        rows = shared.attacked_rows(test, self.options.attacked_rows)
-        chosen = test.select(["row_id", "text", "label"]).take(pa.array(rows))
-        pool: list[Family] = [typos.typo] * self.options.variants
-        if self.options.synonyms:
-            from augment.language.lexicon import lexicon, replace_words
-
-            words = lexicon(self.options.synonyms)
-            synonym = partial(replace_words, lexicon=words, rate=typos.RATE)
-            pool += [lambda text, rng: synonym(text, rng=rng)] * round(SYNONYMS * self.options.variants)
-        pools: dict[str, list[Family]] = {
-            "pool": pool,
-            "unseen": [typos.unseen] * self.options.held_out,
-            "respelt": [typos.respelt] * self.options.held_out,
-        }
-        made = {name: _variants(chosen, families, rng) for name, families in pools.items()}
-        first = {"typos": ("pool", 0), "unseen": ("unseen", 0), "respelt": ("respelt", 0)}
-        if self.options.synonyms:
-            first["synonyms"] = ("pool", self.options.variants)
-        typos.say_touched({
-            f"attack '{family}'": zip(
-                chosen["text"].to_pylist(), made[pool]["text"].to_pylist()[at :: len(pools[pool])], strict=True
-            )
-            for family, (pool, at) in first.items() if at < len(pools[pool])
-        })  # fmt: skip
-        return made
+        return attacked_texts(test, self.options, seed)
 
     def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
         label, probability, users = shared.labels(test), self.predict(test), shared.Users(test)
@@ -294,20 +261,6 @@ class _Flat(nn.Module):
         return self.body(vectors)[:, 0]
 
     forward = head
-
-
-def _variants(rows: pa.Table, families: Sequence[Family], rng: np.random.Generator) -> pa.Table:
-    """Each row once by each of the families."""
-    wide = rows.take(pa.array(np.arange(len(rows)).repeat(len(families))))
-    makers = itertools.cycle(families)
-    texts = [make(text, rng) for text, make in zip(wide["text"].to_pylist(), makers, strict=False)]
-    return wide.set_column(1, "text", pa.array(texts, pa.string()))
-
-
-def embeddings(rows: pa.Table) -> np.ndarray:
-    """float32[n, D] of the `embedding` column, whether its lists are of fixed size or not."""
-    flat = pa.concat_arrays([chunk.flatten() for chunk in rows["embedding"].chunks])
-    return flat.to_numpy(zero_copy_only=False).reshape(len(rows), -1).copy()  # Arrow memory is read-only
 
 
 def _linear(net: nn.Module) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from scipy.sparse.linalg import svds
 from torch import Tensor
 from torch.nn import functional as F
 
+from gan.losses import cross_entropy
 from gan.victim import Condition
 
 RIDGE = 0.1
@@ -55,12 +56,16 @@ class LogitVictim:
     """A frozen network as the generator sees it: softplus(−margin), the margin being the logit signed by the label.
 
     The logit is taken relative to `prior`, the training log-odds: with rare positives every negative would otherwise
-    be too easy and every positive hopeless.
+    be too easy and every positive hopeless. Of K classes the margin is the odds, as a logarithm, against all others:
+    softplus(−margin) is then the cross-entropy, and the prior the logarithms of the classes' shares.
     """
 
-    def __init__(self, logit: Callable[[Tensor], Tensor], dim: int, prior: float) -> None:
+    def __init__(self, logit: Callable[[Tensor], Tensor], dim: int, prior: float | Tensor) -> None:
+        """logit: vectors float32[B, D] → float32[B], or float32[B, K] of K classes, whose prior is float32[K]."""
         self._logit, self.dim, self.prior = logit, dim, prior
 
     def loss(self, embedding: Tensor, condition: Condition) -> Tensor:
         logit = self._logit(embedding) - self.prior
+        if logit.ndim > 1:
+            return cross_entropy(logit, condition.label)
         return condition.label * F.softplus(-logit) + (1 - condition.label) * F.softplus(logit)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gan.losses import belief, cross_entropy
+
 Loss = Callable[[Tensor], Tensor]
 MOMENTUM = 0.75  # of APGD
 CHECKPOINTS = (0.22, 0.42, 0.59, 0.73, 0.84, 0.93)  # of APGD's steps, where it looks whether to halve the step
@@ -80,13 +82,9 @@ def apgd(loss: Loss, x: Tensor, radius: Tensor, steps: int = 20) -> Tensor:
 
 def vat(logit: Loss, x: Tensor, radius: Tensor, random: torch.Generator) -> Tensor:
     """Virtual adversarial direction (Miyato et al., 2018): where the belief changes most. Needs no label."""
-    belief = torch.sigmoid(logit(x).detach())
-
-    def divergence(moved: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(logit(moved), belief, reduction="none")
-
+    before = belief(logit(x).detach())
     probe = F.normalize(torch.randn(x.shape, generator=random, device=x.device), dim=1) * PROBE * radius
-    return to_edge(_gradient(divergence, x + probe), radius)
+    return to_edge(_gradient(lambda moved: cross_entropy(logit(moved), before), x + probe), radius)
 
 
 def _into_ball(delta: Tensor, radius: Tensor) -> Tensor:

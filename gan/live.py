@@ -19,12 +19,12 @@ class Live:
     critic. Nothing here waits for the device: no loss is read back.
     """
 
-    def __init__(self, dim: int, *, every: int, seed: int, device: torch.device | str) -> None:
-        """every: calls between updates."""
+    def __init__(self, dim: int, labels: int = 1, *, every: int, seed: int, device: torch.device | str) -> None:
+        """labels: numbers that a label is. every: calls between updates."""
         # Initial weights come from their own seeded stream; the caller's global state is left as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            enter, leave = nn.Linear(2 * dim + 1 + NOISE, HIDDEN), nn.Linear(HIDDEN, dim)
+            enter, leave = nn.Linear(2 * dim + labels + NOISE, HIDDEN), nn.Linear(HIDDEN, dim)
         nn.init.zeros_(leave.weight)
         nn.init.zeros_(leave.bias)
         self._net = nn.Sequential(enter, nn.ReLU(), leave).to(device)
@@ -36,14 +36,15 @@ class Live:
     def perturb(self, x: Tensor, label: Tensor, first: Tensor, radius: Tensor) -> Tensor:
         """δ float32[B, D] of live rows x float32[B, D], from gradient steps `first` float32[B, D] on.
 
-        label: float32[B]; radius: float32[B, 1], the length of δ. Once a loss was differentiated with respect to δ,
-        the next call learns from that.
+        label: float32[B], or [B, labels]; radius: float32[B, 1], the length of δ. Once a loss was differentiated with
+        respect to δ, the next call learns from that.
         """
         self._learn()
         x, first = (part.detach() / radius.clamp_min(1e-12) for part in (x, first))
         z = torch.randn(len(x), NOISE, generator=self._random, device=x.device)
+        label = label.view(len(x), -1)
         with torch.set_grad_enabled(self._calls % self._every == 0):
-            made = F.normalize(first + self._net(torch.cat([x, first, label[:, None], z], dim=1)), dim=1) * radius
+            made = F.normalize(first + self._net(torch.cat([x, first, label, z], dim=1)), dim=1) * radius
         self._calls += 1
         delta = made.detach()
         if made.requires_grad:

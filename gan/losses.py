@@ -7,6 +7,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def belief(logit: Tensor) -> Tensor:
+    """Probabilities float[B] of logits float[B] of two classes, or float[B, K] of logits float[B, K] of K classes."""
+    return torch.sigmoid(logit) if logit.ndim == 1 else torch.softmax(logit, dim=1)
+
+
+def cross_entropy(logit: Tensor, label: Tensor) -> Tensor:
+    """float[B] in nats, of logits and soft labels of one shape: float[B] of two classes, float[B, K] of K."""
+    if logit.ndim == 1:
+        return F.binary_cross_entropy_with_logits(logit, label, reduction="none")
+    return F.cross_entropy(logit, label, reduction="none")
+
+
+def divergence(logit: Tensor, moved: Tensor) -> Tensor:
+    """float[B]: KL(p ‖ p') of the beliefs before and after a move."""
+    before = belief(logit)
+    return cross_entropy(moved, before) - cross_entropy(logit, before)
+
+
 def relativistic(winner: Tensor, loser: Tensor) -> Tensor:
     """Mean softplus of how far `winner` scores float[B] fail to exceed their paired `loser`s.
 

@@ -16,7 +16,6 @@ from augment.contracts.registry import modality_class
 from augment.contracts.strategy import listing
 from augment.recipes import loading
 from augment.runs import run as pipeline
-from augment.runs import task
 from augment.testing import checks, consumers, data, engines, maps, modalities, sources, strategies, teachers
 from augment.testing.promises import registered
 from augment.testing.shop import usual
@@ -116,7 +115,7 @@ checks = {{ many_rows = {{ limit = 3.0 }} }}
 
 def test_a_recipe_names_them_all(tmp_path, monkeypatch):
     source.export(tmp_path, data.rows())
-    monkeypatch.setattr(task, "text_encoder", lambda *given: data.trigrams(()))
+    monkeypatch.setattr("augment.contracts.modality.text_encoder", lambda *given: data.trigrams(()))
     known = {"engines": engine.Polite, "sources": source.Archive, "consumers": consumer.Centroid,
              "strategies": strategy.Shouting, "checks": check.many_rows}  # fmt: skip
     with ExitStack() as stack:

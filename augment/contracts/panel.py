@@ -25,11 +25,11 @@ class Panel(Teacher):
     members: Sequence[Consumer] = ()
 
     def opinions(self, rows: pa.Table) -> np.ndarray:
-        """float32[k, n]: what each of those who may speak of a row says, rows in any order of theirs."""
+        """float32[k, n], or [k, n, K]: what each of those who may speak of a row says, rows in any order of theirs."""
         return np.stack([member.predict(rows) for member in self.members])
 
     def predict(self, rows: pa.Table) -> np.ndarray:
-        """float32[n]."""
+        """float32[n], or float32[n, K] of K classes."""
         return self.opinions(rows).mean(axis=0)
 
     def measures(self, rows: pa.Table) -> dict[str, Measure]:
@@ -39,7 +39,8 @@ class Panel(Teacher):
         return one.evaluate(rows, {})
 
     def label(self, candidates: Candidates) -> Candidates:
-        """spread: the largest probability that a member gives less the smallest."""
+        """spread: the largest probability that a member gives less the smallest, of the class where this is most."""
         said = self.opinions(with_vectors(candidates.rows, candidates.embedding))
         label, spread = said.mean(axis=0), said.max(axis=0) - said.min(axis=0)
+        spread = spread.max(axis=1) if spread.ndim > 1 else spread
         return replace(candidates, label=label.astype(np.float32), spread=spread.astype(np.float32))

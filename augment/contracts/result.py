@@ -122,6 +122,7 @@ class NightFacts(TypedDict, total=False):
 SAID = (
     "advice",
     "attribution",
+    "examples",
     "teachers",
     "labels",
     "night",
@@ -129,6 +130,14 @@ SAID = (
     "replica_behind",
     "traceback",
 )  # only where there is something to say
+
+
+class Example(TypedDict):
+    """A sample that is a picture, and the row that it was made of: small JPEG files in base64."""
+
+    strategy: str
+    before: str
+    after: str
 
 
 @dataclass
@@ -156,6 +165,7 @@ class TaskResult:
     teachers: dict[str, Any] | None = None  # name → `Taught`, as JSON
     labels: str | None = None  # who gave them, and why
     rounds: int = 0
+    examples: list[Example] | None = None  # where samples can be looked at
     attribution: dict[str, Attributed] | None = None  # by strategy
     night: NightFacts | None = None
     version: int | None = None  # published as

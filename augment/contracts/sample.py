@@ -9,14 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 
+from augment.numeric.columns import is_listed, label_type
+
 # Columns that came later, in their order: null in tables of before there were teachers, and of before new items.
 LATER = ("label_source", "anchor_label", "teacher_spread", "neighbour_weights")
 
 
-def sample_schema(decoded: pa.StructType) -> pa.Schema:
+def sample_schema(decoded: pa.StructType, multiclass: bool = False) -> pa.Schema:
     """Arrow schema of a published table whose decoded form has the fields of `decoded`.
 
-    label: class probability; 1.0 for a recommender (the targets are in `decoded`). label_source: who gave it: a
+    label: class probability; 1.0 for a recommender (the targets are in `decoded`). Of a `multiclass` task a list: for
+        each of the source's `classes`, in their order, its share, and so is anchor_label. label_source: who gave it: a
         teacher, by name; "anchor"; "models" for an unlabelled anchor's; or the strategy itself. anchor_label: the
         anchor's own, null where it has none. teacher_spread: how far the teacher's members differ, null without one.
     embedding: float32[dim] in the space of the frozen `encoder`, whose dimension the manifest stores
@@ -39,9 +42,9 @@ def sample_schema(decoded: pa.StructType) -> pa.Schema:
             ("sample_id", pa.string()),
             ("task", pa.string()),
             ("strategy", pa.string()),
-            ("label", pa.float32()),
+            ("label", label_type(multiclass)),
             ("label_source", pa.string()),
-            ("anchor_label", pa.float32()),
+            ("anchor_label", label_type(multiclass)),
             ("teacher_spread", pa.float32()),
             ("weight", pa.float32()),
             ("anchor_id", pa.string()),
@@ -60,13 +63,18 @@ def sample_schema(decoded: pa.StructType) -> pa.Schema:
     )
 
 
+def is_multiclass(schema: pa.Schema) -> bool:
+    """Whether its labels are of K classes."""
+    return "label" in schema.names and is_listed(schema.field("label").type)
+
+
 def opened(files: Sequence[str], **where: Any) -> pads.Dataset:
     """Parquet files of published rows as one; those of before there were all of today's columns have nulls there.
 
     where: of `pyarrow.dataset.dataset`, a file system, say.
     """
     first = pads.dataset([*files[:1]], format="parquet", **where).schema
-    today = sample_schema(first.field("decoded").type) if "decoded" in first.names else first
+    today = sample_schema(first.field("decoded").type, is_multiclass(first)) if "decoded" in first.names else first
     return pads.dataset([*files], schema=today, format="parquet", **where)
 
 

@@ -12,13 +12,17 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from augment.numeric.columns import label_type, whole
 from augment.numeric.neighbours import Neighbours
 from gan.victim import Condition
 
 
 @dataclass(frozen=True)
 class Anchors:
-    """Training rows of one task in encoder space. `label` float32[n] is what a sample of the row is published with."""
+    """Training rows of one task in encoder space. `label` is what a sample of the row is published with.
+
+    float32[n], or of K classes float32[n, K]; so are all labels here.
+    """
 
     rows: pa.Table
     embedding: np.ndarray  # float32[n, D]
@@ -32,7 +36,7 @@ class Anchors:
     def condition(self, index: np.ndarray, label: np.ndarray | None = None) -> Condition:
         """The generator's and the victim's condition for the anchors at `index` (repeats allowed).
 
-        label: float32[n], for samples of a classifier whose label is not their anchor's.
+        label: float32[n] or [n, K], for samples of a classifier whose label is not their anchor's.
         """
         target, segment, context = (torch.from_numpy(np.ascontiguousarray(x[index])) for x in self.described)
         if label is not None:
@@ -41,10 +45,10 @@ class Anchors:
 
     @cached_property
     def own_label(self) -> pa.Array:
-        """float32, null where a row has none; of users, 1.0."""
+        """float32, or lists of K of them, null where a row has none; of users, 1.0."""
         if "label" not in self.rows.column_names:
             return pa.array(self.label)
-        return self.rows["label"].combine_chunks().cast(pa.float32())
+        return whole(self.rows["label"]).cast(label_type(multiclass=self.label.ndim > 1))
 
     @cached_property
     def index(self) -> Neighbours:
@@ -113,7 +117,7 @@ class Labeller(Protocol):
 class Validity(ABC):
     """Whether samples still are what their labels say."""
 
-    label: np.ndarray  # float32[N] of the anchors, soft where one had none
+    label: np.ndarray  # float32[N] or [N, K] of the anchors, soft where one had none
     teacher: Labeller | None = None  # who labels samples; without one they keep their anchors' labels
 
     @property
@@ -145,7 +149,7 @@ class Candidates:
     anchor: np.ndarray  # int64[n]
     rows: pa.Table  # in the modality's columns
     embedding: np.ndarray  # float32[n, D]
-    label: np.ndarray | None = None  # float32[n] where it is not the anchor's own
+    label: np.ndarray | None = None  # float32[n] or [n, K] where it is not the anchor's own
     spread: np.ndarray | None = None  # float32[n] of a teacher's members, where one labelled them
 
     def __len__(self) -> int:
@@ -159,11 +163,21 @@ class Candidates:
 class Described(NamedTuple):
     """What anchors are conditioned on; see `gan.victim.Condition`."""
 
-    target: np.ndarray  # float32[n] class probability, or int64[n] target item
+    target: np.ndarray  # float32[n] class probability, float32[n, K] of K classes, or int64[n] target item
     segment: np.ndarray  # int64[n]
     context: np.ndarray  # float32[n, C]
 
 
 def classes(label: np.ndarray) -> np.ndarray:
-    """float32[n, 2]: the soft two-class encoding of labels in [0, 1]."""
-    return np.stack([1 - label, label], axis=1).astype(np.float32)
+    """float32[n, 2]: the soft two-class encoding of labels in [0, 1]; labels float32[n, K] are one already."""
+    return label if label.ndim > 1 else np.stack([1 - label, label], axis=1).astype(np.float32)
+
+
+def class_of(label: np.ndarray) -> np.ndarray:
+    """int64[n]: the likeliest class of each label float32[n] or float32[n, K]."""
+    return label.argmax(axis=1) if label.ndim > 1 else (label > 0.5).astype(np.int64)
+
+
+def known(label: np.ndarray) -> np.ndarray:
+    """bool[n]: which labels float32[n] or float32[n, K] are there."""
+    return np.isfinite(label) if label.ndim == 1 else np.isfinite(label).all(axis=1)

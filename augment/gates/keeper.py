@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from scipy.special import entr, expit, logit
+from scipy.special import entr, expit, logit, softmax
 
 from augment.contracts.tally import Tally
 from augment.contracts.values import Anchors, Bank, Candidates, Validity
@@ -106,12 +106,17 @@ class Gatekeeper:
             return self._victim.loss(vectors, self._anchors.condition(anchor, label)).cpu().numpy()
 
     def _disagreement(self, candidates: Candidates, label: np.ndarray) -> np.ndarray:
-        """float32[n]: KL(teacher ‖ victim) in nats, both relative to the share of positives, as the victim's loss is.
+        """float32[n]: KL(teacher ‖ victim) in nats, both relative to the classes' shares, as the victim's loss is.
 
         A teacher in two minds is no reason to call a sample hard: its own entropy is taken out.
         """
-        wanted = expit(logit(np.clip(label.astype(np.float64), 1e-6, 1 - 1e-6)) - self._victim.prior)
-        entropy = entr(wanted) + entr(1 - wanted)
+        sure = np.clip(label.astype(np.float64), 1e-6, 1 - 1e-6)
+        if label.ndim > 1:
+            wanted = softmax(np.log(sure) - np.asarray(self._victim.prior), axis=1)
+            entropy = entr(wanted).sum(axis=1)
+        else:
+            wanted = expit(logit(sure) - self._victim.prior)
+            entropy = entr(wanted) + entr(1 - wanted)
         loss = self.hardness(candidates.anchor, candidates.embedding, wanted.astype(np.float32))
         return np.maximum(loss - entropy, 0).astype(np.float32)
 

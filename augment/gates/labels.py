@@ -11,19 +11,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from scipy.special import expit
+from scipy.special import expit, log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 from augment.base.errors import BadInput
 from augment.contracts.modality import MORE_ROWS, Classes, Modality
-from augment.contracts.values import Candidates, Labeller, Validity
+from augment.contracts.values import Candidates, Labeller, Validity, class_of, known
+from augment.numeric.columns import labels_of
 
 if TYPE_CHECKING:
     from augment.recipes.schema import Gates
 
 FOLDS = 5
 FIT_ROWS = 20_000  # rows per fold's logistic regression: enough for a few hundred dimensions
+MANY_ROWS = 2_000  # by which the strength is chosen where classes are many, each of which costs as much as two do
+MANY_STRENGTHS = (1.0, 10.0, 100.0)  # tried there
+NEVER = -30.0  # logit of a class that a fold's rows have none of
 STRENGTHS = (
     0.1,
     0.3,
@@ -42,46 +46,50 @@ class LabelValidity(Validity):
     """
 
     def __init__(self, embedding: np.ndarray, label: np.ndarray, seed: int) -> None:
-        known, classes = np.flatnonzero(np.isfinite(label)), label > 0.5
-        if min(np.bincount(classes[known], minlength=2)) < FOLDS:
+        there, classes = np.flatnonzero(known(label)), class_of(label)
+        if _second(np.bincount(classes[there], minlength=2)) < FOLDS:
             raise BadInput(f"label agreement needs {FOLDS} training rows of each class; widen the training period")
         rng = np.random.default_rng(seed)
         self._fold = np.full(len(label), -1)
-        self._fold[known] = rng.permutation(len(known)) % FOLDS
-        sampled = of_each(rng.choice(known, size=min(len(known), FIT_ROWS), replace=False), known, classes)
+        self._fold[there] = rng.permutation(len(there)) % FOLDS
+        sampled = of_each(rng.choice(there, size=min(len(there), FIT_ROWS), replace=False), there, classes)
         self._part_rare(sampled, classes)
-        search = GridSearchCV(LogisticRegression(max_iter=300), {"C": STRENGTHS}, scoring="roc_auc", cv=FOLDS)
-        strength = search.fit(embedding[sampled], classes[sampled]).best_params_["C"]
-        models = []
+        self._classes = label.shape[1] if label.ndim > 1 else 0  # 0: one probability says it all
+        strength = _strength(embedding[sampled], classes[sampled], self._classes)
+        parts = []
         for fold in range(FOLDS):
             rows = sampled[self._fold[sampled] != fold]
-            models.append(LogisticRegression(C=strength, max_iter=300).fit(embedding[rows], classes[rows]))
-        self._weight = np.concatenate([m.coef_ for m in models]).T.astype(np.float32)
-        self._bias = np.concatenate([m.intercept_ for m in models]).astype(np.float32)
+            parts.append(_linear(embedding[rows], classes[rows], strength, self._classes))
+        self._weight = np.concatenate([weight for weight, _ in parts]).T.astype(np.float32)
+        self._bias = np.concatenate([bias for _, bias in parts]).astype(np.float32)
         self._anchor = self._probability(np.arange(len(label)), embedding)
-        self.label = np.where(np.isfinite(label), label, self._anchor).astype(np.float32)
+        self.label = np.where(known(label) if label.ndim == 1 else known(label)[:, None], label, self._anchor)
+        self.label = self.label.astype(np.float32)
 
     def agreement(self, candidates: Candidates) -> np.ndarray:
         anchor = candidates.anchor
         expected = self._anchor[anchor]
         if candidates.label is not None:
             expected = np.clip(expected + candidates.label - self.label[anchor], 0, 1)
-        return 1 - np.abs(self._probability(anchor, candidates.embedding) - expected)
+        apart = np.abs(self._probability(anchor, candidates.embedding) - expected)
+        return 1 - (apart.sum(axis=1) / 2 if apart.ndim > 1 else apart)
 
     def _part_rare(self, sampled: np.ndarray, classes: np.ndarray) -> None:
-        """Where the other folds of one hold a single class, both classes are dealt out to the folds evenly."""
-        fold = self._fold[sampled]
-        if all(len(np.unique(classes[sampled[fold != f]])) == 2 for f in range(FOLDS)):
+        """Where the other folds of one lack a class, each class is dealt out to the folds evenly."""
+        fold, every = self._fold[sampled], np.unique(classes[sampled])
+        if all(len(np.unique(classes[sampled[fold != f]])) == len(every) for f in range(FOLDS)):
             return
-        for own in (sampled[classes[sampled]], sampled[~classes[sampled]]):
+        for one in every[::-1]:
+            own = sampled[classes[sampled] == one]
             self._fold[own] = np.arange(len(own)) % FOLDS
 
     def _probability(self, anchor: np.ndarray, embedding: np.ndarray) -> np.ndarray:
         """By the one model that never saw the anchor; by their mean where none did (unlabelled)."""
-        every = expit(embedding @ self._weight + self._bias)
+        logit = embedding @ self._weight + self._bias
+        every = softmax(logit.reshape(len(logit), FOLDS, -1), axis=2) if self._classes else expit(logit)
         fold = self._fold[anchor]
-        own = np.take_along_axis(every, np.maximum(fold, 0)[:, None], axis=1)[:, 0]
-        return np.where(fold >= 0, own, every.mean(axis=1)).astype(np.float32)
+        own, seen = every[np.arange(len(every)), np.maximum(fold, 0)], fold >= 0
+        return np.where(seen[:, None] if self._classes else seen, own, every.mean(axis=1)).astype(np.float32)
 
 
 class Certainty(Validity):
@@ -95,7 +103,7 @@ class Certainty(Validity):
         self, teacher: Labeller, modality: Modality, rows: pa.Table, embedding: np.ndarray, label: np.ndarray
     ) -> None:
         self.teacher, self.label, self._modality, self._rows = teacher, label.copy(), modality, rows
-        if (unknown := np.flatnonzero(~np.isfinite(label))).size:
+        if (unknown := np.flatnonzero(~known(label))).size:
             alone = Candidates(unknown, rows.take(pa.array(unknown)), embedding[unknown])
             self.label[unknown] = teacher.label(alone).label
 
@@ -117,8 +125,16 @@ class Labelled(Classes):
 
     @classmethod
     def check_enough(cls, source: str, train: pa.Table) -> None:
-        """Enough labels of each class."""
-        label = train["label"].drop_null().to_numpy()
+        """Enough labels of each of two classes; of many, of two at least."""
+        label = labels_of(train["label"].drop_null())
+        if label.ndim > 1:
+            largest = np.sort(np.bincount(class_of(label), minlength=2))[::-1]
+            if largest[1] < FOLDS:
+                raise BadInput(
+                    f"sources.{source}: of {len(label):,} labelled training rows the second largest class has "
+                    f"{largest[1]}; {FOLDS} are needed, since labels are judged by models of {FOLDS} folds: {MORE_ROWS}"
+                )
+            return
         for side, count in (("above 0.5", np.sum(label > 0.5)), ("of at most 0.5", np.sum(label <= 0.5))):
             if count < FOLDS:
                 raise BadInput(
@@ -129,19 +145,58 @@ class Labelled(Classes):
 
     def chosen(self, rows: pa.Table, most: int, rng: np.random.Generator) -> np.ndarray:
         """And enough more of each class to judge labels by."""
-        label = rows["label"].to_numpy()
-        return of_each(super().chosen(rows, most, rng), np.flatnonzero(np.isfinite(label)), label > 0.5)
+        label = labels_of(rows["label"])
+        return of_each(super().chosen(rows, most, rng), np.flatnonzero(known(label)), class_of(label))
 
     def validity(
         self, rows: pa.Table, embedding: np.ndarray, gates: Gates, seed: int, teacher: Labeller | None = None
     ) -> Validity:
-        label = rows["label"].to_numpy().astype(np.float32)  # null becomes NaN
+        label = labels_of(rows["label"])
         return Certainty(teacher, self, rows, embedding, label) if teacher else LabelValidity(embedding, label, seed)
 
 
+def _second(counts: np.ndarray) -> int:
+    """The second largest."""
+    return int(np.sort(counts)[-2])
+
+
+def _strength(embedding: np.ndarray, classes: np.ndarray, count: int) -> float:
+    """The inverse L2 strength C by which other folds are told best; `count` as `_linear` has it."""
+    if not count:
+        search = GridSearchCV(LogisticRegression(max_iter=300), {"C": STRENGTHS}, scoring="roc_auc", cv=FOLDS)
+        return float(search.fit(embedding, classes).best_params_["C"])
+    x, y = embedding[:MANY_ROWS], classes[:MANY_ROWS]
+    fold, losses = np.arange(len(y)) % FOLDS, []
+    for strength in MANY_STRENGTHS:
+        logit = np.empty((len(y), count))
+        for one in range(FOLDS):
+            weight, bias = _linear(x[fold != one], y[fold != one], strength, count)
+            logit[fold == one] = x[fold == one] @ weight.T + bias
+        losses.append(-log_softmax(logit, axis=1)[np.arange(len(y)), y].mean())
+    return MANY_STRENGTHS[int(np.argmin(losses))]
+
+
+def _linear(x: np.ndarray, y: np.ndarray, strength: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights float[1, D] and bias float[1] of a logistic regression; of `count` classes [count, D] and [count]."""
+    if not count:
+        model = LogisticRegression(C=strength, max_iter=300).fit(x, y)
+        return model.coef_, model.intercept_
+    weight, bias = np.zeros((count, x.shape[1])), np.full(count, NEVER)
+    if len(there := np.unique(y)) < 2:
+        bias[there] = 0
+        return weight, bias
+    model = LogisticRegression(C=strength, max_iter=300).fit(x, y)
+    if len(there) == 2:  # it keeps the logit of the second alone
+        weight[there[1]], bias[there] = model.coef_[0], (0, model.intercept_[0])
+    else:
+        weight[there], bias[there] = model.coef_, model.intercept_
+    return weight, bias
+
+
 def of_each(chosen: np.ndarray, every: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """The places int64[n] `chosen` from `every`, and of a class bool[N] of which they hold fewer than `FOLDS` more."""
-    for own in (every[classes[every]], every[~classes[every]]):
+    """The places int64[n] `chosen` from `every`, and of a class int64[N] of which they hold fewer than `FOLDS` more."""
+    for one in np.unique(classes[every])[::-1]:
+        own = every[classes[every] == one]
         missing = FOLDS - int(np.isin(own, chosen).sum())
         if missing > 0:
             chosen = np.concatenate([chosen, own[~np.isin(own, chosen)][:missing]])

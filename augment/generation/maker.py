@@ -12,12 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from augment.base.files import sha256
 from augment.contracts.modality import Modality
 from augment.contracts.sample import sample_schema
 from augment.contracts.strategy import Strategy
 from augment.contracts.tally import Tally
 from augment.contracts.values import Anchors, Candidates, Validity
 from augment.gates.keeper import Gatekeeper, Judged
+from augment.numeric.columns import as_labels
 
 BATCH = 512  # anchors at a time: bounds the memory of a run, whatever its length
 PASSES = 16  # over the anchors at most; a pass that brings nothing new is the last
@@ -81,7 +83,7 @@ class Maker:
             "sample_id": ids,
             "task": [self.task] * count,
             "strategy": [name] * count,
-            "label": self.validity.label[anchor] if candidates.label is None else candidates.label,
+            "label": as_labels(self.validity.label[anchor] if candidates.label is None else candidates.label),
             "label_source": self._sources(name, candidates),
             "anchor_label": self.anchors.own_label.take(pa.array(anchor)),
             "teacher_spread": pa.nulls(count, pa.float32()) if candidates.spread is None else candidates.spread,
@@ -99,7 +101,7 @@ class Maker:
             "run": [self.run] * count,
             "day": [self.day] * count,
         }
-        table = pa.table(columns, schema=sample_schema(self.modality.decoded))
+        table = pa.table(columns, schema=sample_schema(self.modality.decoded, self.validity.label.ndim > 1))
         fresh = [i for i, sample in enumerate(ids) if sample not in seen]
         seen.update(ids)
         tally.repeated += count - len(fresh)
@@ -122,7 +124,7 @@ class Maker:
         digest = hashlib.blake2b(digest_size=12)
         digest.update(f"{self.task}\0{strategy}\0{anchor}\0{self.modality.encoder}\0".encode())
         digest.update(embedding.tobytes())
-        digest.update(json.dumps(decoded, ensure_ascii=False).encode())
+        digest.update(json.dumps(decoded, ensure_ascii=False, default=sha256).encode())
         return digest.hexdigest()
 
 

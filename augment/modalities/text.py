@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from augment.contracts.modality import Perturbation, Prepared, RowRules, Tools
-from augment.contracts.values import Bank, Described, classes
-from augment.gates.labels import Labelled
+from augment.contracts.values import Bank
 from augment.language import typos
 from augment.language.encoders import TextEncoder
 from augment.language.lexicon import homophones, unfetched
-from augment.numeric.columns import with_vectors
-from augment.numeric.vectors import unit
+from augment.modalities.embedded import Embedded, families
 from augment.watch.floods import floods
 
 if TYPE_CHECKING:
-    from augment.contracts.consumer import Consumer
+    pass
 
 FAMILIES: dict[str, Callable[..., str]] = {  # (text, rng, rate, rank) → the text, edited
     "typos": typos.typo,
@@ -32,14 +29,14 @@ FAMILIES: dict[str, Callable[..., str]] = {  # (text, rng, rate, rank) → the t
 BLEND = {"typos": 0.7, "spacing": 0.1, "look-alike": 0.1, "word-drop": 0.1}  # shares of copies
 AIMED = 0.6  # of as many words as move a text as far at random: those that are chosen move it more (measured)
 RATES = (0.03, 0.5)  # shares of words that a move can be decoded to, the least and the most
-STILL = 1e-6  # a move as short as rounding
 TRIES = 3  # at an edit that changes something
 
 
-class Text(Labelled, Prepared):
+class Text(Embedded):
     """Rows have `text`, and `embedding` once `attach` has encoded them."""
 
     name = "text"
+    content = "text"
     rows = RowRules(needs=("text", "label"), filled=("text",), unlabelled="kept", copies=True)
     perturbations: ClassVar = {
         "typos": Perturbation("swapped, dropped, doubled, mistyped characters"),
@@ -51,14 +48,9 @@ class Text(Labelled, Prepared):
         ),
     }
     decoded = pa.struct([("text", pa.string())])
-    normalised = True
-    frozen = True
-    draws = 1
 
     def __init__(self, encoder: TextEncoder) -> None:
-        self.model = encoder
-        self.encoder = encoder.name
-        self.dim = encoder.dim
+        super().__init__(encoder)
         self.ngrams = encoder.ngrams
         self._said: set[str] = set()  # kinds of perturbations whose share of touched words was said
 
@@ -71,31 +63,6 @@ class Text(Labelled, Prepared):
     @classmethod
     def prepare(cls, texts: Callable[[], list[str]], tools: Tools, ngrams: Any = None) -> Prepared:
         return cls(tools.encoder(texts(), ngrams))
-
-    @classmethod
-    def segments(cls, train: pa.Table, unlabelled: pa.Table | None) -> list[str]:
-        if "segment" not in train.column_names:
-            return []
-        rows = [train["segment"]] if unlabelled is None else [train["segment"], unlabelled["segment"]]
-        return sorted({str(value) for column in rows for value in pc.unique(column).to_pylist()})
-
-    @classmethod
-    def around(cls, train: pa.Table, prepared: Prepared, victim: Consumer, tools: Tools) -> Text:
-        return cast(Text, prepared)
-
-    def attach(self, rows: pa.Table) -> pa.Table:
-        """`rows` with an `embedding` column, fixed_size_list<float32>[dim]."""
-        return with_vectors(rows, self.model.encode(rows["text"].to_pylist()))
-
-    def describe(self, rows: pa.Table, label: np.ndarray, rng: np.random.Generator) -> Described:
-        segment = codes(rows["segment"]) if "segment" in rows.column_names else np.zeros(len(rows), np.int64)
-        return Described(label, segment, classes(label))
-
-    def encode(self, rows: pa.Table) -> np.ndarray:
-        if "embedding" not in rows.column_names:
-            return self.model.encode(rows["text"].to_pylist())
-        flat = pa.concat_arrays([chunk.flatten() for chunk in rows["embedding"].chunks])
-        return flat.to_numpy(zero_copy_only=False).reshape(-1, self.dim).copy()  # Arrow memory is read-only
 
     def perturb(self, rows: pa.Table, rng: np.random.Generator, kind: str = "") -> pa.Table:
         """Copies have a column `edit` more: the family of each one's edits."""
@@ -143,31 +110,18 @@ class Text(Labelled, Prepared):
         return [partial(_away, vectors, place, move) for move in step]
 
     def with_text(self, rows: pa.Table, texts: pa.Array | pa.ChunkedArray) -> pa.Table:
-        kept = rows.drop_columns(["embedding"]) if "embedding" in rows.column_names else rows
-        return kept.set_column(kept.column_names.index("text"), "text", texts)
-
-
-def codes(column: pa.ChunkedArray) -> np.ndarray:
-    """int64[n] codes of a string column in order of first appearance; null is one value more."""
-    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        return self.with_content(rows, texts)
 
 
 def _edits(step: np.ndarray, bank: Bank) -> tuple[list[str], np.ndarray]:
-    """Of each move float32[n, D]: the family of the real displacement that is most like it by cosine, and the share of
-    words to touch, float64[n]: losing words at random shortens a vector by the square of the distance.
+    """Of each move float32[n, D]: the family of edits that is most like it, and the share of words to touch,
+    float64[n]: losing words at random shortens a vector by the square of the distance.
     """
-    families = bank.rows["edit"].to_numpy()
-    displacements = bank.displacements.reshape(len(families), -1)
-    length, asked = np.linalg.norm(displacements, axis=1), np.linalg.norm(step, axis=1)
-    moved = np.flatnonzero(length)
-    if not len(moved):
+    found = families(step, bank)
+    if found is None:
         return [next(iter(FAMILIES))] * len(step), np.zeros(len(step))
-    families, length = families[moved], length[moved]
-    names = families[np.argmax(step @ unit(displacements[moved]).T, axis=1)]
-    usual = {name: length[families == name].mean() for name in set(families)}
-    rates = AIMED * typos.RATE * (asked / [usual[name] for name in names]) ** 2
-    return names.tolist(), np.where(asked > STILL, rates.clip(*RATES), 0)
+    names, share = found
+    return names, np.where(share > 0, (AIMED * typos.RATE * share**2).clip(*RATES), 0)
 
 
 def _away(vectors: np.ndarray, place: dict[str, int], move: np.ndarray, words: Sequence[str]) -> np.ndarray:

@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 from augment.contracts.check import Night, checks_of
 from augment.contracts.modality import Classes
 from augment.contracts.result import NightFacts
+from augment.contracts.values import classes
 from augment.nights import fits
 from augment.nights.partitions import samples_of
+from augment.numeric.columns import labels_of
 from augment.runs.task import Job
 from augment.runs.version import Outcome
 from augment.sources.ledger import Ledger
@@ -60,7 +62,7 @@ def _hardness(job: Job, outcome: Outcome, yesterday: str) -> tuple[float | None,
         return None, None
     rows = pa.Table.from_struct_array(samples["decoded"].combine_chunks())
     rows = job.modality.as_rows(rows, pq.read_schema(outcome.material.splits.train).names)
-    p = np.clip(outcome.real.predict(rows.append_column("embedding", samples["embedding"])), 1e-7, 1 - 1e-7)
-    y = samples["label"].to_numpy()
-    now = float(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean())
+    said = outcome.real.predict(rows.append_column("embedding", samples["embedding"]))
+    wanted = classes(labels_of(samples["label"]))
+    now = float(-(wanted * np.log(np.clip(classes(said), 1e-7, 1 - 1e-7))).sum(axis=1).mean())
     return float(samples["hardness"].to_numpy().mean()), now

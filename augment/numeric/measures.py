@@ -127,10 +127,14 @@ class CalibrationError:
 
 @dataclass(frozen=True)
 class MacroF1:
-    """Mean of the F1 of both classes, for predicted classes in {0, 1}; NaN when a draw holds one class only."""
+    """Mean of the F1 of both classes, for predicted classes in {0, 1}; NaN when a draw holds one class only.
+
+    Of more than two `classes`, of those that a draw holds.
+    """
 
     label: np.ndarray
     predicted: np.ndarray
+    classes: int = 2
     better_is: str = "higher"
 
     @property
@@ -140,8 +144,8 @@ class MacroF1:
     def value(self, weights: np.ndarray | None = None) -> float:
         weight = np.ones(self.size) if weights is None else weights
         scores = []
-        for cls in (0, 1):
+        for cls in range(self.classes):
             is_true, is_predicted = self.label == cls, self.predicted == cls
             true, hit = weight[is_true].sum(), weight[is_true & is_predicted].sum()
             scores.append(2 * hit / (true + weight[is_predicted].sum()) if true else float("nan"))
-        return float(np.mean(scores))
+        return float(np.mean(scores) if self.classes == 2 else np.nanmean(scores))

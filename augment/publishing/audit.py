@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augment.base.files import file_sha256
-from augment.contracts.sample import LATER, opened, sample_schema
+from augment.contracts.sample import LATER, is_multiclass, opened, sample_schema
 from augment.publishing.manifest import Manifest, Shard
 
 SHOWN = 3  # rows named per shard
@@ -24,6 +24,12 @@ def _least(gate: str) -> str:
     return f"(CASE WHEN {AN_ITEM} THEN 0 ELSE {gate} - {SLACK} END)"
 
 
+LABEL, ANCHOR_LABEL = "label outside [0, 1]", "anchor_label outside [0, 1]"
+SHARES = "list_count({0}) = len({0}) AND list_min({0}) >= 0 AND abs(list_sum({0}) - 1) <= 1e-3"
+MANY = {  # where labels are of many classes
+    LABEL: SHARES.format("label"),
+    ANCHOR_LABEL: f"anchor_label IS NULL OR ({SHARES.format('anchor_label')})",
+}
 # What is wrong → what every row must satisfy; NULL does not satisfy, and NaN sorts above every number.
 CHECKS = {
     "sample_id is not 24 hexadecimal digits": "regexp_full_match(sample_id, '[0-9a-f]{24}')",
@@ -31,7 +37,7 @@ CHECKS = {
         "task = $task AND run = $run AND list_contains($encoders, encoder)"
     ),
     "no strategy": "strategy <> ''",
-    "label outside [0, 1]": "label BETWEEN 0 AND 1",
+    LABEL: "label BETWEEN 0 AND 1",
     "weight is not a positive number": "weight > 0 AND isfinite(weight)",
     "no day": "day <> ''",
     "no anchor": "anchor_id <> ''",
@@ -48,9 +54,8 @@ CHECKS = {
         f"hardness BETWEEN $easiest - {SLACK} AND $hardest + {SLACK} OR (teacher_spread IS NOT NULL AND hardness >= 0) "
         f"OR {AN_ITEM}"
     ),
-    "anchor_label or teacher_spread outside [0, 1]": (
-        "coalesce(anchor_label, 0) BETWEEN 0 AND 1 AND coalesce(teacher_spread, 0) BETWEEN 0 AND 1"
-    ),
+    ANCHOR_LABEL: "coalesce(anchor_label, 0) BETWEEN 0 AND 1",
+    "teacher_spread outside [0, 1]": "coalesce(teacher_spread, 0) BETWEEN 0 AND 1",
     "plausibility outside [gate, 1]": f"plausibility BETWEEN {_least('$plausibility')} AND 1 + {SLACK}",
     "label_agreement outside [gate, 1]": f"label_agreement BETWEEN {_least('$agreement')} AND 1 + {SLACK}",
     "novelty outside [gate, 2]": (
@@ -92,28 +97,30 @@ def _unreadable(shard: Shard, path: Path) -> str | None:
         return "not a Parquet file"
     schema = metadata.schema.to_arrow_schema()
     decoded = schema.field("decoded").type if "decoded" in schema.names else pa.null()
-    if not pa.types.is_struct(decoded) or schema not in _schemas(decoded):
+    if not pa.types.is_struct(decoded) or schema not in _schemas(decoded, is_multiclass(schema)):
         return "its columns are not those of a published table"
     if metadata.num_rows != shard.rows:
         return f"{metadata.num_rows} rows where the manifest counts {shard.rows}"
     return None
 
 
-def _schemas(decoded: pa.StructType) -> list[pa.Schema]:
+def _schemas(decoded: pa.StructType, multiclass: bool) -> list[pa.Schema]:
     """Today's, and those of before there were new items, and teachers."""
-    today = sample_schema(decoded)
+    today = sample_schema(decoded, multiclass)
     return [pa.schema([column for column in today if column.name not in LATER[kept:]]) for kept in (4, 3, 0)]
 
 
 def _broken_rows(shard: Shard, path: Path, manifest: Manifest) -> Iterator[str]:
-    reasons = ", ".join(f"CASE WHEN NOT coalesce({good}, false) THEN '{why}' END" for why, good in CHECKS.items())
+    rows = opened([str(path)])
+    checks = CHECKS | MANY if is_multiclass(rows.schema) else CHECKS
+    reasons = ", ".join(f"CASE WHEN NOT coalesce({good}, false) THEN '{why}' END" for why, good in checks.items())
     # S608: the text is made of constants of this module; every value is bound.
     query = f"""
         SELECT sample_id, [why FOR why IN [{reasons}] IF why IS NOT NULL] AS broken
         FROM shard WHERE len(broken) > 0 LIMIT {SHOWN}
     """
     with duckdb.connect() as connection:
-        connection.register("shard", opened([str(path)]))
+        connection.register("shard", rows)
         for sample, broken in connection.execute(query, _limits(manifest, shard)).fetchall():
             yield f"{shard.path}: sample {sample}: {'; '.join(broken)}"
 

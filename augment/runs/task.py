@@ -22,9 +22,10 @@ from augment.contracts.strategy import check as check_strategy
 from augment.contracts.teacher import check as check_teacher
 from augment.generation.studio import Order
 from augment.judging.arms import check_metrics
-from augment.language.encoders import NGRAMS, TextEncoder, text_encoder
+from augment.language.encoders import NGRAMS
 from augment.language.ngrams import Ngrams
 from augment.numeric.device import resolve_device
+from augment.numeric.frozen import FrozenEncoder
 from augment.publishing.dataset import Dataset
 from augment.publishing.manifest import ALL_DAYS
 from augment.recipes.schema import Recipe, Task
@@ -63,6 +64,9 @@ class Job:
         self.source = self.recipe.sources[self.task.source]
         self.consumer: type[Consumer] = consumer_class(self.task.consumer)
         self.modality: type[Modality] = modality_class(self.consumer.modality)
+        if self.modality.default_encoder and "encoder" not in self.task.model_fields_set:
+            self.task = self.task.model_copy(update={"encoder": self.modality.default_encoder})
+        self._check_encoder()
         self.make_with({**self.task.mix_options}, 0)  # an unknown option is said now, not after an hour
         check_metrics(self.consumer, self.task.verdict, f"tasks.{self.name}")
         for strategy in self.task.strategies:
@@ -70,6 +74,7 @@ class Job:
             check_strategy(strategy, self.consumer.modality, options, f"tasks.{self.name}")
         for teacher in self.task.teachers:
             check_teacher(teacher, self.consumer, self.task.teacher_options.get(teacher, {}), f"tasks.{self.name}")
+        self._check_classes()
         self._check_products()
         self._check_people()
         checks_of(self.recipe.nightly.checks)
@@ -118,6 +123,20 @@ class Job:
         if self.people is not None:
             source_kind(self.people).options(self.people, f"sources.{self.attributes}.options")
 
+    def _check_classes(self) -> None:
+        """Raise UsageError where the consumer knows many classes and the source names none, or the reverse."""
+        many, where = getattr(self.consumer, "multiclass", False), f"sources.{self.task.source}.classes"
+        if many and not self.source.classes:
+            raise UsageError(f"{where}: name the classes of the labels, which consumer '{self.task.consumer}' tells")
+        if self.source.classes and not many:
+            raise UsageError(f"{where}: consumer '{self.task.consumer}' tells two classes; `positive` says which is 1")
+
+    def _check_encoder(self) -> None:
+        try:
+            self.modality.check_encoder(self.task.encoder)
+        except UsageError as error:
+            raise UsageError(f"tasks.{self.name}.encoder: {error}") from None
+
     def _check_products(self) -> None:
         """Raise UsageError where there are any that this task has no use for, or maps that there are not."""
         if self.products is None:
@@ -146,15 +165,18 @@ class Job:
             options["mutable"] = tuple(field_column(name) for name in mutable)
         return self.consumer(**options, seed=seed, device=self.device)
 
-    def encoder(self, texts: Sequence[str], ngrams: Ngrams | None = None) -> TextEncoder:
-        """The task's text encoder. Where n-grams belong to it: `ngrams`, or fitted on the training texts `texts`."""
+    def encoder(self, texts: Sequence[str], ngrams: Ngrams | None = None) -> FrozenEncoder:
+        """The task's encoder, of texts or of what its modality says.
+
+        Where n-grams belong to it: `ngrams`, or fitted on the training texts `texts`.
+        """
         if not self.task.encoder.endswith(NGRAMS):
             ngrams = None
         elif ngrams is None:
             say(f"{self.name}: fitting n-grams of {len(texts):,} texts")
             ngrams = Ngrams.fit(texts, self.recipe.seed)
         cache = Path(self.recipe.output) / "embeddings.sqlite"
-        return text_encoder(self.task.encoder, cache, self.device, ngrams)
+        return self.modality.encoder_of(self.task.encoder, cache, self.device, ngrams)
 
     @property
     def tools(self) -> Tools:

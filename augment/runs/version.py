@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from augment.base.progress import say
 from augment.contracts.consumer import Consumer
-from augment.contracts.result import Attributed
+from augment.contracts.result import Attributed, Example
 from augment.judging.arms import for_seeds, judge, strongest_baseline
 from augment.judging.verdict import Verdict
 from augment.publishing.stage import Stage
@@ -32,6 +32,7 @@ class Outcome:
     generated: Generated
     verdict: Verdict
     alarms: list[str]
+    examples: list[Example]
     attribution: dict[str, Attributed] | None = None  # where it was asked for
 
 
@@ -76,4 +77,5 @@ def make_version(
     raised = job.modality.alarms(samples, arena.train, arena.valid)
     raised += exposure_alarms(verdict.mix[0], arena) if material.catalogue else []
     found = attribute_if_it_can(job, steps, arena, mixed, verdict.mix, generated.warnings) if attribute else None
-    return Outcome(material, real[0], taught, generated, verdict, raised, found)
+    shown = job.modality.examples(samples, filter(None, (arena.train, material.unlabelled)))
+    return Outcome(material, real[0], taught, generated, verdict, raised, shown, found)

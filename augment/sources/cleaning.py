@@ -1,7 +1,8 @@
 """Raw logs in, clean splits out: read by DuckDB out of core, checked, cleaned, quarantined with a reason.
 
 A row goes raw → typed (roles cast, each bad row with its reason) → clean (duplicates, bots, sparse ids gone)
-→ split → one Parquet file a split. Only SQL touches rows, so memory stays bounded by DuckDB's limit.
+→ split → one Parquet file a split. Only SQL touches rows, so memory stays bounded by DuckDB's limit; pictures alone
+are decoded beside it, batch by batch, and a row's `image` is the hash of its picture until it is written.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from augment.base.errors import BadInput
 from augment.contracts.modality import RowRules
 from augment.numeric.new_users import FEW
 from augment.recipes.source import Source, field_column
+from augment.sources import pictures
 from augment.sources.formats import own
 from augment.sources.splits import Splits, TooManyBad
 from augment.sources.sql import AMBIGUOUS, EARLIEST, given, literal, microseconds, name_of, number_of, quoted
@@ -40,7 +42,8 @@ class Cleaning:
             "item_id": columns.item,
             "timestamp": columns.timestamp,
         }
-        roles |= {"label": columns.label, "text": columns.text, "segment": columns.segment}
+        roles |= {"label": columns.label, "text": columns.text, "image": columns.image}
+        roles["segment"] = columns.segment
         self.roles = {role: column for role, column in roles.items() if column}
         self.fields = {field_column(field): field for field in columns.fields}
         self.numbers = {field_column(number): number for number in columns.numbers}
@@ -61,23 +64,30 @@ class Cleaning:
             if role not in self.roles:
                 raise BadInput(f"sources.{self.name}.columns: this task needs the role '{role.removesuffix('_id')}'")
         if self.rules.catalogue:
-            if not (self.fields or self.numbers or {"text", "segment"} & set(self.roles)):
-                what = self.rules.needs[0].removesuffix("_id")
-                raise BadInput(f"sources.{self.name}.columns: name what {what}s are: text, segment, fields or numbers")
+            if not (self.fields or self.numbers or {"text", "image", "segment"} & set(self.roles)):
+                what, kinds = self.rules.needs[0].removesuffix("_id"), "text, image, segment, fields or numbers"
+                raise BadInput(f"sources.{self.name}.columns: name what {what}s are: {kinds}")
             return
         if self.rules.fields and not (self.fields or self.numbers or {"user_id", "item_id"} & set(self.roles)):
             raise BadInput(f"sources.{self.name}.columns: name the impression's fields")
         by = self.source.split.by
         needed = {"random": (), "new_items": ("item_id",), "new_users": ("user_id", "timestamp")}
-        for role in {*needed.get(by, ("timestamp",))} - {*self.roles}:
-            raise BadInput(f"sources.{self.name}.columns: a split by {by} needs the role '{role.removesuffix('_id')}'")
+        if lacking := [role for role in needed.get(by, ("timestamp",)) if role not in self.roles]:
+            role = lacking[0].removesuffix("_id")
+            raise BadInput(f"sources.{self.name}.columns: a split by {by} needs the role '{role}'")
 
     def _type(self) -> None:
         """Table `typed`: standard columns and `__reason`, null for a good row."""
-        names = {**{r: c for r, c in self.roles.items() if r not in ("timestamp", "label", "text")}, **self.fields}
+        names = {r: c for r, c in self.roles.items() if r not in ("timestamp", "label", "text", "image")}
+        names |= self.fields
         select = [f"{name_of(self._given(c))} AS {quoted(r)}" for r, c in names.items()]
         if text := self.roles.get("text"):
             select.append(f"{self._given(text)} AS text")
+        rows, bad = "raw", "NULL"
+        if image := self.roles.get("image"):
+            pictures.take_in(self.db, self.source, self._given(image))
+            select.append("__content AS image")
+            rows, bad = "(SELECT * FROM raw LEFT JOIN pictures USING (__row))", "r.__bad"
         select += [f"{self._number(c)} AS {quoted(r)}" for r, c in self.numbers.items()]
         if label := self.roles.get("label"):
             select.append(f"{self._label(label)} AS label")
@@ -90,8 +100,8 @@ class Cleaning:
             else "NULL"
         )
         self.db.execute(
-            f"CREATE OR REPLACE TABLE typed AS SELECT t.*, {reason} AS __reason FROM "
-            f"(SELECT __row, {', '.join(select)} FROM raw) t JOIN raw r USING (__row) ORDER BY __row"
+            f"CREATE OR REPLACE TABLE typed AS SELECT t.*, coalesce({bad}, {reason}) AS __reason FROM "
+            f"(SELECT __row, {', '.join(select)} FROM {rows}) t JOIN {rows} r USING (__row) ORDER BY __row"
         )
         content = ", ".join(f"coalesce(CAST({quoted(c)} AS VARCHAR), '\\N')" for c in self._content())
         named = "id" if "id" in self.roles else f"md5(concat_ws('\x1f', {content}))"
@@ -104,6 +114,10 @@ class Cleaning:
         return number_of(self._given(column), self.source.decimal)
 
     def _label(self, column: str) -> str:
+        if self.source.classes:
+            names = ", ".join(f"lower({literal(name.strip())})" for name in self.source.classes)
+            place = f"list_position([{names}], lower({name_of(self._given(column))}))"
+            return f"CAST(nullif({place}, 0) - 1 AS DOUBLE)"
         if not isinstance(self.source.positive, list):
             return self._number(column)
         text, words = self._given(column), ", ".join(f"lower({literal(w.strip())})" for w in self.source.positive)
@@ -120,14 +134,15 @@ class Cleaning:
         for role in ("id", "user_id", "item_id", *self.rules.filled):
             if role in self.roles:
                 tests[f"{role.removesuffix('_id')} missing"] = f"t.{quoted(role)} IS NULL"
-        names = {role: role for role in self.roles if role not in ("timestamp", "label")} | self.fields
+        names = {role: role for role in self.roles if role not in ("timestamp", "label", "image")} | self.fields
         for role, name in names.items():
             tests[f"{name} too long"] = f"length(t.{quoted(role)}) > {self.source.max_text}"
         if label := self.roles.get("label"):
-            tests["label not a number"] = f"({self._no_number('label', label)}) OR NOT abs(t.label) < {LARGEST}"
+            unread = "label of no class" if self.source.classes else "label not a number"
+            tests[unread] = f"({self._no_number('label', label)}) OR NOT abs(t.label) < {LARGEST}"
             if (self.rules.classes and not self.semi_supervised) or self.source.keep is not None:
                 tests["label missing"] = "t.label IS NULL"
-            if self.rules.classes and self.source.positive is None:
+            if self.rules.classes and self.source.positive is None and not self.source.classes:
                 tests["label not in 0…1"] = "t.label NOT BETWEEN 0 AND 1"
         if "timestamp" in self.roles:
             tests["timestamp unreadable"] = "t.timestamp IS NULL"
@@ -293,16 +308,17 @@ class Cleaning:
 
     def _write(self) -> Splits:
         columns = ["row_id", *(c for c in self._content() if c not in self.numbers and c != "label")]
-        select = [quoted(c) for c in columns]
+        select = ["__picture AS image" if c == "image" else quoted(c) for c in columns]
+        rows = "clean LEFT JOIN pictures USING (__row)" if "image" in self.roles else "clean"
         if "label" in self.roles:
-            select.append("CAST(label AS FLOAT) AS label")
+            select.append(f"{self._written_label()} AS label")
         select += [f"{self._bin(number)} AS {quoted(number)}" for number in self.numbers]
         counts = dict(self.db.execute("SELECT __split, count(*) FROM clean GROUP BY 1").fetchall())
         paths = {}
         for split in ("train", "valid", "test", "unlabelled"):
             if counts.get(split):
                 paths[split] = self.folder / f"{split}.parquet"
-                query = f"SELECT {', '.join(select)} FROM clean WHERE __split = '{split}' ORDER BY __row"
+                query = f"SELECT {', '.join(select)} FROM {rows} WHERE __split = '{split}' ORDER BY __row"
                 self.db.execute(f"COPY ({query}) TO {literal(str(paths[split]))} (FORMAT parquet)")
             elif split != "unlabelled" and not self.rules.catalogue:
                 raise BadInput(
@@ -320,10 +336,20 @@ class Cleaning:
             self._reasons(),
         )
 
+    def _written_label(self) -> str:
+        """SQL of a row's label as splits have it: of many classes, a list with a 1 at its own."""
+        if not self.source.classes:
+            return "CAST(label AS FLOAT)"
+        shares = f"[CAST(c = label AS FLOAT) FOR c IN range({len(self.source.classes)})]"
+        return f"CASE WHEN label IS NOT NULL THEN {shares} END"
+
     def _quarantine(self) -> Path:
         """The file of bad rows and malformed lines, each with its reason and, cut where very long, its content."""
         path = self.folder / "quarantine.parquet"
-        content = ", ".join(f"{literal(column)}, r.{own(column)}" for column in columns_of(self.source))
+        shown = {column: f"r.{own(column)}" for column in columns_of(self.source)}
+        if image := self.source.binary:
+            shown[image] = pictures.quarantined(shown[image])
+        content = ", ".join(f"{literal(column)}, {value}" for column, value in shown.items())
         bad = (
             f"SELECT t.__row, t.__reason AS reason, CAST(json_object({content}) AS VARCHAR) AS row "
             "FROM typed t JOIN raw r USING (__row) WHERE t.__reason IS NOT NULL UNION ALL "
@@ -334,6 +360,13 @@ class Cleaning:
 
     def _check_classes(self) -> None:
         if not self.rules.classes:
+            return
+        if self.source.classes:
+            query = "SELECT count(DISTINCT label) FROM clean WHERE __split = 'train'"
+            if self._count(query) < 2:
+                raise BadInput(
+                    f"sources.{self.name}: the labels of all training rows are of one class: there is nothing to learn"
+                )
             return
         query = "SELECT bool_or(label >= 0.5), bool_or(label < 0.5) FROM clean WHERE __split = 'train'"
         if not all(self.db.execute(query).fetchall()[0]):

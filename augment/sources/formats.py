@@ -49,10 +49,10 @@ class Rows:
     line: str = "NULL"
     dialect: Dialect | None = None
 
-    def text(self, column: str) -> str:
-        """SQL for a column's text."""
+    def text(self, column: str, binary: bool = False) -> str:
+        """SQL for a column's text; of a binary one, bytes in base64."""
         place = self.place(column)
-        return "NULL" if place is None else text_of(f"c{place}", self.kinds[place])
+        return "NULL" if place is None else text_of(f"c{place}", self.kinds[place], binary)
 
     def place(self, column: str) -> int | None:
         """Where a column is, by its name; one whose name is there before, in any case, is also NAME_1 or NAME_2."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from augment.contracts.modality import RowRules
 from augment.contracts.registry import modality_class, source_kind
 from augment.recipes.source import Source
+from augment.sources import pictures
 from augment.sources.cleaning import Cleaning
 from augment.sources.splits import Splits
 from augment.sources.tables import workspace
@@ -16,8 +17,11 @@ PEOPLE = RowRules(needs=("user_id",), fields=True, classes=False, copies=True, c
 
 
 def fingerprint(source: Source) -> dict[str, str]:
-    """Input → sha256, for each file or for the query's result. Raises BadInput when there is nothing to read."""
-    return source_kind(source).fingerprint(source)
+    """Input → sha256, for each file or for the query's result, and for a folder of pictures.
+
+    Raises BadInput when there is nothing to read.
+    """
+    return source_kind(source).fingerprint(source) | pictures.fingerprint(source)
 
 
 def prepare(name: str, source: Source, modality: str, folder: Path, seed: int) -> Splits:

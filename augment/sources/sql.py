@@ -6,6 +6,7 @@ after knows text alone. So a run, a night and every format read the same.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 WORDS = {"1": ("true", "t", "yes", "y"), "0": ("false", "f", "no", "n")}  # booleans as labels and numbers, in any case
@@ -21,12 +22,17 @@ _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p"
 AMBIGUOUS = tuple(day + time for day in _DATES for time in _TIMES)  # what `timestamp_format` is for
 
 
-def text_of(column: str, kind: str) -> str:
+def text_of(column: str, kind: str, binary: bool = False) -> str:
     """SQL for the text of `column`, of DuckDB's type `kind`: null for NaN, no point in a whole number, no zeros that a
     decimal has of its type's scale alone.
 
-    A BLOB is UTF-8; DuckDB raises its ConversionException for one that is not.
+    A BLOB is UTF-8; DuckDB raises its ConversionException for one that is not. A binary one, or what a struct has as
+    `bytes`, is base64.
     """
+    if binary and kind == "BLOB":
+        return f"to_base64({column})"
+    if binary and kind.startswith("STRUCT(") and re.search(r'[( ]"?bytes"? BLOB', kind):
+        return f"to_base64({column}.bytes)"
     if kind in ("FLOAT", "DOUBLE"):
         whole = f"{column} = trunc({column}) AND abs({column}) < 1e18"
         number = (

@@ -13,7 +13,7 @@ import pyarrow as pa
 from augment.contracts.source import Entry, Intake, Reading, SourceKind
 from augment.recipes.source import Source
 from augment.sources.formats import described
-from augment.sources.tables import columns_of, insert, place_of
+from augment.sources.tables import insert, place_of
 
 
 class Streamed(SourceKind):
@@ -40,7 +40,7 @@ class Streamed(SourceKind):
         with self.batches(source, since) as incoming:
             db.register("incoming", incoming)
             rows = described(db, "incoming", list(incoming.schema.names))
-            insert(db, rows, columns_of(source), f"sources.{name}: {place_of(source)}")
+            insert(db, rows, source, f"sources.{name}: {place_of(source)}")
             db.unregister("incoming")
 
     def new_parts(self, source: Source, reading: Reading, taken: Intake) -> dict[str, Entry]:

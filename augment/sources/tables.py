@@ -60,15 +60,16 @@ def _check_format(db: duckdb.DuckDBPyConnection, name: str, source: Source) -> N
         raise UsageError(f"sources.{name}.timestamp_format: {one_line(str(error))}") from None
 
 
-def insert(db: duckdb.DuckDBPyConnection, rows: Rows, wanted: list[str], where: str) -> None:
-    """Append the wanted columns to `raw`. Raises BadInput when one is not there, or is not the only one of its name."""
+def insert(db: duckdb.DuckDBPyConnection, rows: Rows, source: Source, where: str) -> None:
+    """Append the source's columns to `raw`. Raises BadInput when one is not there, or not the only one of its name."""
+    wanted = columns_of(source)
     for column in wanted:
         if rows.place(column) is None:
             raise no_column(where, column, rows.names)
         if rows.names.count(column) > 1:
             name = one_line(column)
             raise BadInput(f"{where} has {rows.names.count(column)} columns '{name}': rename them, or take '{name}_1'")
-    values = "".join(f", {rows.text(column)}" for column in wanted)
+    values = "".join(f", {rows.text(column, column == source.binary)}" for column in wanted)
     select = f"SELECT {last(db)} + row_number() OVER (), {rows.line}{values} FROM {rows.relation}"
     try:
         db.execute(f"INSERT INTO raw {select}", rows.parameters)
@@ -94,7 +95,7 @@ def last(db: duckdb.DuckDBPyConnection) -> int:
 def columns_of(source: Source) -> list[str]:
     """The recipe's columns, as the source names them."""
     c = source.columns
-    roles = [role for role in (c.id, c.user, c.item, c.timestamp, c.label, c.text, c.segment) if role]
+    roles = [role for role in (c.id, c.user, c.item, c.timestamp, c.label, c.text, c.image, c.segment) if role]
     return list(dict.fromkeys([*roles, *c.fields, *c.numbers]))
 
 

@@ -13,7 +13,7 @@ from augment.base.errors import Refused
 from augment.contracts.modality import Classes, Modality, Texts
 from augment.contracts.options import BaseOptions
 from augment.contracts.strategy import Strategy, Workshop
-from augment.contracts.values import Candidates
+from augment.contracts.values import Candidates, class_of
 from augment.language.sentences import blend
 from augment.numeric.neighbours import Neighbours
 
@@ -40,7 +40,7 @@ class Mixup(Strategy):
             return self._of_texts(repeated, other, mine, rng)
         x, label = work.anchors.embedding, work.anchors.label
         moved = mine[:, None] * x[repeated] + (1 - mine[:, None]) * x[other]
-        return work.candidates(repeated, moved, rng, mine * label[repeated] + (1 - mine) * label[other])
+        return work.candidates(repeated, moved, rng, _mixed(label[repeated], label[other], mine))
 
     def _of_texts(
         self, anchor: np.ndarray, other: np.ndarray, mine: np.ndarray, rng: np.random.Generator
@@ -51,8 +51,12 @@ class Mixup(Strategy):
         mine = np.array([share for _, share in made], np.float32)
         texts = pa.array([text for text, _ in made], pa.string())
         rows = modality.with_text(work.anchors.rows.take(pa.array(anchor)), texts)
-        mixed = mine * label[anchor] + (1 - mine) * label[other]
-        return Candidates(anchor, rows, work.modality.encode(rows), mixed)
+        return Candidates(anchor, rows, work.modality.encode(rows), _mixed(label[anchor], label[other], mine))
+
+
+def _mixed(label: np.ndarray, other: np.ndarray, mine: np.ndarray) -> np.ndarray:
+    """Labels float32[n] or [n, K], mixed by the first one's shares float32[n]."""
+    return (mine * label.T + (1 - mine) * other.T).T
 
 
 class Oversampling(Strategy):
@@ -74,18 +78,20 @@ class Oversampling(Strategy):
 
         super().__init__(workshop, options)
         anchors = workshop.anchors
-        positive = anchors.label > 0.5
-        minority = positive.mean() < 0.5
-        own = np.flatnonzero(positive == minority)
-        wanted = {bool(minority): len(own) + POOL * len(own)}
+        of = class_of(anchors.label)
+        present, counts = np.unique(of, return_counts=True)
+        minority = present[counts < counts.mean()] if len(present) > 1 and counts.min() < counts.max() else present[:1]
+        wanted = {int(one): (1 + POOL) * int(np.sum(of == one)) for one in minority}
         settings = {"sampling_strategy": wanted, "random_state": workshop.seed, self.size: options.neighbours}
         try:
-            grown, _ = getattr(over_sampling, self.sampler)(**settings).fit_resample(anchors.embedding, positive)
+            grown, made = getattr(over_sampling, self.sampler)(**settings).fit_resample(anchors.embedding, of)
         except (ValueError, RuntimeError) as error:
             raise Refused(f"{self.name}: {' '.join(str(error).split())}") from None
-        self._pool = grown[len(anchors) :].astype(np.float32)
-        nearest = Neighbours(anchors.embedding[own]).search(self._pool, 1)[1][:, 0]
-        self._anchor = own[nearest]
+        self._pool, made = grown[len(anchors) :].astype(np.float32), made[len(anchors) :]
+        self._anchor = np.empty(len(made), np.int64)
+        for one in minority:
+            own, new = np.flatnonzero(of == one), made == one
+            self._anchor[new] = own[Neighbours(anchors.embedding[own]).search(self._pool[new], 1)[1][:, 0]]
 
     def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:
         chosen = np.flatnonzero(np.isin(self._anchor, anchors))

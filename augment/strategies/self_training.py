@@ -11,7 +11,7 @@ from pydantic import Field
 from augment.contracts.modality import Classes
 from augment.contracts.options import BaseOptions
 from augment.contracts.strategy import Strategy
-from augment.contracts.values import Candidates
+from augment.contracts.values import Candidates, classes
 
 
 class SelfTraining(Strategy):
@@ -22,11 +22,11 @@ class SelfTraining(Strategy):
     idle = "the source keeps no row without label (`unlabelled`), or none is as sure as `confidence` asks"
 
     class Options(BaseOptions):
-        confidence: float = Field(0.0, ge=0, le=0.5, description="Least distance of the soft label from one half.")
+        confidence: float = Field(0.0, ge=0, le=0.5, description="Least distance of the likeliest class from one half.")
 
     def propose(self, anchors: np.ndarray, rng: np.random.Generator) -> Candidates:
         real = self.workshop.anchors
-        soft = real.label[anchors]
+        sure = classes(real.label[anchors]).max(axis=1)
         # A labelled row is real already; only its soft label tells an unlabelled one.
-        chosen = anchors[(soft > 0) & (soft < 1) & (np.abs(soft - 0.5) >= self.options.confidence)]
+        chosen = anchors[(sure < 1) & (np.maximum(sure - 0.5, 0) >= self.options.confidence)]
         return Candidates(chosen, real.rows.take(chosen), real.embedding[chosen])

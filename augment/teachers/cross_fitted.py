@@ -57,8 +57,10 @@ class CrossFitted(Panel):
             fold = self._folds(rows, deal)
             for number in np.unique(fold):
                 at = np.flatnonzero(fold == number)
-                member = self.members[deal * self.options.folds + int(number)]
-                out[deal, at] = member.predict(rows.take(pa.array(at)))
+                said = self.members[deal * self.options.folds + int(number)].predict(rows.take(pa.array(at)))
+                if said.ndim >= out.ndim:  # a number for each of K classes
+                    out = np.empty((*out.shape, said.shape[1]), np.float32)
+                out[deal, at] = said
         return out
 
     def _folds(self, rows: pa.Table, deal: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from scipy.special import expit, logit
 
 from augment.base.errors import BadInput, Refused
 from augment.base.files import digest
+from augment.contracts.consumer import Consumer
 from augment.contracts.teacher import Room
 from augment.numeric.columns import whole
 from augment.teachers.cross_fitted import CrossFitted
@@ -41,6 +42,11 @@ class Scores(CrossFitted):
         )
         id: str = Field("id", description="Its column of row ids: what the source's role `id` names.")
         column: str = Field("score", description="Its column of scores.")
+
+    @classmethod
+    def unfit(cls, options: Any, consumer: type[Consumer]) -> str:
+        many = getattr(consumer, "multiclass", False)
+        return "a score is of one class, and there are many here" if many else super().unfit(options, consumer)
 
     def fit(self, room: Room) -> Scores:
         """Raises BadInput where the file is not as `Options` say, Refused where it scores no training row."""

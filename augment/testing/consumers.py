@@ -13,6 +13,7 @@ import torch
 
 from augment.base.errors import UsageError
 from augment.contracts.consumer import Consumer, check_options, options_of
+from augment.numeric.columns import labels_of
 from augment.testing.promises import check_described, error_of, tests_of
 from augment.testing.shop import Shop, around
 
@@ -58,7 +59,8 @@ class ConsumerPromises:
         found = case.shop.victim.predict(case.test)
         assert found.dtype == np.float32 and np.isfinite(found).all(), "predictions are float32, and finite"  # noqa: PT018
         if case.shop.modality.rows.classes:
-            assert found.shape == (len(case.test),), "`predict` gives float32[n]"
+            wanted = labels_of(case.test["label"]).shape
+            assert found.shape == wanted, "`predict` gives float32[n], or float32[n, K] of K classes"
             assert ((found >= 0) & (found <= 1)).all(), "predictions are probabilities"
         else:
             assert (found.ndim, len(found)) == (2, len(case.test)), "`predict` gives float32[n, items]"

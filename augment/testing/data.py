@@ -7,15 +7,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from augment.contracts.modality import Modality
 from augment.language.encoders import TextEncoder
+from augment.numeric.columns import as_labels
+from augment.pictures.encoders import IMAGENET, ImageEncoder
 
 USERS, ITEMS, EACH = 40, 30, 12  # of each user's items
 START = 1_700_000_000_000_000  # microseconds
 GOOD, BAD = ("great", "lovely", "perfect", "happy", "soft"), ("awful", "broken", "terrible", "ugly", "rough")
 PLAIN = ("the", "dress", "shirt", "colour", "fabric", "waist", "size", "arrived", "today", "very", "really", "很漂亮")
 DIM = 16  # of text vectors
+CLASSES = 3
 
 
 def rows() -> pa.Table:
@@ -34,6 +38,7 @@ def rows() -> pa.Table:
         "item_id": [f"i{n}" for n in item],
         "timestamp": START + 3_600_000_000 * np.arange(len(pairs)),
         "text": texts,
+        "image": [picture(y, n) for n, y in enumerate(liked)],
         "segment": [("dresses", "shirts", "shoes")[n % 3] for n in item],
         "colour": [("red", "green", "blue", "black", "white")[n % 5] for n in item],
         "size": rng.choice(["S", "M", "L", "XL"], len(pairs)),
@@ -43,12 +48,36 @@ def rows() -> pa.Table:
     return pa.table(columns)
 
 
-def rows_of(modality: type[Modality]) -> pa.Table:
+def picture(liked: bool, seed: int) -> bytes:
+    """A JPEG of 32 pixels: a round thing where it was liked, else a cross, before a plain background."""
+    from augment.pictures.decoding import as_jpeg
+
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[-1:1:32j, -1:1:32j] - rng.uniform(-0.2, 0.2, (2, 1, 1))
+    shape = x**2 + y**2 < 0.4 if liked else np.minimum(abs(x), abs(y)) < 0.2
+    colours = rng.integers(0, 120, 3), rng.integers(180, 256, 3)
+    pixels = np.where(shape[None], *(colour[:, None, None] for colour in colours)) + rng.normal(0, 3, (3, 32, 32))
+    return as_jpeg(torch.from_numpy(pixels.clip(0, 255).astype(np.uint8)))
+
+
+def rows_of(modality: type[Modality], multiclass: bool = False) -> pa.Table:
     """Those columns alone that the modality's rules ask for, or can do with."""
     rules = modality.rows
-    wanted = {"row_id", "timestamp", *rules.needs, *(("segment",) if "text" in rules.needs else ())}
+    segmented = {"text", "image"} & {*rules.needs}
+    wanted = {"row_id", "timestamp", *rules.needs, *(("segment",) if segmented else ())}
     fields = ("user_id", "item_id", "colour", "size", "device") if rules.fields else ()
-    return rows().select([name for name in rows().column_names if name in wanted or name in fields])
+    found = rows().select([name for name in rows().column_names if name in wanted or name in fields])
+    return of_many_classes(found) if multiclass else found
+
+
+def of_many_classes(rows: pa.Table) -> pa.Table:
+    """Those rows with labels of three classes: bad, good, and very good, where the text says so, or else by chance."""
+    good, very = rows["label"].to_numpy() > 0.5, np.arange(len(rows)) % 2 > 0
+    if "text" in rows.column_names:
+        very = np.array(["very" in text for text in rows["text"].to_pylist()])
+    label = np.zeros((len(rows), CLASSES), np.float32)
+    label[np.arange(len(rows)), good * (1 + very)] = 1
+    return rows.set_column(rows.column_names.index("label"), "label", as_labels(label))
 
 
 def trigrams(texts: Sequence[str], ngrams: Any = None) -> TextEncoder:
@@ -60,3 +89,14 @@ def trigrams(texts: Sequence[str], ngrams: Any = None) -> TextEncoder:
         return np.stack([projection[np.array(code or [0]) % 997].sum(axis=0) for code in codes])
 
     return TextEncoder("trigrams@1", DIM, encode, None)
+
+
+def glimpses(texts: Sequence[str] = (), ngrams: Any = None) -> ImageEncoder:
+    """An image encoder of no weight: a few random filters of 8 x 8 pixels, and how much of each there is where."""
+    filters = torch.nn.Conv2d(3, DIM, 8, stride=4)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        filters.reset_parameters()
+    pooled = torch.nn.AdaptiveAvgPool2d(2)
+    net = torch.nn.Sequential(filters, torch.nn.ReLU(), pooled, torch.nn.Flatten())
+    return ImageEncoder("glimpses@1", net, None, shown=IMAGENET._replace(side=32))

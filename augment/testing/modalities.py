@@ -111,7 +111,7 @@ class ModalityPromises:
     def test_conditions_have_their_shapes(self, case: Case) -> None:
         target, segment, context = case.anchors.described
         count = len(case.anchors)
-        assert target.shape == segment.shape == (count,), "target and segment of `describe` are [n]"
+        assert target.shape[:1] == segment.shape == (count,), "target and segment of `describe` have n rows"
         assert target.dtype in (np.float32, np.int64), "target is float32[n], or int64[n] of items"
         assert segment.dtype == np.int64, "segment is int64[n]"
         assert (context.ndim, len(context), context.dtype) == (2, count, np.float32), "context is float32[n, C]"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ from augment.contracts.registry import every, modality_class
 from augment.contracts.tally import Tally
 from augment.generation.studio import Order, Real, Studio
 from augment.recipes.schema import Gates, Generator, Task, VerdictSettings
-from augment.testing.data import rows_of, trigrams
+from augment.testing.data import glimpses, rows_of, trigrams
 
 GATES = Gates(band=(-30.0, 30.0), min_plausibility=0.0, min_label_agreement=0.0)  # which leave most through
 GENERATOR = Generator(bank=40, variants=2, neighbours=4, steps=5, batch=16, draws=2)
@@ -48,7 +48,11 @@ class Shop:
     consumer: type[Consumer] | None
     rows: pa.Table
     options: Mapping[str, Any] = field(default_factory=dict)  # of the consumer
-    tools: ClassVar[Tools] = Tools(0, (), trigrams)
+
+    @property
+    def tools(self) -> Tools:
+        """With an encoder of no weight, of pictures or of texts."""
+        return Tools(0, (), glimpses if "image" in self.modality.rows.needs else trigrams)
 
     @cached_property
     def real(self) -> Real:
@@ -104,12 +108,16 @@ def around(consumer: type[Consumer], rows: pa.Table | None = None, options: Mapp
     modality = modality_class(consumer.modality)
     if rows is None and not options:
         return usual(modality, consumer)
-    return Shop(modality, consumer, rows_of(modality) if rows is None else rows, options or {})
+    return Shop(modality, consumer, _rows(modality, consumer) if rows is None else rows, options or {})
 
 
 @cache
 def _usual(modality: type[Modality], consumer: type[Consumer] | None) -> Shop:
-    return Shop(modality, consumer, rows_of(modality))
+    return Shop(modality, consumer, _rows(modality, consumer))
+
+
+def _rows(modality: type[Modality], consumer: type[Consumer] | None) -> pa.Table:
+    return rows_of(modality, _multiclass(consumer))
 
 
 def shop_of(modality: type[Modality], rows: pa.Table, consumer: type[Consumer] | None = None) -> Shop:
@@ -121,4 +129,10 @@ def shop_of(modality: type[Modality], rows: pa.Table, consumer: type[Consumer] |
 
 
 def _first(modality: type[Modality]) -> type[Consumer] | None:
-    return next((one for one in every("consumers").values() if one.modality == modality.name), None)
+    """Of two classes, if there is one."""
+    own = [one for one in every("consumers").values() if one.modality == modality.name]
+    return min(own, key=_multiclass, default=None)
+
+
+def _multiclass(consumer: type[Consumer] | None) -> bool:
+    return getattr(consumer, "multiclass", False)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from consumers.scoring.classification import hardened, log_odds
-from consumers.training.losses import cross_entropy
 
 DEPTH = 5  # of every tree
 BINS = 63  # of a feature: half the time of 255, and as good
@@ -116,7 +116,7 @@ def _losses_by_size(forest: Forest, x: np.ndarray, label: np.ndarray) -> np.ndar
     for leaves in forest.leaves(torch.from_numpy(x)):
         logit = forest.base + torch.cat([leaves.new_zeros(len(leaves), 1), leaves.cumsum(dim=1)], dim=1)
         target = torch.from_numpy(label[start : start + len(leaves)]).double()[:, None].expand_as(logit)
-        total += cross_entropy(logit, target).sum(dim=0)
+        total += F.binary_cross_entropy_with_logits(logit, target, reduction="none").sum(dim=0)
         start += len(leaves)
     return (total / len(x)).numpy()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from augment.base.errors import BadInput, UsageError
+from augment.contracts.sample import is_multiclass
+from augment.numeric.columns import labels_of
 
 BLOCK = 1_024  # rows of a table that are shuffled together
 WINDOW = 16_384  # rows held in memory, and shuffled with each other (25 MB of 384-dimensional embeddings)
 COLUMNS = ("embedding", "label", "weight")
 
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # float32[n, dim], float32[n], float32[n]
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]  # float32[n, dim], float32[n] or [n, K], float32[n]
 
 
 class Shuffled:
@@ -42,12 +45,13 @@ class Shuffled:
             raise UsageError(f"there are no {name} rows to train on")
         self.length = _divisible(self.rows, ranks)  # of a pass
         self._columns = [column for column in COLUMNS if column in source.schema.names]
+        self.multiclass = is_multiclass(source.schema)
         self._name, self._dim, self._seed = name, dim, seed
         self._held: tuple[tuple[int, int], Arrays] | None = None
 
     def take(self, start: int, stop: int) -> Arrays:
         """Rows at positions [start, stop) of the endless sequence."""
-        parts = [(np.empty((0, self._dim), np.float32), np.empty(0, np.float32), np.empty(0, np.float32))]
+        parts = [] if start < stop else [self._none]
         while start < stop:
             number, place = divmod(start, self.length)
             offset = place % self.rows
@@ -58,6 +62,12 @@ class Shuffled:
             start += size
         embedding, label, weight = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return embedding, label, weight
+
+    @cached_property
+    def _none(self) -> Arrays:
+        """No rows, of the shapes that some have."""
+        embedding, label, weight = self._arrays(_table(self._blocks[0], self._columns).slice(0, 1))
+        return embedding[:0], label[:0], weight[:0]
 
     def _locate(self, number: int, offset: int) -> tuple[np.ndarray, int, int, int, int]:
         """The order of blocks in pass `number`, and the window around row `offset` of that pass.
@@ -88,7 +98,7 @@ class Shuffled:
         if embedding.null_count or pc.any(pc.not_equal(pc.list_value_length(embedding), self._dim)).as_py():
             raise BadInput(f"a {self._name} row's embedding does not have {self._dim} numbers, as samples have")
         flat = pc.list_flatten(embedding).to_numpy().astype(np.float32, copy=False)
-        label = rows["label"].to_numpy().astype(np.float32)
+        label = labels_of(rows["label"])
         weighted = "weight" in self._columns
         weight = rows["weight"].to_numpy().astype(np.float32) if weighted else np.ones(len(rows), np.float32)
         return flat.reshape(-1, self._dim), label, weight
@@ -97,11 +107,12 @@ class Shuffled:
 class MixStream(IterableDataset):
     """Batches of synthetic rows, or of synthetic and real rows, as dicts of tensors.
 
-    embedding: float32[B, dim]. label, weight: float32[B]. is_synthetic: bool[B]. Every batch but the last of
-    an epoch has `batch_size` rows, as near to the ratio as whole rows allow. An epoch holds each synthetic
-    row once; with a ratio, it holds as many real rows as that asks for and goes on where the last epoch
-    stopped, so that all are used equally. Ranks split an epoch into parts of one length, so all have as many
-    batches, of the same sizes: where the rows do not divide, up to `world_size` - 1 come twice in an epoch.
+    embedding: float32[B, dim]. label: float32[B], or [B, K] of K classes. weight: float32[B]. is_synthetic:
+    bool[B]. Every batch but the last of an epoch has `batch_size` rows, as near to the ratio as whole rows allow.
+    An epoch holds each synthetic row once; with a ratio, it holds as many real rows as that asks for and goes on
+    where the last epoch stopped, so that all are used equally. Ranks split an epoch into parts of one length, so
+    all have as many batches, of the same sizes: where the rows do not divide, up to `world_size` - 1 come twice in
+    an epoch.
 
     Use it alone or as `DataLoader(stream, batch_size=None, num_workers=...)`: workers take turns batch by
     batch, so the order does not depend on their number. Alone, a finished iteration is followed by the next
@@ -131,6 +142,8 @@ class MixStream(IterableDataset):
         per_epoch = [sources[0].length]
         if real is not None:
             sources.append(Shuffled(real, "real", dim, seed + 1, world_size))
+            if sources[1].multiclass != sources[0].multiclass:
+                raise UsageError("real rows have labels of another kind than samples: of K classes a label is a list")
             asked = sources[1].rows if ratio is None else max(1, round(ratio * sources[0].rows))
             per_epoch.append(_divisible(asked, world_size))
         self._sources, self._per_epoch = sources, per_epoch

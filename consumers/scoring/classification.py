@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from augment.numeric.columns import whole
+from augment.numeric.columns import labels_of, whole
 from augment.numeric.measures import Auc, CalibrationError, Clustered, MacroF1, Mean, Measure
 from gan import attacks
 
 
 def labels(rows: pa.Table) -> np.ndarray:
-    return rows["label"].to_numpy().astype(np.float32)
+    return labels_of(rows["label"])
 
 
 def hardened(label: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -98,7 +98,8 @@ def attacked_rows(rows: pa.Table, most: int) -> np.ndarray:
     Drawn at random, with as large a share of each label as among all: a file may be sorted by anything.
     """
     chance = np.random.default_rng(0).random(len(rows))
-    by_label = np.lexsort((chance, labels(rows)))
+    label = labels(rows)
+    by_label = np.lexsort((chance, label if label.ndim == 1 else label.argmax(axis=1)))
     count = min(most, len(rows))
     return np.sort(by_label[np.arange(count) * len(rows) // max(1, count)])
 

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from augment.base.errors import UsageError
 from augment.contracts.options import BaseOptions, unknown_name
-from consumers.training.losses import Loss, cross_entropy, divergence
+from consumers.training.losses import Loss
 from gan import attacks
 from gan.live import Live
+from gan.losses import cross_entropy, divergence
 
 MASKED = 0.3  # share of a row's fields that masking hides
 MIXUP_ALPHA = 0.4
@@ -37,7 +38,7 @@ class Net(Protocol):
 class Rows(NamedTuple):
     inputs: Tensor  # int64[B, F] codes, or the embeddings themselves
     x: Tensor  # float32[B, D], requires gradients
-    label: Tensor
+    label: Tensor  # float32[B], or [B, K]
     weight: Tensor
     gradient: Tensor  # float32[B, D]: of each row's loss times its weight, in x
 
@@ -79,11 +80,11 @@ class Adversary:
     """Draws each step's perturbed rows. The victim of its gradients is the network as it is at that step."""
 
     @classmethod
-    def of(cls, settings: Settings, net: Net, dim: int, seed: int, device: str) -> Adversary | None:
-        """None for plain training."""
-        return cls(settings, net, dim, seed, device) if names(settings.adversarial) else None
+    def of(cls, settings: Settings, net: Net, dim: int, seed: int, device: str, labels: int = 1) -> Adversary | None:
+        """None for plain training. labels: numbers that a label is: 1, or K of K classes."""
+        return cls(settings, net, dim, seed, device, labels) if names(settings.adversarial) else None
 
-    def __init__(self, settings: Settings, net: Net, dim: int, seed: int, device: str) -> None:
+    def __init__(self, settings: Settings, net: Net, dim: int, seed: int, device: str, labels: int = 1) -> None:
         self.names = names(settings.adversarial)
         fields = [name for name in self.names if name in FIELD_FAMILIES]
         if fields and not hasattr(net, "table"):
@@ -91,12 +92,12 @@ class Adversary:
         self.settings, self.net = settings, net
         self.random = torch.Generator(device).manual_seed(seed)
         self.numpy = np.random.default_rng(seed)
-        self._dim, self._seed, self._device = dim, seed, device
+        self._dim, self._seed, self._device, self._labels = dim, seed, device, labels
         self._steps = 0
 
     @cached_property
     def live(self) -> Live:
-        return Live(self._dim, every=LIVE_EVERY, seed=self._seed, device=self._device)
+        return Live(self._dim, self._labels, every=LIVE_EVERY, seed=self._seed, device=self._device)
 
     def due(self) -> bool:
         """Whether this step perturbs rows: the first and every `adv_every`-th after it, as lazy regularisation does."""
@@ -121,7 +122,7 @@ class Adversary:
             if name == "vat" or (
                 settings.trades and name != "mixup"
             ):  # VAT sees no label, as a direction and as a loss
-                losses = divergence(belief.repeat(copies), answer)
+                losses = divergence(torch.cat([belief] * copies), answer)
             else:
                 losses = loss(answer, label)
             weight = part.weight.repeat(copies) / copies
@@ -165,6 +166,7 @@ def _mixup(adversary: Adversary, rows: Rows) -> Perturbed:
     mine = torch.from_numpy(share).to(rows.x.device)
     other = torch.randperm(len(rows.label), generator=adversary.random, device=rows.x.device)
     x = mine[:, None] * rows.x + (1 - mine[:, None]) * rows.x[other]
+    mine = mine if rows.label.ndim == 1 else mine[:, None]
     return Perturbed(x, mine * rows.label + (1 - mine) * rows.label[other])
 
 
@@ -190,7 +192,7 @@ def _freelb(adversary: Adversary, rows: Rows) -> Perturbed:
     radius = adversary.radius(x)
     start = torch.randn(x.shape, generator=adversary.random, device=x.device) * radius / x.shape[1] ** 0.5 / 2
     steps = attacks.path(adversary.hardness(rows), x, radius, FREELB_STEPS, "l2", start)
-    return Perturbed(torch.cat([rows.x + delta for delta in steps]), rows.label.repeat(len(steps)))
+    return Perturbed(torch.cat([rows.x + delta for delta in steps]), torch.cat([rows.label] * len(steps)))
 
 
 def _vat(adversary: Adversary, rows: Rows) -> Perturbed:

@@ -1,4 +1,7 @@
-"""Losses of a binary classifier by name: each maps logits float[B] and soft labels float[B] to float[B]."""
+"""Losses of a classifier by name: each maps logits and soft labels to float[B].
+
+Both are float[B] of two classes, and float[B, K] of K.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gan.losses import belief, cross_entropy
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def cross_entropy(logit: Tensor, label: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(logit, label, reduction="none")
-
-
 def l2(logit: Tensor, label: Tensor) -> Tensor:
-    """Squared error of the probability (the Brier score)."""
-    return (torch.sigmoid(logit) - label).square()
+    """Squared error of the probability (the Brier score); of K classes, summed."""
+    error = (belief(logit) - label).square()
+    return error if logit.ndim == 1 else error.sum(dim=1)
 
 
 def hinge(logit: Tensor, label: Tensor) -> Tensor:
-    return label * F.relu(1 - logit) + (1 - label) * F.relu(1 + logit)
-
-
-def divergence(logit: Tensor, moved: Tensor) -> Tensor:
-    """KL(p ‖ p') of the belief before and after a perturbation, the second term of TRADES (Zhang et al., 2019)."""
-    belief = torch.sigmoid(logit)
-    return cross_entropy(moved, belief) - cross_entropy(logit, belief)
+    """Of K classes, of each one's lead over the best other (Crammer & Singer, 2001)."""
+    if logit.ndim == 1:
+        return label * F.relu(1 - logit) + (1 - label) * F.relu(1 + logit)
+    first, second = logit.topk(2, dim=1).values.T[:, :, None]
+    lead = logit - torch.where(logit == first, second, first)
+    return (label * F.relu(1 - lead)).sum(dim=1)
 
 
 LOSSES: dict[str, Loss] = {"cross-entropy": cross_entropy, "l2": l2, "hinge": hinge}

@@ -34,7 +34,7 @@ from augment.runs.task import Job
 from augment.search.pools import Pools
 from augment.search.space import BANDS, Choice
 from consumers import Sentiment
-from consumers.sentiment import embeddings
+from consumers.data.vectors import embeddings
 
 SETS = {  # file, encoder, lexicon
     "clothing": ("txt_en_womens_clothing.parquet", "minilm", "wordnet"),

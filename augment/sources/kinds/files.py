@@ -94,7 +94,7 @@ def _load_file(db: duckdb.DuckDBPyConnection, where: str, source: Source, path: 
     wanted = columns_of(source)
     rows = rows_of(db, source, path, scratch, wanted)
     before = last(db)
-    insert(db, rows, wanted, where)
+    insert(db, rows, source, where)
     if kind_of(path) == "JSON lines":
         _check_keys(db, rows, wanted, where, before)
     if rows.dialect is None:
@@ -103,7 +103,7 @@ def _load_file(db: duckdb.DuckDBPyConnection, where: str, source: Source, path: 
         db.execute(f"DELETE FROM raw WHERE __row > {before}")
         _forget_rejected(db)
         copy, apart = without_open_quotes(str(rows.path), rows.dialect, scratch)
-        insert(db, with_partitions(delimited(copy, rows.dialect), path), wanted, where)
+        insert(db, with_partitions(delimited(copy, rows.dialect), path), source, where)
         lines = "SELECT json ->> '$[0]', json ->> '$[1]' FROM read_json_objects(?, format = 'newline_delimited')"
         db.execute(f"INSERT INTO malformed {lines}", [str(apart)])
     if _rejected(db):

@@ -29,7 +29,7 @@ def result(**changes):
 class Balanced(HTMLParser):
     """Counts what is open; optional end tags of table cells do not count."""
 
-    free = {"meta", "br", "html", "tr", "td", "th", "line", "circle", "rect"}  # noqa: RUF012
+    free = {"meta", "br", "html", "tr", "td", "th", "line", "circle", "rect", "img"}  # noqa: RUF012
 
     def __init__(self):
         super().__init__()
@@ -130,3 +130,14 @@ def test_the_terminal_says_it_in_the_metrics_place():
     assert "not measurable on these test rows" in lines[2]
     assert lines[1].endswith("0.7100 EASE <tuned>")
     assert lines[3].endswith("–")
+
+
+def test_samples_that_are_pictures_are_shown_beside_what_they_were_made_of(tmp_path):
+    assert "Before and after" not in page(tmp_path)
+    text = page(tmp_path, examples=[{"strategy": "<gan>", "before": "QUJD", "after": "REVG"}])
+    parser = Balanced()
+    parser.feed(text)
+    assert not parser.open
+    strip = text.partition("Before and after")[2].partition("How hard")[0]
+    assert strip.index("data:image/jpeg;base64,QUJD") < strip.index("data:image/jpeg;base64,REVG")
+    assert "&lt;gan&gt;" in strip

@@ -132,7 +132,9 @@ checks = {{ drift = {{ limit = 9, severity = "off" }} }}
 @pytest.fixture
 def shop(demo_folder, tmp_path, monkeypatch):
     """A recipe, and what writes a day's reviews."""
-    monkeypatch.setattr(job, "text_encoder", lambda _, cache, device, ngrams: Joined(base(cache), ngrams))
+    monkeypatch.setattr(
+        "augment.contracts.modality.text_encoder", lambda _, cache, device, ngrams: Joined(base(cache), ngrams)
+    )
     monkeypatch.setattr(
         "augment.language.encoders.text_encoder", lambda _, cache, device, ngrams: Joined(base(cache), ngrams)
     )
@@ -206,7 +208,7 @@ def test_samples_of_another_encoder_are_not_trained_on(shop, tmp_path, monkeypat
     made, write = shop
     write(0)
     run(made, device="cpu")
-    monkeypatch.setattr(job, "text_encoder", lambda *_: replaced())
+    monkeypatch.setattr("augment.contracts.modality.text_encoder", lambda *_: replaced())
     with pytest.raises(UsageError, match=r"made with encoder hashed@1\+ngrams@.*the recipe's is other@1"):
         single.train(made, "reviews", tmp_path / "model", device="cpu")
 

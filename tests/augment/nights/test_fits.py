@@ -19,7 +19,6 @@ from augment.modalities.text import Text
 from augment.nights import fits
 from augment.publishing.dataset import Dataset
 from augment.recipes import loading
-from augment.runs import task as job
 from augment.runs.steps import Steps
 from augment.strategies.gan import GENERATOR
 from consumers import open_mix
@@ -125,7 +124,7 @@ def hashed(monkeypatch):
     def encode(texts):
         return grams.transform(texts).toarray().astype(np.float32)
 
-    monkeypatch.setattr(job, "text_encoder", lambda *_: TextEncoder("hashed@1", 48, encode, None))
+    monkeypatch.setattr("augment.contracts.modality.text_encoder", lambda *_: TextEncoder("hashed@1", 48, encode, None))
 
 
 @pytest.mark.usefixtures("hashed")

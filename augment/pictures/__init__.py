@@ -1,0 +1,1 @@
+"""Pictures: decoding, real edits, encoders."""

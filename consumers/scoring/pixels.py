@@ -1,0 +1,46 @@
+"""An attack on the pixels of pictures, through the encoder to the classifier's loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from augment.pictures.decoding import decoded
+from gan import attacks
+from gan.losses import cross_entropy
+
+if TYPE_CHECKING:
+    from augment.pictures.encoders import ImageEncoder
+
+REACH = 2 / 255  # of each pixel: nothing that an eye sees
+STEPS = 4
+AT_ONCE = 8  # pictures: gradients of a convolution take memory
+
+
+def right_under_pixels(
+    encoder: ImageEncoder, logit: Callable[[Tensor], Tensor], pictures: list[bytes], label: np.ndarray
+) -> np.ndarray:
+    """float64[n]: whether each picture's class is told after projected gradient descent on its pixels (Madry, 2018).
+
+    logit: vectors float32[B, D] → float32[B, K]. pictures: normalised. label: float32[n, K]. A pixel is moved by
+    `REACH` at most, in the square that the encoder sees.
+    """
+    shape, right = (3, encoder.side, encoder.side), []
+    for start in range(0, len(pictures), AT_ONCE):
+        part = [decoded(content)[None].float() / 255 for content in pictures[start : start + AT_ONCE]]
+        x = torch.cat([F.interpolate(one, shape[1:], mode="bilinear", antialias=True) for one in part]).flatten(1)
+        x, target = x.to(encoder.device), torch.from_numpy(label[start : start + AT_ONCE]).to(encoder.device)
+
+        def said(pixels: Tensor) -> Tensor:
+            return logit(encoder.embed_pixels(pixels.clamp(0, 1).view(-1, *shape)))
+
+        box = torch.full((len(x), 1), REACH * x.shape[1] ** 0.5, device=x.device)
+        moved = x + attacks.pgd(lambda p, y=target: cross_entropy(said(p), y), x, box, STEPS, "linf")  # type: ignore[misc]
+        with torch.no_grad():
+            right.append((said(moved).argmax(dim=1) == target.argmax(dim=1)).double().cpu().numpy())
+    return np.concatenate(right) if right else np.empty(0)
