@@ -32,7 +32,7 @@ from augment.numeric.new_users import FEW, NEW_USERS, summed
 from augment.numeric.vectors import highest_places, unit
 from augment.recipes.schema import NewUsers
 
-TRIED, SHARE = 1_000, 0.2  # known users treated as new: so many, at most that share
+TRIED, SHARE = 500, 0.2  # known users treated as new: so many, at most that share
 ITEMS = 5_000  # that a setting is chosen by, the commonest: bounds time and memory
 LEAST = 50  # known users, of whom neighbours can be chosen at all
 PLACES = 20  # of a list of recommendations
@@ -161,7 +161,7 @@ def best(
     """
     found = Found(Setting("", 0, 0, 1.0), -1.0, _ndcg(own, shown, hidden))
     sizes = [size for size in SIZES if size < most] + [most]
-    for by, near in track(nears.items(), "neighbours of new users", "likeness", len(nears)):
+    for by, near in track(nears.items(), "neighbours of new users", "kind", len(nears)):
         pairs = [Setting(by, size, power, 0.0) for size, power in product(sizes, POWERS)]
         stacked = vstack([weighed(near, pair, kept.shape[0]) for pair in pairs]).tocsr()
         said = np.split(summed(stacked, kept, lambda users: np.asarray(kept[users] @ model, np.float32)), len(pairs))
