@@ -15,6 +15,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +128,17 @@ class Split:
         self.found = new_items.choose(self.catalogue, self.known, NewItems(), seed)
         self.mapped = new_items.apply(self.found, self.catalogue, self.known, NewItems().neighbours)
         self.exposure = new_items.expected(self.mapped, self.known, self.valid)
-        self.models = {
-            "EASE": Recommender(model="ease", l2=self.l2, seed=seed).fit(self.train, self.valid),
-            "MF": Recommender(model="mf", l2=self.factors, seed=seed).fit(self.train, self.valid),
-            "SASRec": Sequential(self.l2, seed).fit(self.train, self.valid),
+
+    @cached_property
+    def ease(self) -> Recommender:
+        return Recommender(model="ease", l2=self.l2, seed=self.seed).fit(self.train, self.valid)
+
+    @cached_property
+    def models(self) -> dict[str, Recommender]:
+        return {
+            "EASE": self.ease,
+            "MF": Recommender(model="mf", l2=self.factors, seed=self.seed).fit(self.train, self.valid),
+            "SASRec": Sequential(self.l2, self.seed).fit(self.train, self.valid),
         }
 
     def catalogue_of(self, products: pa.Table, typos: int | None = None) -> Catalogue:
@@ -153,7 +161,7 @@ class Split:
 
 def published(split: Split) -> dict[str, dict[str, np.ndarray]]:
     """The product's rows, scaled for EASE, under each model; and on titles with typos, without properties."""
-    names, ease_model = split.mapped.names, split.models["EASE"]
+    names, ease_model = split.mapped.names, split.ease
     size = new_items.scale(split.mapped, split.known, ease_model, split.valid, None, split.seed)
     weights = split.mapped.weights * np.float32(size)
     out = {}
@@ -202,7 +210,7 @@ def _bare(split: Split) -> pa.Table | None:
 
 def direct(split: Split) -> dict[str, dict[str, np.ndarray]]:
     """Maps straight to EASE's columns, as dense as they come, by validation rows' best NDCG and at equal exposure."""
-    model, known = split.models["EASE"], split.known
+    model, known = split.ease, split.known
     weights: np.ndarray = model.state_["items"] + 0.3 * np.eye(len(model.items_), dtype=np.float32)
     old, vectors = known.described, split.vectors
     names, new = split.mapped.names, split.mapped.content
@@ -226,7 +234,7 @@ def _likeness(split: Split, vectors: np.ndarray, new: np.ndarray) -> np.ndarray:
 
 def _by_columns(split: Split, columns: np.ndarray, names: pa.Array) -> dict[str, np.ndarray]:
     """Of new items whose scores are what a user shows times columns float32[I, N], at the exposure asked for."""
-    model = split.models["EASE"]
+    model = split.ease
     return _judged(split, model, lambda shown: np.asarray(shown @ columns, np.float32), names)
 
 
