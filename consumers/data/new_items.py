@@ -10,8 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_matrix
 
+from augment.numeric.columns import whole
 from augment.numeric.new_items import new_scores, rows_of, standardised, weights_of
 from consumers.data import storage
+
+
+def unknown(rows: pa.Table, items: pa.Array) -> pa.Array:
+    """Items of rows that `items` does not hold, sorted."""
+    names = pc.unique(whole(rows["item_id"]))
+    return names.filter(pc.invert(pc.is_in(names, items))).sort()
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,18 @@ class NewItems:
         rows = rows_of(mix)
         rows = rows.filter(pc.invert(pc.is_in(rows["anchor_id"], items)))
         return cls(rows["anchor_id"].combine_chunks(), weights_of(rows, items))
+
+    def listed(self, test: pa.Table, was_new: pa.Array, items: pa.Array) -> pa.Array:
+        """Ids of the new items among which a test's are to be found, first those that it asks about, sorted.
+
+        New are those that `items`, a consumer's own, do not hold: of test rows, and all others that have rows here, but
+        for those that had their day in validation rows (`was_new`). Empty where no test row asks about any.
+        """
+        asked = unknown(test, items)
+        if not len(asked):
+            return asked
+        idle = pc.invert(pc.is_in(self.names, pa.concat_arrays([asked, was_new])))
+        return pa.concat_arrays([asked, self.names.filter(idle)])
 
     def beside(self, scores: np.ndarray, history: csr_matrix, names: pa.Array) -> np.ndarray:
         """float32[n, I + len(names)]: standardised scores of the known items, and of these new ones; −∞ without a row.

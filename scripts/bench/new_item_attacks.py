@@ -1,10 +1,10 @@
 """Attacks on new items: stuffed titles and properties, and fake users who push; defences, and what these cost.
 
-    python scripts/bench/new_item_attacks.py --data FOLDER --demo FOLDER --set retail --cache CACHE --out attacks-retail.json
+    python scripts/bench/new_item_attacks.py --data FOLDER --demo FOLDER --set retail --cache CACHE --out retail.json
 
-The splits are those of `new_items.py`. An eighth of the test's new items are sellers who cheat; how often each of these is
-shown is compared to how often it was, item by item, and what a defence costs honest ones user by user. `--dev` attacks new
-items of validation rows instead: that is where defences were chosen.
+The splits are those of `new_items.py`. An eighth of the test's new items cheat; how often each of these is shown is
+compared to how often it was, item by item, and what a defence costs honest ones user by user. `--dev` attacks new items
+of validation rows instead: that is where defences were chosen.
 """
 
 from __future__ import annotations
@@ -263,9 +263,7 @@ def met(shop: Shop) -> dict[str, dict[str, np.ndarray]]:
     return out
 
 
-def _recall(
-    shop: Shop, model: Recommender, asked: pa.Table, names: pa.Array, weights: csr_matrix | None
-) -> np.ndarray:
+def _recall(shop: Shop, model: Recommender, asked: pa.Table, names: pa.Array, weights: csr_matrix | None) -> np.ndarray:
     """recall@20 among new items alone, one value per user: by rows, or by what a model that met them says."""
     users = pc.unique(asked["user_id"].combine_chunks())
     users = users.filter(pc.is_in(users, shop.split.known.users))
@@ -282,11 +280,13 @@ def _recall(
     return hit / np.minimum(wanted.getnnz(axis=1), 20)
 
 
-def combined(found: list[dict[str, Any]], against: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def combined(found: dict[int, dict[str, Any]], against: dict[int, dict[str, Any]]) -> dict[str, dict[str, float]]:
     """As in `new_items.py`: the mean difference over splits, and its interval."""
     out = {}
-    for name in METRICS.keys() & found[0].keys() & against[0].keys():
-        pairs = [np.array(a[name]) - np.array(b[name]) for a, b in zip(found, against, strict=True)]
+    for name in METRICS:
+        pairs = [np.array(arm[name]) - np.array(against[seed][name]) for seed, arm in found.items() if name in arm]
+        if not pairs:
+            continue
         means = np.array([difference.mean() for difference in pairs])
         within = np.mean([difference.var(ddof=1) / len(difference) for difference in pairs])
         error = 1.96 * ((within + (means.var(ddof=1) if len(means) > 1 else 0)) / len(means)) ** 0.5
@@ -309,7 +309,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    made: dict[str, list[dict[str, Any]]] = {}
+    made: dict[str, dict[int, dict[str, Any]]] = {}  # arm → of each split that has it
     for seed in bench.SPLITS:
         kept = options.cache / f"attacks-{options.set}-{seed}{'-dev' if options.dev else ''}.json"
         if not kept.exists():
@@ -319,12 +319,13 @@ def main() -> None:
             found = stuffing(shop) | pushes(shop) | met(shop)
             kept.write_text(json.dumps({n: {m: v.round(5).tolist() for m, v in a.items()} for n, a in found.items()}))
         for name, arm in json.loads(kept.read_text("utf-8")).items():
-            made.setdefault(name, []).append(arm)
+            made.setdefault(name, {})[seed] = arm
     results = []
     for name, found in made.items():
         against = reference(name)
-        values = {m: float(np.mean([np.mean(arm[m]) for arm in found])) for m in METRICS if m in found[0]}
         differences = {} if name == against else combined(found, made[against])
+        mine = list(found.values())
+        values = {m: float(np.mean([np.mean(arm[m]) for arm in mine])) for m in METRICS if m in mine[0]}
         results.append(arms.Result(name, {}, values, differences, against=against))
     content = {
         "title": f"Attacks on new items, {options.set}: {len(bench.SPLITS)} splits",
