@@ -19,11 +19,12 @@ from scipy.sparse import csr_matrix, vstack
 from sklearn.utils.extmath import randomized_svd
 
 from augment.base.errors import Refused
-from augment.base.progress import track
+from augment.base.progress import say, track
 from augment.contracts.consumer import Consumer
 from augment.contracts.content_map import ContentMap, settings
 from augment.contracts.modality import Histories
 from augment.contracts.sample import sample_schema
+from augment.contracts.tally import STUFFED, Tally
 from augment.contracts.values import Arena
 from augment.generation.catalogue import Catalogue
 from augment.numeric.columns import whole
@@ -33,6 +34,7 @@ from augment.numeric.neighbours import Neighbours
 from augment.numeric.new_items import NEW_ITEMS, new_scores, standardised
 from augment.numeric.vectors import unit
 from augment.recipes.schema import NewItems
+from augment.watch.stuffing import honesty
 
 HELD, TRIED, TRIED_USERS = 0.2, 5_000, 2_000  # share of known items treated as new, of at most so many, and users
 LEAST = 20  # known items, of which a map can be learnt; and interactions with new ones, by which a scale can be found
@@ -40,6 +42,7 @@ PLACES = 20  # of a list of recommendations
 REACHED = 0.95  # of the most places that new items can have
 USERS = 512  # at a time: bounds the memory
 ITEMS = 256  # new ones at a time
+NAMED = 5  # of those that are left out
 
 
 class Found(NamedTuple):
@@ -111,9 +114,9 @@ def choose(catalogue: Catalogue, known: Known, wanted: NewItems, seed: int) -> F
 
 def made(
     task: str, run: str, day: str, weight: float, wanted: NewItems, catalogue: Catalogue, modality: Histories,
-    victim: Consumer, arena: Arena, seed: int,
+    victim: Consumer, arena: Arena, seed: int, tally: Tally,
 ) -> Iterator[pa.Table]:  # fmt: skip
-    """Rows, in the schema of samples, for the catalogue's items without training rows.
+    """Rows, in the schema of samples, for the catalogue's items without training rows, counted in `tally`.
 
     Raises Refused where the catalogue and the training rows have too few items in common to learn from.
     """
@@ -125,13 +128,34 @@ def made(
         )
     found = choose(catalogue, known, wanted, seed)
     mapped = apply(found, catalogue, known, wanted.neighbours)
+    tally.wanted = tally.proposed = len(mapped.names)
+    mapped = honest(mapped, catalogue.vectors(found.share), known, wanted.stuffed, tally)
     if not len(mapped.names):
         return
     size = scale(mapped, known, victim, arena.valid, wanted.exposure, seed)
     weights, judged = mapped.weights * np.float32(size), _Judged(found, catalogue, known, modality)
     for start in range(0, len(mapped.names), ITEMS):
         some = slice(start, start + ITEMS)
-        yield judged.rows(task, run, day, weight, mapped.names[some], mapped.content[some], weights[some])
+        rows = judged.rows(task, run, day, weight, mapped.names[some], mapped.content[some], weights[some])
+        tally.kept += len(rows)
+        tally.novelty += rows["novelty"].to_pylist()
+        yield rows
+
+
+def honest(mapped: Mapped, vectors: np.ndarray, known: Known, least: float, tally: Tally) -> Mapped:
+    """Those that look less stuffed than all but that share of known items; the others are said, and counted."""
+    if not least or not len(mapped.names):
+        return mapped
+    popularity = known.history.getnnz(axis=0)[known.described]
+    usual = honesty(mapped.content, vectors[known.place[known.described]], popularity)
+    stuffed = usual < least
+    if stuffed.any():
+        names = mapped.names.filter(pa.array(stuffed)).to_pylist()
+        tally.stop(STUFFED, usual[stuffed], 0)
+        say(f"{NEW_ITEMS}: content stuffed with that of best sellers: {', '.join(names[:NAMED])} "
+            f"({len(names):,} of {len(stuffed):,})")  # fmt: skip
+    kept = np.flatnonzero(~stuffed)
+    return Mapped(mapped.names.take(pa.array(kept)), mapped.content[kept], mapped.weights[kept])
 
 
 def apply(found: Found, catalogue: Catalogue, known: Known, most: int) -> Mapped:

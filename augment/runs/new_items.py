@@ -51,11 +51,8 @@ def new_items(
     say(f"{job.name}: new items, {len(catalogue):,} in the catalogue")
 
     def make(tally: Tally) -> Iterator[pa.Table]:
-        for table in made(job.name, job.digest, job.day, job.task.weight, job.task.new_items, catalogue, modality,
-                          victim, material.arena, job.recipe.seed):  # fmt: skip
-            tally.wanted = tally.proposed = tally.kept = tally.kept + len(table)
-            tally.novelty += table["novelty"].to_pylist()
-            yield table
+        return made(job.name, job.digest, job.day, job.task.weight, job.task.new_items, catalogue, modality, victim,
+                    material.arena, job.recipe.seed, tally)  # fmt: skip
 
     try:
         tables, tally = steps.samples(NEW_ITEMS, make)

@@ -18,7 +18,7 @@ RIDGE = 1e-4  # of items with equal content several can be among those that expl
 
 
 def honesty(content: np.ndarray, known: np.ndarray, popularity: np.ndarray) -> np.ndarray:
-    """float32[n] in (0, 1]: the share of known items that look as stuffed as each new one, or more (a conformal p-value).
+    """float32[n] in (0, 1]: the share of known items that look as stuffed as each new one (a conformal p-value).
 
     content: float32[n, C], known: float32[I, C], unit vectors or zeros; popularity: [I], interactions of each known
     one. How stuffed a vector looks is what its sparse projection on `STEPS` known items (orthogonal matching pursuit;
