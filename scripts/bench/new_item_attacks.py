@@ -307,6 +307,7 @@ def main() -> None:
     for name in ("data", "demo", "cache", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     options = parser.parse_args()
+    options.by = "new_items"
     torch.set_num_threads(1)
     made: dict[str, dict[int, dict[str, Any]]] = {}  # arm → of each split that has it
     for seed in bench.SPLITS:

@@ -3,7 +3,8 @@
     python scripts/bench/new_items.py --data FOLDER --demo FOLDER --set retail --cache CACHE --out new-items-retail.json
 
 A tenth of items loses its rows to validation, another to the test; of the others each user's latest fifth is the test,
-the tenth before it validation, as `split = { by = "new_items" }` does. Lists rank known items and the test's new ones.
+the tenth before it validation, as `split = { by = "new_items" }` does. `--by time`: the latest tenth of rows is the
+test, whatever in it is new; a split is another draw of users. Lists rank known items and the test's new ones.
 Every arm is scaled so that new items have the share of places that validation rows ask for. Paired
 over users, and over the splits' differences too. A run that was stopped goes on from the arms in its cache.
 """
@@ -106,7 +107,7 @@ class Split:
 
     def __init__(self, options: argparse.Namespace, seed: int) -> None:
         rows, catalogue, users, self.l2, self.factors = SETS[options.set]
-        self.seed, folder = seed, options.cache / f"{options.set}-{seed}"
+        self.seed, folder = seed, options.cache / f"{options.set}-{options.by}-{seed}"
         folder.mkdir(parents=True, exist_ok=True)
         where = {"data": options.data, "demo": options.demo}
         with duckdb.connect() as db:
@@ -115,7 +116,7 @@ class Split:
             db.execute(f"COPY (SELECT * FROM every WHERE user_id IN ({few})) TO '{folder}/rows.parquet'")
             products = db.sql(catalogue.format(**where)).to_arrow_table()
         columns = {"user": "user_id", "item": "item_id", "timestamp": "timestamp"}
-        split = {"by": "new_items", "valid": 0.1, "test": 0.1, "core": CORE}
+        split = {"by": options.by, "valid": 0.1, "test": 0.1, "core": CORE}
         source = Source(path=f"{folder}/rows.parquet", columns=columns, split=split, max_per_minute=10**6)
         found = prepare("rows", source, "behaviour", folder / "splits", seed)
         self.train, self.valid, self.test = (pq.read_table(p) for p in (found.train, found.valid, found.test))
@@ -311,6 +312,7 @@ def combined(found: list[dict[str, list[float]]], against: list[dict[str, list[f
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--set", choices=SETS, required=True)
+    parser.add_argument("--by", choices=("new_items", "time"), default="new_items", help="how rows are split")
     for name in ("data", "demo", "cache", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     options = parser.parse_args()
@@ -318,7 +320,7 @@ def main() -> None:
     made: dict[str, list[dict[str, list[float]]]] = {}
     chosen = []
     for seed in SPLITS:
-        kept = options.cache / f"{options.set}-{seed}-{digest(SETS[options.set])[:8]}.json"
+        kept = options.cache / f"{options.set}-{options.by}-{seed}-{digest(SETS[options.set])[:8]}.json"
         if not kept.exists():
             started, split = time.process_time(), Split(options, seed)
             say(f"{options.set} {seed}: {split.found.map.name} {split.found.map.options}, {split.exposure:.2f} asked")
@@ -339,7 +341,8 @@ def main() -> None:
         values = {m: float(np.mean([np.mean(arm[m]) for arm in found])) for m in METRICS}
         differences = {} if name == against else combined(found, made[against])
         results.append(arms.Result(name, {}, values, differences, against=against))
-    title = f"New items, {options.set}: {len(SPLITS)} splits, maps chosen: {', '.join(chosen)}"
+    by = " by time" if options.by == "time" else ""
+    title = f"New items, {options.set}{by}: {len(SPLITS)} splits, maps chosen: {', '.join(chosen)}"
     content = {
         "title": title,
         "where": f"CPU, {platform.machine()}",
