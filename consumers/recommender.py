@@ -118,7 +118,8 @@ class Recommender(ByModel):
         self.history_ = self._history(train)
         made = None if mix is None else without(mix)
         self.mix_ = Synthetic.of(made, self.users_, self.items_) if made else None  # of new items alone: as without
-        self.new_, self.was_new_ = NewItems.of(mix, self.items_), unknown(valid, self.items_)
+        self.new_ = NewItems.of(mix, self.items_, self.history_.getnnz(axis=0))
+        self.was_new_ = unknown(valid, self.items_)
         # Validation rows do their work, then they are history when the test comes, for every model alike.
         self.seen_ = self._history(together(train, valid))
         if isinstance(self.options, Distilled) and self.options.distill:
@@ -276,7 +277,7 @@ class Recommender(ByModel):
             items = len(model.items_)
             model.history_, model.seen_ = (storage.take_sparse(arrays, name, items) for name in ("history", "seen"))
             model.mix_ = Synthetic.stored(arrays, items)
-            model.new_ = NewItems.stored(arrays, settings, items)
+            model.new_ = NewItems.stored(arrays, settings, model.items_)
             model.was_new_ = pa.array(settings.get("was_new", []), pa.string())
             model.state_, model.l2_, model.recency_ = arrays, settings["l2"], tuple(settings["recency"])
             model.teacher_ = settings["teacher"] and tuple(settings["teacher"])

@@ -92,7 +92,8 @@ class NextItem(ByModel):
             )
         self.train_ = Sequences.of(train, self.users_, self.items_)
         self.seen_ = _log(train)
-        self.new_, self.was_new_ = NewItems.of(mix, self.items_), unknown(valid, self.items_)
+        met = self.train_.matrix(len(self.items_)).getnnz(axis=0)
+        self.new_, self.was_new_ = NewItems.of(mix, self.items_, met), unknown(valid, self.items_)
         asked = self._asked(valid, hide=False)
         if not len(asked):
             raise BadInput(
@@ -216,7 +217,7 @@ class NextItem(ByModel):
             seen = {name: pa.array(of).take(pa.array(arrays[f"seen.{name}"])) for name, of in settings["seen"].items()}
             model.seen_ = pa.table({**seen, "timestamp": arrays["seen.timestamp"]})
             model.hide_ = settings["hide"]
-            model.new_ = NewItems.stored(arrays, settings, len(model.items_))
+            model.new_ = NewItems.stored(arrays, settings, model.items_)
             model.was_new_ = pa.array(settings.get("was_new", []), pa.string())
             model.state_ = {name[6:]: array for name, array in arrays.items() if name.startswith("state.")}
         except (KeyError, TypeError, UsageError) as error:

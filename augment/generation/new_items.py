@@ -31,7 +31,7 @@ from augment.numeric.columns import whole
 from augment.numeric.ease import FILTER_L2, ease
 from augment.numeric.histories import binary, minus, ordered
 from augment.numeric.neighbours import Neighbours
-from augment.numeric.new_items import NEW_ITEMS, new_scores, standardised
+from augment.numeric.new_items import MET, NEW_ITEMS, new_scores, standardised
 from augment.numeric.vectors import unit
 from augment.recipes.schema import NewItems
 from augment.watch.stuffing import honesty
@@ -64,17 +64,22 @@ class Known:
     items: pa.Array  # of training rows, sorted
     users: pa.Array
     history: csr_matrix  # binary float32[U, I]
-    place: np.ndarray  # int64[I], where each is in the catalogue, −1 for none
+    place: np.ndarray  # int64[I], where each is in the catalogue; −1 for young ones and those that it lacks
+    young: np.ndarray  # bool[I], whether the catalogue has it and fewer than `MET` users do: a model says little of it
 
     @classmethod
     def of(cls, train: pa.Table, catalogue: Catalogue) -> Known:
         items, users = (pc.unique(whole(train[name])).sort() for name in ("item_id", "user_id"))
+        history = binary(ordered(train, users, items))
         place = pc.fill_null(pc.index_in(items, catalogue.items), -1).to_numpy(zero_copy_only=False)
-        return cls(items, users, binary(ordered(train, users, items)), place)
+        young = (history.getnnz(axis=0) < MET) & (place >= 0)
+        if (place[~young] >= 0).sum() < LEAST:  # too few are left to learn from
+            young[:] = False
+        return cls(items, users, history, np.where(young, -1, place), young)
 
     @property
     def described(self) -> np.ndarray:
-        """int64: places among `items` of those that the catalogue has."""
+        """int64: places among `items` of those that the catalogue has, without young ones."""
         return np.flatnonzero(self.place >= 0)
 
 
@@ -116,7 +121,7 @@ def made(
     task: str, run: str, day: str, weight: float, wanted: NewItems, catalogue: Catalogue, modality: Histories,
     victim: Consumer, arena: Arena, seed: int, tally: Tally,
 ) -> Iterator[pa.Table]:  # fmt: skip
-    """Rows, in the schema of samples, for the catalogue's items without training rows, counted in `tally`.
+    """Rows, in the schema of samples, for the catalogue's items of which training rows say little, counted in `tally`.
 
     Raises Refused where the catalogue and the training rows have too few items in common to learn from.
     """
@@ -161,7 +166,8 @@ def honest(mapped: Mapped, vectors: np.ndarray, known: Known, least: float, tall
 def apply(found: Found, catalogue: Catalogue, known: Known, most: int) -> Mapped:
     """The map, fitted on all known items, on the catalogue's others, but for those of which it says nothing."""
     vectors, old = catalogue.vectors(found.share), known.described
-    fresh = ~pc.is_in(catalogue.items, known.items).to_numpy(zero_copy_only=False)
+    met = known.items.filter(pa.array(~known.young))
+    fresh = ~pc.is_in(catalogue.items, met).to_numpy(zero_copy_only=False)
     new = np.flatnonzero(fresh & vectors.any(axis=1))
     names, shape = catalogue.items.take(pa.array(new)), (len(new), len(known.items))
     if not len(new):
@@ -194,6 +200,7 @@ def scale(mapped: Mapped, known: Known, victim: Consumer, valid: pa.Table, expos
         best_new.append(highest(new_scores(scores, seen, mapped.weights)))
         plain = standardised(scores)
         plain[seen.nonzero()] = -np.inf
+        plain[:, known.young] = -np.inf  # their rows stand for them
         best_old.append(highest(plain))
     return scale_for(exposure, np.concatenate(best_old), np.concatenate(best_new))
 
@@ -203,7 +210,7 @@ def expected(mapped: Mapped, known: Known, valid: pa.Table) -> float:
     asked = len(pc.index_in(whole(valid["item_id"]), mapped.names).drop_null())
     if asked >= LEAST:
         wanted = minus(binary(ordered(valid, known.users, known.items)), known.history)
-        return asked / (asked + wanted.nnz)
+        return asked / (asked + wanted[:, ~known.young].nnz)
     popularity, size = known.history.getnnz(axis=0), abs(mapped.weights)
     like = (size @ popularity) / np.maximum(np.asarray(size.sum(axis=1)).ravel(), 1e-9)
     return float(like.sum() / (like.sum() + popularity.sum()))

@@ -149,9 +149,10 @@ class Shop:
         place = np.stack([(scores > scores[:, [cheat]]).sum(axis=1) for cheat in cheats], axis=1)
         model = self.split.ease
         some = np.flatnonzero(weights.getnnz(axis=1))
-        model.new_ = bench.Rows(mapped.names.take(pa.array(some)), weights[some])
+        names = mapped.names.take(pa.array(some))
+        model.new_ = bench.Rows(names, weights[some], bench.place_of(names, model.items_))
         found: dict[str, Any] = model.evaluate(self.rows, {})
-        model.new_ = bench.Rows.of(None, model.items_)
+        model.new_ = bench.Rows.none(len(model.items_))
         worth = {name: found[name].values for name in ("ndcg_all@20", "recall_new@20")}
         return {"exposure": (place < 20).mean(axis=0), "rank": 1 + place.mean(axis=0), **worth}
 

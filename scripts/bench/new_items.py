@@ -45,6 +45,7 @@ from augment.recipes.source import Source
 from augment.sources.prepare import prepare
 from consumers import NextItem, Recommender
 from consumers.data.new_items import NewItems as Rows
+from consumers.data.new_items import place_of
 from consumers.scoring import ranking
 
 SETS = {  # rows, catalogue, users at most, l2 of EASE and of MF by validation rows of split 0
@@ -154,9 +155,9 @@ class Split:
 
     def measured(self, model: Recommender, weights: csr_matrix, names: pa.Array) -> dict[str, np.ndarray]:
         """Metric → one value per user, in the order of users that have one."""
-        model.new_ = Rows(names, weights)
+        model.new_ = Rows(names, weights, place_of(names, model.items_))
         found: dict[str, Any] = model.evaluate(self.test, {})
-        model.new_ = Rows.of(None, model.items_)
+        model.new_ = Rows.none(len(model.items_))
         return {name: found[name].values for name in METRICS}
 
 
@@ -255,9 +256,10 @@ def _judged(
             place = pc.index_in(wanted, names).to_numpy(zero_copy_only=False)
             return np.concatenate([standardised(scores), size * score(binary(history))[:, place]], axis=1)
 
-    model.new_ = Fixed(names, csr_matrix((len(names), len(model.items_)), dtype=np.float32))
+    empty = csr_matrix((len(names), len(model.items_)), dtype=np.float32)
+    model.new_ = Fixed(names, empty, place_of(names, model.items_))
     found: dict[str, Any] = model.evaluate(split.test, {})
-    model.new_ = Rows.of(None, model.items_)
+    model.new_ = Rows.none(len(model.items_))
     return {name: found[name].values for name in METRICS}
 
 

@@ -80,7 +80,8 @@ def test_stuffed_items_get_no_row_and_are_counted(shop, capsys):
     items = np.repeat(np.arange(len(vectors)), popularity)
     history = csr_matrix((np.ones(len(items), np.float32), (users, items)))
     names = [f"i{n}" for n in range(len(vectors))]
-    known = Known(pa.array(names), pa.array([f"u{n}" for n in range(500)]), history, np.arange(len(vectors)))
+    users = pa.array([f"u{n}" for n in range(500)])
+    known = Known(pa.array(names), users, history, np.arange(len(vectors)), np.zeros(len(vectors), bool))
     content = np.concatenate([new, stuffed[:2]])
     weights = csr_matrix(np.eye(len(content), len(vectors), dtype=np.float32))
     mapped = Mapped(pa.array([f"n{n}" for n in range(len(content))]), content, weights)
