@@ -318,7 +318,9 @@ def main() -> None:
             shop = Shop(split, split.valid if options.dev else split.test)
             say(f"{options.set} {seed}: {len(shop.cheats)} cheats among {len(split.mapped.names)} new items")
             found = stuffing(shop) | pushes(shop) | met(shop)
-            kept.write_text(json.dumps({n: {m: v.round(5).tolist() for m, v in a.items()} for n, a in found.items()}))
+            kept.write_text(
+                json.dumps({n: {m: v.round(5).tolist() for m, v in a.items()} for n, a in found.items()}), "utf-8"
+            )
         for name, arm in json.loads(kept.read_text("utf-8")).items():
             made.setdefault(name, {})[seed] = arm
     results = []
