@@ -24,6 +24,7 @@ def published(**neighbours):
     return pa.table({
         "sample_id": names,
         "day": ["all"] * len(names),
+        "strategy": ["new-items"] * len(names),
         "anchor_id": names,
         "decoded": pa.StructArray.from_arrays([none, wanted, none], names=["items", "targets", "negatives"]),
         "weight": [1.0] * len(names),

@@ -20,6 +20,7 @@ def mix(**neighbours):
     return pa.table({
         "sample_id": names,
         "day": ["all"] * len(names),
+        "strategy": ["new-items"] * len(names),
         "anchor_id": names,
         "decoded": pa.StructArray.from_arrays([none, wanted, none], names=["items", "targets", "negatives"]),
         "weight": pa.array([1.0] * len(names), pa.float32()),
