@@ -27,7 +27,7 @@ from augment.numeric.new_users import summed
 from consumers.configured import ByModel, ModelOptions
 from consumers.data import storage
 from consumers.data.interactions import Synthetic
-from consumers.data.new_items import NewItems
+from consumers.data.new_items import NewItems, unknown
 from consumers.data.new_users import NewUsers
 from consumers.rankers import RANKERS, Arrays, Rows, tuning
 from consumers.rankers.base import TUNED, Distilled, Tuned
@@ -122,7 +122,8 @@ class Recommender(ByModel):
         self.history_ = self._history(train)
         made = None if mix is None else without(mix)
         self.mix_ = Synthetic.of(made, self.users_, self.items_) if made else None  # of new items alone: as without
-        self.new_, self.was_new_ = NewItems.of(mix, self.items_), self._unknown(valid)
+        self.new_ = NewItems.of(mix, self.items_, self.history_.getnnz(axis=0))
+        self.was_new_ = unknown(valid, self.items_)
         self.few_ = NewUsers.of(mix, self.users_)
         # Validation rows do their work, then they are history when the test comes, for every model alike.
         self.seen_ = self._history(together(train, valid))
@@ -217,14 +218,11 @@ class Recommender(ByModel):
     def _with_new(self, test: pa.Table, wanted: csr_matrix, known: csr_matrix) -> dict[str, Mean]:
         """What lists of known and new items are worth, to users who want items of either kind.
 
-        New are those that no training row has: of test rows, and all others that the mix has rows for, but for those
-        that had their day in validation rows. A model without rows for them never finds one.
+        New are those of `NewItems.listed`. A model without rows for them never finds one.
         """
-        names = self._unknown(test)
+        names = self.new_.listed(test, self.was_new_, self.items_)
         if not len(names):
             return ranking.nothing_new()
-        idle = self.new_.names.filter(pc.invert(pc.is_in(self.new_.names, pa.concat_arrays([names, self.was_new_]))))
-        names = pa.concat_arrays([names, idle])
         hoped = binary(ordered(test, self.users_, names))
         users = np.flatnonzero(wanted.getnnz(axis=1) + hoped.getnnz(axis=1))
         if not len(users):
@@ -248,11 +246,6 @@ class Recommender(ByModel):
         which, said = self._of_unmet(known, names)
         lists[which] = ranking.top(said, nothing[which], ranking.K)
         return Mean(ranking.ndcg(ranking.hits(lists, wanted), wanted.getnnz(axis=1)))
-
-    def _unknown(self, rows: pa.Table) -> pa.Array:
-        """Items of rows that no training row has, sorted."""
-        names = pc.unique(whole(rows["item_id"]))
-        return names.filter(pc.invert(pc.is_in(names, self.items_))).sort()
 
     def _flipped(self, seed: int, known: csr_matrix, wanted: csr_matrix, users: np.ndarray) -> Mean:
         """NDCG of what is `wanted` [n, I] by users at int64[n], after retraining on histories with flips."""
@@ -327,7 +320,7 @@ class Recommender(ByModel):
             items = len(model.items_)
             model.history_, model.seen_ = (storage.take_sparse(arrays, name, items) for name in ("history", "seen"))
             model.mix_ = Synthetic.stored(arrays, items)
-            model.new_ = NewItems.stored(arrays, settings, items)
+            model.new_ = NewItems.stored(arrays, settings, model.items_)
             model.few_ = NewUsers.stored(arrays, settings, len(model.users_))
             model.was_new_ = pa.array(settings.get("was_new", []), pa.string())
             model.state_, model.l2_, model.recency_ = arrays, settings["l2"], tuple(settings["recency"])

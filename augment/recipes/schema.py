@@ -125,6 +125,13 @@ class NewItems(Section):
         False, description="Maps learn from misspelt copies of texts too: for titles that are typed in a hurry."
     )
     neighbours: int = Field(200, ge=1, description="Known items, at most, whose scores a new one gets a part of.")
+    stuffed: float = Field(
+        0.01,
+        ge=0,
+        lt=1,
+        description="A new item gets no row where at most this share of known items looks as stuffed with the content "
+        "of best sellers as it does; 0 publishes all.",
+    )
     exposure: float | None = Field(
         None,
         gt=0,

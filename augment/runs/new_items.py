@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -52,26 +52,22 @@ def new_items(
     say(f"{job.name}: new items, {len(catalogue):,} in the catalogue")
 
     stamp = Stamp(job.name, job.digest, job.day, job.task.weight)
-    tables = made(stamp, job.task.new_items, catalogue, modality, victim, material.arena, job.recipe.seed)
-    return staged(NEW_ITEMS, tables, stage, steps, warnings)
+
+    def make(tally: Tally) -> Iterator[pa.Table]:
+        return made(stamp, job.task.new_items, catalogue, modality, victim, material.arena, job.recipe.seed, tally)
+
+    return staged(NEW_ITEMS, make, stage, steps, warnings)
 
 
 def staged(
-    strategy: str, tables: Iterator[pa.Table], stage: Stage, steps: Steps, warnings: list[str]
+    strategy: str, make: Callable[[Tally], Iterator[pa.Table]], stage: Stage, steps: Steps, warnings: list[str]
 ) -> dict[str, Tally]:
     """Stage rows of weighted neighbours; where they are refused, a warning says why."""
-
-    def make(tally: Tally) -> Iterator[pa.Table]:
-        for table in tables:
-            tally.wanted = tally.proposed = tally.kept = tally.kept + len(table)
-            tally.novelty += table["novelty"].to_pylist()
-            yield table
-
     try:
-        kept, tally = steps.samples(strategy, make)
+        tables, tally = steps.samples(strategy, make)
     except Refused as error:
         warnings.append(str(error))
         return {strategy: Tally(why=str(error))}
-    for table in kept:
+    for table in tables:
         stage.write(table)
     return {strategy: tally}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+
 from augment.base.progress import say
 from augment.contracts.modality import Histories, Modality
 from augment.contracts.tally import Tally
@@ -29,8 +33,20 @@ def new_users(
     say(f"{job.name}: new users")
     stamp = Stamp(job.name, job.digest, job.day, job.task.weight)
     train, seed = material.arena.train, job.recipe.seed
-    found = staged(NEW_USERS, made(stamp, wanted, modality, train, seed), stage, steps, warnings)
+    found = staged(NEW_USERS, counted(made(stamp, wanted, modality, train, seed)), stage, steps, warnings)
     if material.people is not None:
         tables = unmet(stamp, wanted, modality, train, material.people, seed)
-        found |= staged(UNMET_USERS, tables, stage, steps, warnings)
+        found |= staged(UNMET_USERS, counted(tables), stage, steps, warnings)
     return found
+
+
+def counted(tables: Iterator[pa.Table]) -> Callable[[Tally], Iterator[pa.Table]]:
+    """The tables, whose rows are counted in a tally as they pass."""
+
+    def make(tally: Tally) -> Iterator[pa.Table]:
+        for table in tables:
+            tally.wanted = tally.proposed = tally.kept = tally.kept + len(table)
+            tally.novelty += table["novelty"].to_pylist()
+            yield table
+
+    return make
