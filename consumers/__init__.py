@@ -12,6 +12,7 @@ _HOME = {
     "Recommender": "recommender",
     "Sentiment": "sentiment",
     "new_item_scores": "reading.new_items",
+    "new_user_scores": "reading.new_users",
     "open_mix": "reading.mix",
 }
 __all__ = sorted(_HOME)

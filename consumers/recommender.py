@@ -23,10 +23,12 @@ from augment.numeric.ease import USERS
 from augment.numeric.histories import binary, flipped, minus, ordered, recent, together
 from augment.numeric.measures import Mean, Measure
 from augment.numeric.new_items import without
+from augment.numeric.new_users import summed
 from consumers.configured import ByModel, ModelOptions
 from consumers.data import storage
 from consumers.data.interactions import Synthetic
-from consumers.data.new_items import NewItems
+from consumers.data.new_items import NewItems, unknown
+from consumers.data.new_users import NewUsers
 from consumers.rankers import RANKERS, Arrays, Rows, tuning
 from consumers.rankers.base import TUNED, Distilled, Tuned
 from consumers.scoring import ranking, shilling
@@ -63,6 +65,7 @@ class Recommender(ByModel):
             "ndcg_flipped@20",
         ),
         "new items": ("ndcg_all@20", "recall_new@20", "exposure_new@20"),
+        "new users": ("ndcg_new_users@20", "recall_new_users@20", "ndcg_unmet_users@20"),
         "catalogue": ("mean_popularity",),
     }
     space: ClassVar[Mapping[str, tuple]] = {"l2": (50.0, 100.0, 200.0, 400.0, 800.0)}
@@ -98,6 +101,7 @@ class Recommender(ByModel):
         self.ranker_ = RANKERS[self.options.model](self.options, seed, device)
         self.state_: Arrays = {}
         self.new_: NewItems
+        self.few_: NewUsers
         self.was_new_: pa.Array
         self.l2_, self.recency_ = self.options.l2, tuning.OFF
         self.teacher_: tuple[float, float, float] | None = None  # l2, recency and its floor
@@ -118,7 +122,9 @@ class Recommender(ByModel):
         self.history_ = self._history(train)
         made = None if mix is None else without(mix)
         self.mix_ = Synthetic.of(made, self.users_, self.items_) if made else None  # of new items alone: as without
-        self.new_, self.was_new_ = NewItems.of(mix, self.items_), self._unknown(valid)
+        self.new_ = NewItems.of(mix, self.items_, self.history_.getnnz(axis=0))
+        self.was_new_ = unknown(valid, self.items_)
+        self.few_ = NewUsers.of(mix, self.users_)
         # Validation rows do their work, then they are history when the test comes, for every model alike.
         self.seen_ = self._history(together(train, valid))
         if isinstance(self.options, Distilled) and self.options.distill:
@@ -153,10 +159,30 @@ class Recommender(ByModel):
         return tuning.likeliest(self.ranker_, self.state_, history, self.recency_, users, seen, k)
 
     def predict(self, rows: pa.Table) -> np.ndarray:
-        """float32[n, items] scores for the `user_id`s of `rows`; a user never seen gets the items' popularity."""
-        users = pc.fill_null(pc.index_in(whole(rows["user_id"]), self.users_), -1).to_numpy(zero_copy_only=False)
+        """float32[n, items] scores for the `user_id`s of `rows`; a user never seen gets the items' popularity.
+
+        One of few interactions, or of none, that the mix has a row of gets what its neighbours say.
+        """
+        names = whole(rows["user_id"])
+        users = pc.fill_null(pc.index_in(names, self.users_), -1).to_numpy(zero_copy_only=False)
         popularity = self.seen_.getnnz(axis=0).astype(np.float32)
-        return np.where(users[:, None] >= 0, self._scores(self.seen_, np.maximum(users, 0)), popularity)
+        scores = np.where(users[:, None] >= 0, self._scores(self.seen_, np.maximum(users, 0)), popularity)
+        met, unmet = np.flatnonzero(users >= 0), np.flatnonzero(users < 0)
+        which, said = self._of_few(self.seen_, users[met])
+        scores[met[which]] = said
+        which, said = self._of_unmet(self.seen_, names.take(pa.array(unmet)))
+        scores[unmet[which]] = said
+        return scores
+
+    def _of_few(self, history: csr_matrix, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which of the users at int64[n] the mix has rows of, int64[m], and what neighbours say, float32[m, I]."""
+        which, weights = self.few_.among(users, history)
+        return which, summed(weights, history, lambda some: self._scores(history, some))
+
+    def _of_unmet(self, history: csr_matrix, names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        """The same of users that were not met, by their ids."""
+        which, weights = self.few_.unmet(names)
+        return which, summed(weights, history, lambda some: self._scores(history, some))
 
     def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
         """Fake users, all of them and each kind alone, and the seed of flips; `evaluate` retrains on each."""
@@ -169,7 +195,11 @@ class Recommender(ByModel):
         known = minus(self.seen_, wanted)
         users = np.flatnonzero(wanted.getnnz(axis=1))
         lists, new = self._top(known, users, known, ranking.K), self._with_new(test, wanted, known)
+        which, said = self._of_few(known, users)
+        lists[which] = ranking.top(said, known[users[which]], ranking.K)
         wanted = wanted[users]
+        new |= ranking.new_user_measures(lists, wanted, known[users].getnnz(axis=1))
+        new["ndcg_unmet_users@20"] = self._unmet(test, known)
         measures: dict[str, Measure] = new | ranking.measures(lists, wanted, users, self.history_)
         kinds = [name for name in attacked if name.startswith("shilling")]
         own = self._likeliest() if kinds else np.empty(0)
@@ -188,14 +218,11 @@ class Recommender(ByModel):
     def _with_new(self, test: pa.Table, wanted: csr_matrix, known: csr_matrix) -> dict[str, Mean]:
         """What lists of known and new items are worth, to users who want items of either kind.
 
-        New are those that no training row has: of test rows, and all others that the mix has rows for, but for those
-        that had their day in validation rows. A model without rows for them never finds one.
+        New are those of `NewItems.listed`. A model without rows for them never finds one.
         """
-        names = self._unknown(test)
+        names = self.new_.listed(test, self.was_new_, self.items_)
         if not len(names):
             return ranking.nothing_new()
-        idle = self.new_.names.filter(pc.invert(pc.is_in(self.new_.names, pa.concat_arrays([names, self.was_new_]))))
-        names = pa.concat_arrays([names, idle])
         hoped = binary(ordered(test, self.users_, names))
         users = np.flatnonzero(wanted.getnnz(axis=1) + hoped.getnnz(axis=1))
         if not len(users):
@@ -207,10 +234,18 @@ class Recommender(ByModel):
             parts.append(ranking.new_measures(scores, known[some], wanted[some], hoped[some]))
         return {name: Mean(np.concatenate([part[name].values for part in parts])) for name in ranking.nothing_new()}
 
-    def _unknown(self, rows: pa.Table) -> pa.Array:
-        """Items of rows that no training row has, sorted."""
-        names = pc.unique(whole(rows["item_id"]))
-        return names.filter(pc.invert(pc.is_in(names, self.items_))).sort()
+    def _unmet(self, test: pa.Table, known: csr_matrix) -> Mean:
+        """NDCG of users of the test alone: by popularity, or by what neighbours say."""
+        names = pc.unique(whole(test["user_id"]))
+        names = names.filter(pc.invert(pc.is_in(names, self.users_)))
+        wanted = binary(ordered(test, names, self.items_))
+        some = np.flatnonzero(wanted.getnnz(axis=1))
+        names, wanted, nothing = names.take(pa.array(some)), wanted[some], csr_matrix(wanted[some].shape)
+        popular = ranking.top(known.getnnz(axis=0)[None].astype(np.float32), nothing[:1], ranking.K)
+        lists = np.repeat(popular, len(some), axis=0)
+        which, said = self._of_unmet(known, names)
+        lists[which] = ranking.top(said, nothing[which], ranking.K)
+        return Mean(ranking.ndcg(ranking.hits(lists, wanted), wanted.getnnz(axis=1)))
 
     def _flipped(self, seed: int, known: csr_matrix, wanted: csr_matrix, users: np.ndarray) -> Mean:
         """NDCG of what is `wanted` [n, I] by users at int64[n], after retraining on histories with flips."""
@@ -268,10 +303,11 @@ class Recommender(ByModel):
 
     def save(self, folder: Path) -> None:
         arrays = self.state_ | storage.sparse("history", self.history_) | storage.sparse("seen", self.seen_)
-        arrays |= self.new_.arrays() | ({} if self.mix_ is None else self.mix_.arrays())
+        arrays |= self.new_.arrays() | self.few_.arrays() | ({} if self.mix_ is None else self.mix_.arrays())
         settings = {"parameters": self.parameters(), "l2": self.l2_, "recency": self.recency_}
         names = {"items": self.items_.to_pylist(), "users": self.users_.to_pylist()}
         names |= {"new": self.new_.names.to_pylist(), "was_new": self.was_new_.to_pylist()}
+        names |= {"new_users": self.few_.names.to_pylist()}
         storage.save(folder, arrays, settings | names | {"teacher": self.teacher_})
 
     @classmethod
@@ -284,7 +320,8 @@ class Recommender(ByModel):
             items = len(model.items_)
             model.history_, model.seen_ = (storage.take_sparse(arrays, name, items) for name in ("history", "seen"))
             model.mix_ = Synthetic.stored(arrays, items)
-            model.new_ = NewItems.stored(arrays, settings, items)
+            model.new_ = NewItems.stored(arrays, settings, model.items_)
+            model.few_ = NewUsers.stored(arrays, settings, len(model.users_))
             model.was_new_ = pa.array(settings.get("was_new", []), pa.string())
             model.state_, model.l2_, model.recency_ = arrays, settings["l2"], tuple(settings["recency"])
             model.teacher_ = settings["teacher"] and tuple(settings["teacher"])

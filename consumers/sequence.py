@@ -21,7 +21,8 @@ from augment.numeric.new_items import without
 from augment.numeric.sequences import TAU, Sequences
 from consumers.configured import ByModel, ModelOptions
 from consumers.data import storage
-from consumers.scoring import next_items
+from consumers.data.new_items import NewItems, unknown
+from consumers.scoring import next_items, ranking
 from consumers.scoring.next_items import Asked
 from consumers.sequences import MODELS, Arrays, Material
 from consumers.victims import RankingVictim, singular_vectors
@@ -39,7 +40,8 @@ class NextItem(ByModel):
     rows. A synthetic sequence of the mix is one more sequence: its items in their order, its targets what comes next.
 
     Asked is each test row whose item is known and whose user did something before: of all items, which comes next? What
-    the user did before is shown, validation rows and earlier test rows included.
+    the user did before is shown, validation rows and earlier test rows included. Test rows whose item is new are asked
+    too, of known and new items together, where the mix has rows for new ones (`ndcg_all@20` and the like).
     """
 
     name = "sequence"
@@ -48,6 +50,7 @@ class NextItem(ByModel):
         "clean": ("ndcg@20", "recall@20"),
         "slices": ("tail_recall@20", "short_recall@20", "coverage"),
         "robust": tuple(f"ndcg_{attack}@20" for attack in next_items.ATTACKS),
+        "new items": ("ndcg_all@20", "recall_new@20", "exposure_new@20"),
         "catalogue": ("mean_popularity",),
     }
     held_out_attacks: ClassVar[tuple[str, ...]] = ("misclicks",)
@@ -70,6 +73,8 @@ class NextItem(ByModel):
         super().__init__(seed=seed, device=device, **options)
         self.model_ = MODELS[self.options.model](self.options, seed, device)
         self.state_: Arrays = {}
+        self.new_: NewItems
+        self.was_new_: pa.Array
 
     @property
     def deterministic(self) -> bool:
@@ -87,6 +92,8 @@ class NextItem(ByModel):
             )
         self.train_ = Sequences.of(train, self.users_, self.items_)
         self.seen_ = _log(train)
+        met = self.train_.matrix(len(self.items_)).getnnz(axis=0)
+        self.new_, self.was_new_ = NewItems.of(mix, self.items_, met), unknown(valid, self.items_)
         asked = self._asked(valid, hide=False)
         if not len(asked):
             raise BadInput(
@@ -131,7 +138,7 @@ class NextItem(ByModel):
     def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
         asked = self._asked(test, self.hide_)
         popularity = np.bincount(self.train_.items, minlength=len(self.items_)).astype(np.float64)
-        measures = next_items.measures(next_items.found(self._scores, asked), asked, popularity)
+        measures = next_items.measures(next_items.found(self._scores, asked), asked, popularity) | self._with_new(test)
         for name in attacked:
             rng = np.random.default_rng(attacked[name]["seed"][0].as_py())
             shown = next_items.ATTACKS[name](asked.shown, popularity, rng)
@@ -139,8 +146,24 @@ class NextItem(ByModel):
             measures[f"ndcg_{name}@20"] = Mean(next_items.by_user(result.ndcg, asked.user))
         return measures
 
-    def _asked(self, rows: pa.Table, hide: bool) -> Asked:
-        """What `rows` ask, each after what its user did before it by all rows that are known, and these."""
+    def _with_new(self, test: pa.Table) -> dict[str, Mean]:
+        """What is foretold of known and new items together; a model without rows for new ones never finds one."""
+        names = self.new_.listed(test, self.was_new_, self.items_)
+        if not len(names):
+            return ranking.nothing_new()
+
+        def scores(shown: Sequences) -> np.ndarray:
+            return self.new_.beside(self._scores(shown), shown.matrix(len(self.items_)), names)
+
+        asked = self._asked(test, self.hide_, pa.concat_arrays([self.items_, names]))
+        return next_items.new_measures(scores, asked, len(self.items_))
+
+    def _asked(self, rows: pa.Table, hide: bool, items: pa.Array | None = None) -> Asked:
+        """What `rows` ask, each after what its user did before it by all rows that are known, and these.
+
+        items: by default the consumer's own; rows of others ask nothing and are not shown.
+        """
+        items = self.items_ if items is None else items
         rows = _log(rows)
         users = pc.unique(whole(rows["user_id"]))
         known = self.seen_.filter(pc.is_in(self.seen_["user_id"], value_set=users))
@@ -150,7 +173,7 @@ class NextItem(ByModel):
         every = pa.concat_tables([known, rows])
         asked = pa.array(np.arange(len(every)) >= len(known))
         # The places of rows stand for items, so that it is known which are asked about.
-        item = pc.index_in(whole(every["item_id"]), self.items_)
+        item = pc.index_in(whole(every["item_id"]), items)
         every, asked, item = (x.filter(item.is_valid()) for x in (every, asked, item))
         place = pa.array(np.arange(len(every)))
         order = Sequences.of(every.set_column(1, "item_id", place), users, place)
@@ -176,7 +199,9 @@ class NextItem(ByModel):
         arrays |= {"train.items": self.train_.items, "train.offsets": self.train_.offsets}
         arrays |= {f"seen.{name}": codes.indices.to_numpy() for name, codes in (("user_id", user), ("item_id", item))}
         arrays["seen.timestamp"] = self.seen_["timestamp"].to_numpy()
+        arrays |= self.new_.arrays()
         names = {"items": self.items_.to_pylist(), "users": self.users_.to_pylist()}
+        names |= {"new": self.new_.names.to_pylist(), "was_new": self.was_new_.to_pylist()}
         seen = {"user_id": user.dictionary.to_pylist(), "item_id": item.dictionary.to_pylist()}
         settings = {"parameters": self.parameters(), "hide": self.hide_, "seen": seen}
         storage.save(folder, arrays, settings | names)
@@ -192,6 +217,8 @@ class NextItem(ByModel):
             seen = {name: pa.array(of).take(pa.array(arrays[f"seen.{name}"])) for name, of in settings["seen"].items()}
             model.seen_ = pa.table({**seen, "timestamp": arrays["seen.timestamp"]})
             model.hide_ = settings["hide"]
+            model.new_ = NewItems.stored(arrays, settings, model.items_)
+            model.was_new_ = pa.array(settings.get("was_new", []), pa.string())
             model.state_ = {name[6:]: array for name, array in arrays.items() if name.startswith("state.")}
         except (KeyError, TypeError, UsageError) as error:
             raise BadInput(f"{folder}: a model of another version ({error}); train it again") from None

@@ -42,7 +42,7 @@ class RowRules:
     classes: bool = True  # labels are probabilities of a class, and rows of both classes are needed
     unlabelled: Literal["kept", "asked", "bad"] = "bad"  # asked: kept where the source says how many
     copies: bool = False  # rows alike are copies, even where they have no time
-    catalogue: bool = False  # a row is an item: none comes twice, and all are read, in no splits
+    catalogue: bool = False  # a row is what `needs` names first: none comes twice, and all are read, in no splits
 
 
 @dataclass(frozen=True)

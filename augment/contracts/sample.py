@@ -32,7 +32,9 @@ def sample_schema(decoded: pa.StructType, multiclass: bool = False) -> pa.Schema
     neighbour_weights: null but in a row of the strategy `new-items`, which is no user but an item (`anchor_id`): how
         much of the score of each of its `neighbour_ids`, which are items, it gets (`augment.numeric.new_items`). There
         plausibility and label_agreement are shares of known items at least as far from all others, in content and
-        in behaviour; label_source is the map that said it, and hardness null.
+        in behaviour; label_source is the map that said it, and hardness null. Likewise in a row of `new-users`, which
+        is a user of few interactions, whose neighbours are users: itself, and known ones (`augment.numeric.new_users`);
+        both shares are in behaviour, of what the user has and of what its neighbours make of it.
     day: of the night that made it, "all" for a run of its own; the table's partition.
     """
     return pa.schema(

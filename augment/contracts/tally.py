@@ -145,7 +145,12 @@ LIMITS = {
     "not novel": Limit("novelty", "min_novelty"),
     "too easy": Limit("margin", "band", least=False, end=1),
     "too hard": Limit("margin", "band", end=0),
-}  # every gate but "not finite", which no setting opens
+}  # every gate but "not finite", which no setting opens, and `STUFFED`
+STUFFED = "stuffed"  # of new items
+UNLIMITED = {
+    "not finite": "the victim's loss, or the vector, is not a number",
+    STUFFED: "their content is made of best sellers'; new_items.stuffed = 0 publishes them",
+}
 
 
 def sentence(gate: str, found: Stopped, gates: Gates) -> str:
@@ -153,7 +158,7 @@ def sentence(gate: str, found: Stopped, gates: Gates) -> str:
     head, later = f"{found.count:,} {gate}", f"; {found.again:,} fail a later gate too" if found.again else ""
     limit, median = LIMITS.get(gate), found.median
     if limit is None or median is None:
-        return f"{head} (the victim's loss, or the vector, is not a number)"
+        return f"{head} ({UNLIMITED.get(gate, UNLIMITED['not finite'])})"
     now = getattr(gates, limit.setting)
     enough = rounded(median, down=limit.least)
     if limit.end is None:

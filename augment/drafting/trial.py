@@ -17,7 +17,7 @@ from augment.drafting.catalogue import CATALOGUE
 from augment.drafting.guess import Guess
 from augment.recipes.source import OF_TEXT, Source
 from augment.sources.formats import MALFORMED, own
-from augment.sources.prepare import prepare, prepare_products
+from augment.sources.prepare import PRODUCTS, prepare, prepare_catalogue
 from augment.sources.splits import TooManyBad
 from augment.sources.sql import literal
 
@@ -34,7 +34,7 @@ def tried(db: duckdb.DuckDBPyConnection, guess: Guess) -> None:
             try:
                 source = guess.source(**_as_part(part)) if part else guess.source()
                 if guess.kind == CATALOGUE:
-                    prepare_products("init", source, Path(folder) / str(number), 0)
+                    prepare_catalogue("init", source, PRODUCTS, Path(folder) / str(number), 0)
                 else:
                     prepare("init", source, consumer_class(guess.kind).modality, Path(folder) / str(number), 0)
                 return

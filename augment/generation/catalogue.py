@@ -49,7 +49,7 @@ class Catalogue:
                 if typos is not None:
                     rng = np.random.default_rng(typos)
                     misspelt = _encoded(encode, [typo(said, rng) for said in texts], some)
-        return cls(products["item_id"].combine_chunks(), text, _properties(products), misspelt)
+        return cls(products["item_id"].combine_chunks(), text, properties(products), misspelt)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -76,21 +76,21 @@ def _encoded(encode: Callable[[list[str]], Any], texts: list[str], some: list[in
     return out
 
 
-def _properties(products: pa.Table) -> np.ndarray | None:
+def properties(rows: pa.Table) -> np.ndarray | None:
     """float32[n, D]: TF-IDF of values, since to share a rare one says more, by a truncated SVD where there are many.
 
     Values of a property that holds several, `Comedy|Drama` or a list, count one by one.
     """
     apart = {*RESERVED, "item_id", "user_id"} - {"segment"}
-    names = [name for name in products.column_names if name not in apart]
+    names = [name for name in rows.column_names if name not in apart]
     if not names:
         return None
-    columns = [products[name].to_pylist() for name in names]
-    rows = [[f"{name}={value}" for name, held in zip(names, row, strict=True) for value in values_of(held)]
+    columns = [rows[name].to_pylist() for name in names]
+    said = [[f"{name}={value}" for name, held in zip(names, row, strict=True) for value in values_of(held)]
             for row in zip(*columns, strict=True)]  # fmt: skip
-    counted = TfidfVectorizer(analyzer=list, min_df=2 if len(rows) > 20 else 1, dtype=np.float32)
+    counted = TfidfVectorizer(analyzer=list, min_df=2 if len(said) > 20 else 1, dtype=np.float32)
     try:
-        found = counted.fit_transform(rows)
+        found = counted.fit_transform(said)
     except ValueError:  # no value is in two rows
         return None
     if found.shape[1] > DIM:

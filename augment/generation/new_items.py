@@ -7,8 +7,7 @@ validation rows the scale is found.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,20 +18,22 @@ from scipy.sparse import csr_matrix, vstack
 from sklearn.utils.extmath import randomized_svd
 
 from augment.base.errors import Refused
-from augment.base.progress import track
+from augment.base.progress import say, track
 from augment.contracts.consumer import Consumer
 from augment.contracts.content_map import ContentMap, settings
 from augment.contracts.modality import Histories
-from augment.contracts.sample import sample_schema
+from augment.contracts.tally import STUFFED, Tally
 from augment.contracts.values import Arena
 from augment.generation.catalogue import Catalogue
+from augment.generation.weighted import Stamp, Weighted, spacing, usual
 from augment.numeric.columns import whole
 from augment.numeric.ease import FILTER_L2, ease
 from augment.numeric.histories import binary, minus, ordered
 from augment.numeric.neighbours import Neighbours
-from augment.numeric.new_items import NEW_ITEMS, new_scores, standardised
+from augment.numeric.new_items import MET, NEW_ITEMS, new_scores, standardised
 from augment.numeric.vectors import unit
 from augment.recipes.schema import NewItems
+from augment.watch.stuffing import honesty
 
 HELD, TRIED, TRIED_USERS = 0.2, 5_000, 2_000  # share of known items treated as new, of at most so many, and users
 LEAST = 20  # known items, of which a map can be learnt; and interactions with new ones, by which a scale can be found
@@ -40,6 +41,7 @@ PLACES = 20  # of a list of recommendations
 REACHED = 0.95  # of the most places that new items can have
 USERS = 512  # at a time: bounds the memory
 ITEMS = 256  # new ones at a time
+NAMED = 5  # of those that are left out
 
 
 class Found(NamedTuple):
@@ -61,17 +63,22 @@ class Known:
     items: pa.Array  # of training rows, sorted
     users: pa.Array
     history: csr_matrix  # binary float32[U, I]
-    place: np.ndarray  # int64[I], where each is in the catalogue, −1 for none
+    place: np.ndarray  # int64[I], where each is in the catalogue; −1 for young ones and those that it lacks
+    young: np.ndarray  # bool[I], whether the catalogue has it and fewer than `MET` users do: a model says little of it
 
     @classmethod
     def of(cls, train: pa.Table, catalogue: Catalogue) -> Known:
         items, users = (pc.unique(whole(train[name])).sort() for name in ("item_id", "user_id"))
+        history = binary(ordered(train, users, items))
         place = pc.fill_null(pc.index_in(items, catalogue.items), -1).to_numpy(zero_copy_only=False)
-        return cls(items, users, binary(ordered(train, users, items)), place)
+        young = (history.getnnz(axis=0) < MET) & (place >= 0)
+        if (place[~young] >= 0).sum() < LEAST:  # too few are left to learn from
+            young[:] = False
+        return cls(items, users, history, np.where(young, -1, place), young)
 
     @property
     def described(self) -> np.ndarray:
-        """int64: places among `items` of those that the catalogue has."""
+        """int64: places among `items` of those that the catalogue has, without young ones."""
         return np.flatnonzero(self.place >= 0)
 
 
@@ -110,10 +117,10 @@ def choose(catalogue: Catalogue, known: Known, wanted: NewItems, seed: int) -> F
 
 
 def made(
-    task: str, run: str, day: str, weight: float, wanted: NewItems, catalogue: Catalogue, modality: Histories,
-    victim: Consumer, arena: Arena, seed: int,
+    stamp: Stamp, wanted: NewItems, catalogue: Catalogue, modality: Histories, victim: Consumer, arena: Arena,
+    seed: int, tally: Tally,
 ) -> Iterator[pa.Table]:  # fmt: skip
-    """Rows, in the schema of samples, for the catalogue's items without training rows.
+    """Rows, in the schema of samples, for the catalogue's items of which training rows say little, counted in `tally`.
 
     Raises Refused where the catalogue and the training rows have too few items in common to learn from.
     """
@@ -125,19 +132,41 @@ def made(
         )
     found = choose(catalogue, known, wanted, seed)
     mapped = apply(found, catalogue, known, wanted.neighbours)
+    tally.wanted = tally.proposed = len(mapped.names)
+    mapped = honest(mapped, catalogue.vectors(found.share), known, wanted.stuffed, tally)
     if not len(mapped.names):
         return
     size = scale(mapped, known, victim, arena.valid, wanted.exposure, seed)
     weights, judged = mapped.weights * np.float32(size), _Judged(found, catalogue, known, modality)
     for start in range(0, len(mapped.names), ITEMS):
         some = slice(start, start + ITEMS)
-        yield judged.rows(task, run, day, weight, mapped.names[some], mapped.content[some], weights[some])
+        rows = judged.rows(stamp, mapped.names[some], mapped.content[some], weights[some])
+        tally.kept += len(rows)
+        tally.novelty += rows["novelty"].to_pylist()
+        yield rows
+
+
+def honest(mapped: Mapped, vectors: np.ndarray, known: Known, least: float, tally: Tally) -> Mapped:
+    """Those that look less stuffed than all but that share of known items; the others are said, and counted."""
+    if not least or not len(mapped.names):
+        return mapped
+    popularity = known.history.getnnz(axis=0)[known.described]
+    usual = honesty(mapped.content, vectors[known.place[known.described]], popularity)
+    stuffed = usual < least
+    if stuffed.any():
+        names = mapped.names.filter(pa.array(stuffed)).to_pylist()
+        tally.stop(STUFFED, usual[stuffed], 0)
+        say(f"{NEW_ITEMS}: content stuffed with that of best sellers: {', '.join(names[:NAMED])} "
+            f"({len(names):,} of {len(stuffed):,})")  # fmt: skip
+    kept = np.flatnonzero(~stuffed)
+    return Mapped(mapped.names.take(pa.array(kept)), mapped.content[kept], mapped.weights[kept])
 
 
 def apply(found: Found, catalogue: Catalogue, known: Known, most: int) -> Mapped:
     """The map, fitted on all known items, on the catalogue's others, but for those of which it says nothing."""
     vectors, old = catalogue.vectors(found.share), known.described
-    fresh = ~pc.is_in(catalogue.items, known.items).to_numpy(zero_copy_only=False)
+    met = known.items.filter(pa.array(~known.young))
+    fresh = ~pc.is_in(catalogue.items, met).to_numpy(zero_copy_only=False)
     new = np.flatnonzero(fresh & vectors.any(axis=1))
     names, shape = catalogue.items.take(pa.array(new)), (len(new), len(known.items))
     if not len(new):
@@ -170,6 +199,7 @@ def scale(mapped: Mapped, known: Known, victim: Consumer, valid: pa.Table, expos
         best_new.append(highest(new_scores(scores, seen, mapped.weights)))
         plain = standardised(scores)
         plain[seen.nonzero()] = -np.inf
+        plain[:, known.young] = -np.inf  # their rows stand for them
         best_old.append(highest(plain))
     return scale_for(exposure, np.concatenate(best_old), np.concatenate(best_new))
 
@@ -179,7 +209,7 @@ def expected(mapped: Mapped, known: Known, valid: pa.Table) -> float:
     asked = len(pc.index_in(whole(valid["item_id"]), mapped.names).drop_null())
     if asked >= LEAST:
         wanted = minus(binary(ordered(valid, known.users, known.items)), known.history)
-        return asked / (asked + wanted.nnz)
+        return asked / (asked + wanted[:, ~known.young].nnz)
     popularity, size = known.history.getnnz(axis=0), abs(mapped.weights)
     like = (size @ popularity) / np.maximum(np.asarray(size.sum(axis=1)).ravel(), 1e-9)
     return float(like.sum() / (like.sum() + popularity.sum()))
@@ -211,9 +241,14 @@ def highest(scores: np.ndarray) -> np.ndarray:
 
 def _behaviour(history: csr_matrix) -> np.ndarray:
     """float32[I, D]: who takes each item, as unit vectors of a truncated SVD of the training matrix."""
+    return unit(singular(history))
+
+
+def singular(history: csr_matrix) -> np.ndarray:
+    """float32[I, D]: of binary [U, I] the right singular vectors, each times its value."""
     size = max(1, min(64, min(history.shape) - 1))
     _, value, right = randomized_svd(history, size, random_state=0)
-    return unit((value[:, None] * right).T)
+    return np.asarray((value[:, None] * right).T, np.float32)
 
 
 def _sparse(fitted: ContentMap, content: np.ndarray, most: int) -> csr_matrix:
@@ -233,74 +268,22 @@ class _Judged:
     def __init__(self, found: Found, catalogue: Catalogue, known: Known, modality: Histories) -> None:
         self._found, self._modality, self._items = found, modality, known.items
         content = catalogue.vectors(found.share)[known.place[known.described]]
-        self._content, self._usual = Neighbours(content), _spacing(content)
-        one = pa.ListArray.from_arrays(pa.array(np.arange(len(known.items) + 1), pa.int32()), known.items)
-        codes, _ = modality.codes(pa.chunked_array([one]))
+        self._content, self._usual = Neighbours(content), spacing(content)
+        codes, _ = modality.codes(pa.chunked_array([_alone(known.items)]))
         self._vectors = unit(modality.vectors[codes])  # of the items, in their order
         behaviour = self._vectors[known.described]
-        self._behaviour, self._usual_behaviour = Neighbours(behaviour), _spacing(behaviour)
+        self._behaviour, self._usual_behaviour = Neighbours(behaviour), spacing(behaviour)
 
-    def rows(
-        self, task: str, run: str, day: str, weight: float, names: pa.Array, content: np.ndarray, weights: csr_matrix
-    ) -> pa.Table:
-        near, size = [], []
+    def rows(self, stamp: Stamp, names: pa.Array, content: np.ndarray, weights: csr_matrix) -> pa.Table:
+        """Each is decoded as a user of nothing, who wants the item: what trains on users alone can pass over it."""
         embedding = unit(weights @ self._vectors)
-        for i in range(len(names)):
-            own = slice(weights.indptr[i], weights.indptr[i + 1])
-            order = np.argsort(-np.abs(weights.data[own]), kind="stable")
-            near.append(self._items.take(pa.array(weights.indices[own][order])).to_pylist())
-            size.append(weights.data[own][order])
         distance = self._content.search(content, 1)[0][:, 0]
         moved = self._behaviour.search(embedding, 1)[0][:, 0]
-        count, none = len(names), pa.nulls(len(names), pa.float32())
-        columns = {
-            "sample_id": [
-                _id(task, day, name, *pair) for name, *pair in zip(names.to_pylist(), near, size, strict=True)
-            ],
-            "task": [task] * count,
-            "strategy": [NEW_ITEMS] * count,
-            "label": np.ones(count, np.float32),
-            "label_source": [self._found.map.name] * count,
-            "anchor_label": none,
-            "teacher_spread": none,
-            "weight": np.full(count, weight, np.float32),
-            "anchor_id": names,
-            "neighbour_ids": near,
-            "neighbour_weights": size,
-            "encoder": [self._modality.encoder] * count,
-            "embedding": list(embedding),
-            "decoded": self._decoded(names),
-            "hardness": none,
-            "plausibility": _usual(distance, self._usual),
-            "label_agreement": _usual(moved, self._usual_behaviour),
-            "novelty": (distance**2 / 2).astype(np.float32),  # of unit vectors: 1 − cosine
-            "run": [run] * count,
-            "day": [day] * count,
-        }
-        return pa.table(columns, schema=sample_schema(self._modality.decoded))
-
-    def _decoded(self, names: pa.Array) -> pa.StructArray:
-        """A user of nothing, who wants the item: what trains on users alone can pass over it."""
-        one = pa.ListArray.from_arrays(pa.array(np.arange(len(names) + 1), pa.int32()), names)
-        none = pa.array([[]] * len(names), pa.list_(pa.string()))
-        fields = list(self._modality.decoded)
-        return pa.StructArray.from_arrays([one if f.name == "targets" else none for f in fields], fields=fields)
+        made = Weighted(names, weights, self._items, embedding, "targets", _alone(names), distance,
+                        usual(distance, self._usual), usual(moved, self._usual_behaviour))  # fmt: skip
+        return made.table(stamp, NEW_ITEMS, self._found.map.name, self._modality)
 
 
-def _spacing(vectors: np.ndarray) -> np.ndarray:
-    """float32[I], sorted: the distance of each known item to the nearest other."""
-    return np.sort(Neighbours(vectors).search(vectors, 2)[0][:, -1])
-
-
-def _usual(distance: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    """float32[n] in (0, 1]: the share of known items at least as far from all others (a conformal p-value)."""
-    farther = len(spacing) - np.searchsorted(spacing, distance - 1e-6)
-    return ((1 + farther) / (1 + len(spacing))).astype(np.float32)
-
-
-def _id(task: str, day: str, item: str, near: Iterable[str], weights: np.ndarray) -> str:
-    """The same item, like the same known ones, is the same row in every run; each night says it anew."""
-    digest = hashlib.blake2b(digest_size=12)
-    digest.update("\0".join([task, NEW_ITEMS, day, item, *near]).encode())
-    digest.update(weights.tobytes())
-    return digest.hexdigest()
+def _alone(names: pa.Array) -> pa.ListArray:
+    """A list of each one."""
+    return pa.ListArray.from_arrays(pa.array(np.arange(len(names) + 1), pa.int32()), names)

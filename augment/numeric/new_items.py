@@ -16,6 +16,9 @@ NEW_ITEMS = "new-items"  # the strategy of rows that are new items
 # What a user has counts so many standard deviations more than the model's score of it: a model that was trained to
 # rank what a user does not have yet, as EASE, says little of what the user has. Measured on two sets and two models.
 OWN = 1.5
+# Interactions from which on a model's own score of an item counts; with fewer the published row still stands for it.
+# A model says less of an item that a few have met than its row does, and one fake user would else undo a row.
+MET = 5
 
 
 def standardised(scores: np.ndarray) -> np.ndarray:
@@ -35,11 +38,14 @@ def new_scores(scores: np.ndarray, history: csr_matrix, weights: csr_matrix) -> 
     return np.asarray(of_new + (have @ weights.T), np.float32)
 
 
-def rows_of(mix: pa.Table) -> pa.Table:
-    """Of published samples those that are new items, the latest of each: nights before said less of it."""
+def rows_of(mix: pa.Table, strategy: str = NEW_ITEMS) -> pa.Table:
+    """Of published samples those that are new items, or of another strategy of weighted neighbours, the latest of each.
+
+    Nights before said less of it.
+    """
     if "neighbour_weights" not in mix.column_names:  # of before there were any
         return mix.slice(0, 0)
-    found = mix.filter(pc.is_valid(mix["neighbour_weights"]))
+    found = mix.filter(pc.and_(pc.is_valid(mix["neighbour_weights"]), pc.equal(mix["strategy"], strategy)))
     if len(found) < 2:
         return found
     names = found["anchor_id"].to_numpy(zero_copy_only=False).astype(str)
@@ -49,18 +55,18 @@ def rows_of(mix: pa.Table) -> pa.Table:
     return found.take(pa.array(order[last]))
 
 
-def weights_of(rows: pa.Table, items: pa.Array) -> csr_matrix:
-    """float32[N, I] of rows that are new items; neighbours that `items` does not hold are left out."""
+def weights_of(rows: pa.Table, known: pa.Array) -> csr_matrix:
+    """float32[N, K] of rows of weighted neighbours; those that `known` does not hold are left out."""
     names, said = (rows[name].combine_chunks() for name in ("neighbour_ids", "neighbour_weights"))
-    column = pc.index_in(pc.list_flatten(names), items)
+    column = pc.index_in(pc.list_flatten(names), known)
     row = np.repeat(np.arange(len(rows)), pc.list_value_length(names).to_numpy(zero_copy_only=False))
-    known = column.is_valid().to_numpy(zero_copy_only=False)
-    value = pc.list_flatten(said).to_numpy(zero_copy_only=False)[known].astype(np.float32)
-    return csr_matrix((value, (row[known], column.drop_null().to_numpy())), shape=(len(rows), len(items)))
+    there = column.is_valid().to_numpy(zero_copy_only=False)
+    value = pc.list_flatten(said).to_numpy(zero_copy_only=False)[there].astype(np.float32)
+    return csr_matrix((value, (row[there], column.drop_null().to_numpy())), shape=(len(rows), len(known)))
 
 
 def without(mix: pa.Table) -> pa.Table:
-    """The samples that are no new items: users, for what trains on users."""
+    """The samples to train on: those that are no row of weighted neighbours."""
     if "neighbour_weights" not in mix.column_names:
         return mix
     return mix.filter(pc.is_null(mix["neighbour_weights"]))

@@ -125,12 +125,35 @@ class NewItems(Section):
         False, description="Maps learn from misspelt copies of texts too: for titles that are typed in a hurry."
     )
     neighbours: int = Field(200, ge=1, description="Known items, at most, whose scores a new one gets a part of.")
+    stuffed: float = Field(
+        0.01,
+        ge=0,
+        lt=1,
+        description="A new item gets no row where at most this share of known items looks as stuffed with the content "
+        "of best sellers as it does; 0 publishes all.",
+    )
     exposure: float | None = Field(
         None,
         gt=0,
         lt=1,
         description="Share of recommended places that new items shall have. Without it, that of validation rows that "
         "ask for them, or where these do not, that of the known items that they are like.",
+    )
+
+
+class NewUsers(Section):
+    """What is published of users of one to three interactions."""
+
+    neighbours: int = Field(
+        300,
+        ge=1,
+        description="Known users, at most, whose scores a new one gets a part of; fewer are tried too.",
+    )
+    most: int = Field(10_000, ge=1, description="New users, at most, of whom rows are published: the latest.")
+    attributes: Name | None = Field(
+        None,
+        description="Source that has a row for each user, with segment, fields or numbers that users declare: those "
+        "without any training row are published too, by neighbours of like attributes.",
     )
 
 
@@ -151,7 +174,7 @@ class Task(Section):
         "joined with n-grams of the task's own training texts. Of pictures: efficientnet-lite0 (their default), "
         "torchvision:ARCHITECTURE:FILE with local weights, or the folder of an image model (CLIP).",
     )
-    samples: int = Field(0, ge=0, description="Samples to publish, beside new items.")
+    samples: int = Field(0, ge=0, description="Samples to publish, beside new items and new users.")
     weight: float = Field(1.0, gt=0, description="Weight of a sample in training; a real row weighs 1.")
     weights: list[Annotated[float, Field(gt=0)]] = Field(
         [], description="Weights to choose from on validation rows, for clean and robust metrics; `weight` is not read."
@@ -172,25 +195,32 @@ class Task(Section):
         "without training rows are published beside the samples, as sums of known ones.",
     )
     new_items: NewItems = Field(NewItems(), description="What is published of new items.")
+    new_users: NewUsers | None = Field(
+        None,
+        description="Publish rows for users of one to three training interactions, as sums of themselves and of known "
+        "users; {} for the defaults.",
+    )
     gates: Gates = Field(Gates(), description="What every sample must pass.")
     generator: Generator = Field(Generator(), description="The conditional GAN.")
     verdict: VerdictSettings = Field(description="What it takes to publish.")
 
     @model_validator(mode="after")
     def _makes_something(self) -> Task:
-        if not self.strategies and self.products is None:
-            raise ValueError("give `strategies`, or `products` whose new items shall be published")
+        if not self.strategies and self.products is None and self.new_users is None:
+            raise ValueError("give `strategies`, or `products` whose new items shall be published, or `new_users`")
         if bool(self.strategies) != bool(self.samples):
             raise ValueError("`samples`, at least 1, and `strategies` go together")
         return self
 
     @model_serializer(mode="wrap")
     def _without_products(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Where there are none, so that digests of recipes that never had any stay."""
+        """Where there are none, and no new users, so that digests of recipes that never had any stay."""
         found = dumped(self)
         if self.products is None:
             found.pop("products", None)
             found.pop("new_items", None)
+        if self.new_users is None:
+            found.pop("new_users", None)
         return found
 
 
@@ -272,7 +302,8 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _sources_exist(self) -> Recipe:
         for name, task in self.tasks.items():
-            for source in (task.source, task.products):
+            people = None if task.new_users is None else task.new_users.attributes
+            for source in (task.source, task.products, people):
                 if source is not None and source not in self.sources:
                     raise ValueError(f"tasks.{name}: no source '{source}'{suggest(source, self.sources)}")
         return self

@@ -106,10 +106,11 @@ class Columns(Section):
 class Split(Section):
     """How rows are divided into training, validation and test."""
 
-    by: Literal["time", "user_time", "random", "new_items"] = Field(
+    by: Literal["time", "user_time", "random", "new_items", "new_users"] = Field(
         "random",
         description="time: the latest rows are the test; user_time: each user's latest rows are; random: by row id; "
-        "new_items: `valid` and `test` are shares of items too, all of whose rows are there, as if they were new.",
+        "new_items: `valid` and `test` are shares of items too, all of whose rows are there, as if they were new; "
+        "new_users: shares of users too, all of whose rows are there, but for the first one, two or three.",
     )
     valid: Share = Field(0.1, description="Share of rows for validation.")
     test: Share = Field(0.2, description="Share of rows for the test, which is read once.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from augment.contracts.modality import Histories, Modality
 from augment.contracts.tally import Tally
 from augment.contracts.values import Arena
 from augment.generation.new_items import made
+from augment.generation.weighted import Stamp
 from augment.numeric.measures import Measure
 from augment.numeric.new_items import NEW_ITEMS
 from augment.publishing.stage import Stage
@@ -50,18 +51,23 @@ def new_items(
         return {}
     say(f"{job.name}: new items, {len(catalogue):,} in the catalogue")
 
-    def make(tally: Tally) -> Iterator[pa.Table]:
-        for table in made(job.name, job.digest, job.day, job.task.weight, job.task.new_items, catalogue, modality,
-                          victim, material.arena, job.recipe.seed):  # fmt: skip
-            tally.wanted = tally.proposed = tally.kept = tally.kept + len(table)
-            tally.novelty += table["novelty"].to_pylist()
-            yield table
+    stamp = Stamp(job.name, job.digest, job.day, job.task.weight)
 
+    def make(tally: Tally) -> Iterator[pa.Table]:
+        return made(stamp, job.task.new_items, catalogue, modality, victim, material.arena, job.recipe.seed, tally)
+
+    return staged(NEW_ITEMS, make, stage, steps, warnings)
+
+
+def staged(
+    strategy: str, make: Callable[[Tally], Iterator[pa.Table]], stage: Stage, steps: Steps, warnings: list[str]
+) -> dict[str, Tally]:
+    """Stage rows of weighted neighbours; where they are refused, a warning says why."""
     try:
-        tables, tally = steps.samples(NEW_ITEMS, make)
+        tables, tally = steps.samples(strategy, make)
     except Refused as error:
         warnings.append(str(error))
-        return {NEW_ITEMS: Tally(why=str(error))}
+        return {strategy: Tally(why=str(error))}
     for table in tables:
         stage.write(table)
-    return {NEW_ITEMS: tally}
+    return {strategy: tally}

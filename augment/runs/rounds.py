@@ -18,6 +18,7 @@ from augment.generation.studio import Studio
 from augment.judging.arms import robustness
 from augment.publishing.stage import Stage
 from augment.runs.new_items import new_items
+from augment.runs.new_users import new_users
 from augment.runs.rows import Material
 from augment.runs.steps import Steps
 from augment.runs.task import Job
@@ -52,6 +53,7 @@ def generate(
     hardness = studio.real_hardness()
     tallies = {name: Tally() for name in task.strategies}
     tallies |= new_items(job, material, studio.modality, victim or real, stage, steps, warnings)
+    tallies |= new_users(job, material, studio.modality, stage, steps, warnings)
     gained, best = True, 0.0
     if rounds > 1:
         # What the mix's options bring alone (adversarial training, say) is no gain of the samples.

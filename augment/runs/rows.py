@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 
 from augment.base.errors import BadInput, Refused
 from augment.base.progress import say
-from augment.contracts.modality import Prepared
+from augment.contracts.modality import Prepared, RowRules
 from augment.contracts.values import Arena
 from augment.generation.catalogue import Catalogue
 from augment.generation.studio import Real
 from augment.language.ngrams import Ngrams
 from augment.runs.task import Job
-from augment.sources.prepare import prepare, prepare_products
+from augment.sources.prepare import PEOPLE, PRODUCTS, prepare, prepare_catalogue
 from augment.sources.splits import Splits, TooManyBad
 
 
@@ -34,6 +34,7 @@ class Rows:
     unlabelled: pa.Table | None
     poisoned: int  # rows left out as bought
     products: pa.Table | None = None  # the catalogue, where the task has one
+    people: pa.Table | None = None  # what users declare, where the task has it
 
     @property
     def texts(self) -> list[str]:
@@ -52,6 +53,7 @@ class Material:
     prepared: Prepared
     poisoned: int = 0  # rows left out as bought
     catalogue: Catalogue | None = None
+    people: pa.Table | None = None  # what users declare
 
     @property
     def real(self) -> Real:
@@ -84,7 +86,9 @@ def read_rows(job: Job, work: Path, drop_poison: bool = False) -> Rows:
     train, valid, test = (pq.read_table(path) for path in (splits.train, splits.valid, splits.test))
     job.modality.check_enough(job.task.source, train)
     unlabelled = pq.read_table(splits.unlabelled) if splits.unlabelled else None
-    return Rows(splits, train, valid, test, unlabelled, poisoned, _products(job, work, splits))
+    products = _catalogue(job, job.task.products, PRODUCTS, work / "products", splits)
+    people = _catalogue(job, job.attributes, PEOPLE, work / "people", splits)
+    return Rows(splits, train, valid, test, unlabelled, poisoned, products, people)
 
 
 def encode(job: Job, rows: Rows, ngrams: Ngrams | None = None) -> Material:
@@ -105,17 +109,16 @@ def encode(job: Job, rows: Rows, ngrams: Ngrams | None = None) -> Material:
         typos = job.recipe.seed if job.task.new_items.typos else None
         catalogue = Catalogue.of(rows.products, job.encoder, typos)
     arena = Arena(train, valid, test, attack, held_out)
-    return Material(rows.splits, arena, unlabelled, prepared, rows.poisoned, catalogue)
+    return Material(rows.splits, arena, unlabelled, prepared, rows.poisoned, catalogue, rows.people)
 
 
-def _products(job: Job, work: Path, splits: Splits) -> pa.Table | None:
-    """The catalogue's good rows; the others go into the quarantine of `splits`, with the source's name."""
-    if job.products is None:
+def _catalogue(job: Job, name: str | None, rules: RowRules, work: Path, splits: Splits) -> pa.Table | None:
+    """Its good rows, where there is one; the others go into the quarantine of `splits`, with the source's name."""
+    if name is None:
         return None
-    name = str(job.task.products)
     say(f"{job.name}: reading {name}")
     try:
-        read = prepare_products(name, job.products, work / "products", job.recipe.seed)
+        read = prepare_catalogue(name, job.recipe.sources[name], rules, work, job.recipe.seed)
     except TooManyBad as error:
         raise BadInput(f"{error}; see {job.dataset.keep_quarantine(job.digest, error.quarantine)}") from None
     bad = pq.read_table(read.quarantine)

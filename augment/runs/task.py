@@ -76,10 +76,12 @@ class Job:
             check_teacher(teacher, self.consumer, self.task.teacher_options.get(teacher, {}), f"tasks.{self.name}")
         self._check_classes()
         self._check_products()
+        self._check_people()
         checks_of(self.recipe.nightly.checks)
         self.engine: Engine = engine(self.recipe.engine)
         source_kind(self.source).options(self.source, f"sources.{self.task.source}.options")
-        self.inputs = fingerprint(self.source) | (fingerprint(self.products) if self.products else {})
+        beside = {"products": self.products, "people": self.people}
+        self.inputs = fingerprint(self.source)
         self.versions = {package: version(package) for package in PACKAGES}
         self.settings = {
             "task": self.task.model_dump(mode="json"),
@@ -87,8 +89,10 @@ class Job:
             "seed": self.recipe.seed,
             "device": self.device.split(":")[0],
         }
-        if self.products:
-            self.settings["products"] = self.products.model_dump(mode="json")
+        for kind, source in beside.items():
+            if source:
+                self.inputs |= fingerprint(source)
+                self.settings[kind] = source.model_dump(mode="json")
         made_of = {**self.settings, "inputs": self.inputs, "versions": self.versions, "name": self.name}
         self.digest = digest(
             made_of if self.day == ALL_DAYS else {**made_of, "day": self.day, "night": dict(self.night)}
@@ -100,6 +104,24 @@ class Job:
     def products(self) -> Source | None:
         """The catalogue, where new items are published."""
         return None if self.task.products is None else self.recipe.sources[self.task.products]
+
+    @property
+    def attributes(self) -> str | None:
+        """The name of the source of what users declare of themselves, where new users are published by it."""
+        return None if self.task.new_users is None else self.task.new_users.attributes
+
+    @property
+    def people(self) -> Source | None:
+        return None if self.attributes is None else self.recipe.sources[self.attributes]
+
+    def _check_people(self) -> None:
+        """Raise UsageError where new users shall be published and the consumer has no use for them."""
+        if self.task.new_users is None:
+            return
+        if "new users" not in self.consumer.metrics:
+            raise UsageError(f"tasks.{self.name}.new_users: published for recommenders, not {self.task.consumer}")
+        if self.people is not None:
+            source_kind(self.people).options(self.people, f"sources.{self.attributes}.options")
 
     def _check_classes(self) -> None:
         """Raise UsageError where the consumer knows many classes and the source names none, or the reverse."""

@@ -13,6 +13,7 @@ import duckdb
 
 from augment.base.errors import BadInput
 from augment.contracts.modality import RowRules
+from augment.numeric.new_users import FEW
 from augment.recipes.source import Source, field_column
 from augment.sources import pictures
 from augment.sources.formats import own
@@ -64,15 +65,16 @@ class Cleaning:
                 raise BadInput(f"sources.{self.name}.columns: this task needs the role '{role.removesuffix('_id')}'")
         if self.rules.catalogue:
             if not (self.fields or self.numbers or {"text", "image", "segment"} & set(self.roles)):
-                kinds = "text, image, segment, fields or numbers"
-                raise BadInput(f"sources.{self.name}.columns: name what items are: {kinds}")
+                what, kinds = self.rules.needs[0].removesuffix("_id"), "text, image, segment, fields or numbers"
+                raise BadInput(f"sources.{self.name}.columns: name what {what}s are: {kinds}")
             return
         if self.rules.fields and not (self.fields or self.numbers or {"user_id", "item_id"} & set(self.roles)):
             raise BadInput(f"sources.{self.name}.columns: name the impression's fields")
         by = self.source.split.by
-        role = {"random": "", "new_items": "item_id"}.get(by, "timestamp")
-        if role and role not in self.roles:
-            raise BadInput(f"sources.{self.name}.columns: a split by {by} needs the role '{role.removesuffix('_id')}'")
+        needed = {"random": (), "new_items": ("item_id",), "new_users": ("user_id", "timestamp")}
+        if lacking := [role for role in needed.get(by, ("timestamp",)) if role not in self.roles]:
+            role = lacking[0].removesuffix("_id")
+            raise BadInput(f"sources.{self.name}.columns: a split by {by} needs the role '{role}'")
 
     def _type(self) -> None:
         """Table `typed`: standard columns and `__reason`, null for a good row."""
@@ -163,7 +165,9 @@ class Cleaning:
         if "id" in self.roles:
             self._mark("duplicate id", "row_number() OVER (PARTITION BY id ORDER BY __row) > 1")
         if self.rules.catalogue:
-            self._mark("duplicate item", "row_number() OVER (PARTITION BY item_id ORDER BY __row) > 1")
+            what = self.rules.needs[0]
+            again = f"row_number() OVER (PARTITION BY {what} ORDER BY __row) > 1"
+            self._mark(f"duplicate {what.removesuffix('_id')}", again)
         if {"user_id", "timestamp"} <= set(self.roles):
             burst = f"count(*) OVER (PARTITION BY user_id, timestamp // 60000000) > {self.source.max_per_minute}"
             self._mark("bot", "bool_or(__burst) OVER (PARTITION BY user_id)", f", {burst} AS __burst")
@@ -259,6 +263,12 @@ class Cleaning:
             others = USER_TIME.format(f"user_id, {new} >= {cuts['valid']}") if timed else place
             kinds = f"WHEN {new} >= {cuts['test']} THEN 1.0 WHEN {new} >= {cuts['valid']} THEN {cuts['valid']}"
             place = f"CASE {kinds} ELSE {others} END"
+        if split.by == "new_users":  # of other users the latest rows too, as by user_time
+            new, most = self._chance("user_id"), self._chance("user_id || ':few'")
+            nth = "row_number() OVER (PARTITION BY user_id ORDER BY timestamp, row_id)"
+            first = f"WHEN {nth} <= 1 + floor({FEW} * {most}) THEN 0.0"
+            theirs = f"{first} WHEN {new} >= {cuts['test']} THEN 1.0 ELSE {cuts['valid']}"
+            place = f"CASE WHEN {new} < {cuts['valid']} THEN {USER_TIME.format('user_id')} {theirs} END"
         if self.rules.catalogue:
             place, cuts = "0", {"valid": 1.0, "test": 1.0}
         self.db.execute(

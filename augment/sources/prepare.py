@@ -13,6 +13,7 @@ from augment.sources.splits import Splits
 from augment.sources.tables import workspace
 
 PRODUCTS = RowRules(needs=("item_id",), fields=True, classes=False, copies=True, catalogue=True)
+PEOPLE = RowRules(needs=("user_id",), fields=True, classes=False, copies=True, catalogue=True)
 
 
 def fingerprint(source: Source) -> dict[str, str]:
@@ -35,11 +36,12 @@ def prepare(name: str, source: Source, modality: str, folder: Path, seed: int) -
         return Cleaning(db, name, source, modality_class(modality).rows, folder, seed).read()
 
 
-def prepare_products(name: str, source: Source, folder: Path, seed: int) -> Splits:
-    """Read and clean a catalogue into `folder`: all its items are in `train`, and the other splits do not exist.
+def prepare_catalogue(name: str, source: Source, rules: RowRules, folder: Path, seed: int) -> Splits:
+    """Read and clean a catalogue into `folder`: all its rows are in `train`, and the other splits do not exist.
 
-    Raises BadInput for a file or column that is missing, too many bad rows (`TooManyBad`), or no item left.
+    rules: `PRODUCTS` or `PEOPLE`, whose rows are items or users. Raises BadInput for a file or column that is missing,
+    too many bad rows (`TooManyBad`), or no row left.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with workspace(folder / "source.duckdb", name) as db:
-        return Cleaning(db, name, source, PRODUCTS, folder, seed).read()
+        return Cleaning(db, name, source, rules, folder, seed).read()

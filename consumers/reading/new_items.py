@@ -17,7 +17,8 @@ def new_item_scores(
     """Ids of a mix's new items, their scores float32[n, N], and float32[n, I] of the known ones on the same scale.
 
     mix: `open_mix(...).to_table()`. items: the ids of the I items that a model knows; scores: float32[n, I], what it
-    says of them to n users; history: [n, I], what each has. Nothing about the model changes.
+    says of them to n users; history: [n, I], what each has. Nothing about the model changes. An id that is among
+    `items` too is of one that few users had met when the mix was made: until then the row says more than the model.
     """
     rows = rows_of(mix)
     weights = weights_of(rows, pa.array(items, pa.string()))

@@ -119,6 +119,24 @@ def measures(result: Found, asked: Asked, popularity: np.ndarray) -> dict[str, M
     }
 
 
+def new_measures(scores: Scores, asked: Asked, items: int) -> dict[str, Mean]:
+    """As of `ranking.new_measures`: `scores` are of known and of new items, of which the first `items` are known.
+
+    What a user did with new items is not shown, since no model knows them; nor are they recommended again.
+    """
+    shown = asked.shown.kept(asked.shown.items < items)
+    able = np.flatnonzero(shown.lengths)
+    asked, shown = asked.take(able), shown.take(able)
+    every, new = found(scores, asked, shown), asked.target >= items
+    alone = Asked(shown.take(np.flatnonzero(new)), asked.target[new] - items, asked.user[new], hide=False)
+    among = found(lambda shown: scores(shown)[:, items:], alone)
+    return {
+        "ndcg_all@20": Mean(by_user(every.ndcg, asked.user)),
+        "recall_new@20": Mean(by_user(among.hit, alone.user)),
+        "exposure_new@20": Mean(by_user((every.lists >= items).mean(axis=1), asked.user)),
+    }
+
+
 # -- attacks on what is shown ----------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, hstack
 
 from augment.numeric.measures import Mean, Measure
+from augment.numeric.new_users import FEW
 
 K = 20
 TAIL, COLD_ITEMS = 0.8, 0.25  # shares of items, by least interactions
@@ -114,6 +115,13 @@ def new_measures(scores: np.ndarray, known: csr_matrix, wanted: csr_matrix, hope
         "recall_new@20": Mean(recall(found, alone.getnnz(axis=1))),
         "exposure_new@20": Mean((lists >= items).mean(axis=1)),
     }
+
+
+def new_user_measures(lists: np.ndarray, wanted: csr_matrix, shown: np.ndarray) -> dict[str, Mean]:
+    """What lists int64[n, K] are worth to the users of few interactions; shown: int64[n], how many each has."""
+    few = shown <= FEW
+    hit, relevant = hits(lists[few], wanted[few]), wanted[few].getnnz(axis=1)
+    return {"ndcg_new_users@20": Mean(ndcg(hit, relevant)), "recall_new_users@20": Mean(recall(hit, relevant))}
 
 
 def nothing_new() -> dict[str, Mean]:

@@ -3,7 +3,8 @@
     python scripts/bench/new_items.py --data FOLDER --demo FOLDER --set retail --cache CACHE --out new-items-retail.json
 
 A tenth of items loses its rows to validation, another to the test; of the others each user's latest fifth is the test,
-the tenth before it validation, as `split = { by = "new_items" }` does. Lists rank known items and the test's new ones.
+the tenth before it validation, as `split = { by = "new_items" }` does. `--by time`: the latest tenth of rows is the
+test, whatever in it is new; a split is another draw of users. Lists rank known items and the test's new ones.
 Every arm is scaled so that new items have the share of places that validation rows ask for. Paired
 over users, and over the splits' differences too. A run that was stopped goes on from the arms in its cache.
 """
@@ -14,7 +15,8 @@ import argparse
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ from augment.recipes.source import Source
 from augment.sources.prepare import prepare
 from consumers import NextItem, Recommender
 from consumers.data.new_items import NewItems as Rows
+from consumers.data.new_items import place_of
 from consumers.scoring import ranking
 
 SETS = {  # rows, catalogue, users at most, l2 of EASE and of MF by validation rows of split 0
@@ -105,7 +108,7 @@ class Split:
 
     def __init__(self, options: argparse.Namespace, seed: int) -> None:
         rows, catalogue, users, self.l2, self.factors = SETS[options.set]
-        self.seed, folder = seed, options.cache / f"{options.set}-{seed}"
+        self.seed, folder = seed, options.cache / f"{options.set}-{options.by}-{seed}"
         folder.mkdir(parents=True, exist_ok=True)
         where = {"data": options.data, "demo": options.demo}
         with duckdb.connect() as db:
@@ -114,7 +117,7 @@ class Split:
             db.execute(f"COPY (SELECT * FROM every WHERE user_id IN ({few})) TO '{folder}/rows.parquet'")
             products = db.sql(catalogue.format(**where)).to_arrow_table()
         columns = {"user": "user_id", "item": "item_id", "timestamp": "timestamp"}
-        split = {"by": "new_items", "valid": 0.1, "test": 0.1, "core": CORE}
+        split = {"by": options.by, "valid": 0.1, "test": 0.1, "core": CORE}
         source = Source(path=f"{folder}/rows.parquet", columns=columns, split=split, max_per_minute=10**6)
         found = prepare("rows", source, "behaviour", folder / "splits", seed)
         self.train, self.valid, self.test = (pq.read_table(p) for p in (found.train, found.valid, found.test))
@@ -127,10 +130,17 @@ class Split:
         self.found = new_items.choose(self.catalogue, self.known, NewItems(), seed)
         self.mapped = new_items.apply(self.found, self.catalogue, self.known, NewItems().neighbours)
         self.exposure = new_items.expected(self.mapped, self.known, self.valid)
-        self.models = {
-            "EASE": Recommender(model="ease", l2=self.l2, seed=seed).fit(self.train, self.valid),
-            "MF": Recommender(model="mf", l2=self.factors, seed=seed).fit(self.train, self.valid),
-            "SASRec": Sequential(self.l2, seed).fit(self.train, self.valid),
+
+    @cached_property
+    def ease(self) -> Recommender:
+        return Recommender(model="ease", l2=self.l2, seed=self.seed).fit(self.train, self.valid)
+
+    @cached_property
+    def models(self) -> dict[str, Recommender]:
+        return {
+            "EASE": self.ease,
+            "MF": Recommender(model="mf", l2=self.factors, seed=self.seed).fit(self.train, self.valid),
+            "SASRec": Sequential(self.l2, self.seed).fit(self.train, self.valid),
         }
 
     def catalogue_of(self, products: pa.Table, typos: int | None = None) -> Catalogue:
@@ -145,15 +155,15 @@ class Split:
 
     def measured(self, model: Recommender, weights: csr_matrix, names: pa.Array) -> dict[str, np.ndarray]:
         """Metric → one value per user, in the order of users that have one."""
-        model.new_ = Rows(names, weights)
+        model.new_ = Rows(names, weights, place_of(names, model.items_))
         found: dict[str, Any] = model.evaluate(self.test, {})
-        model.new_ = Rows.of(None, model.items_)
+        model.new_ = Rows.none(len(model.items_))
         return {name: found[name].values for name in METRICS}
 
 
 def published(split: Split) -> dict[str, dict[str, np.ndarray]]:
     """The product's rows, scaled for EASE, under each model; and on titles with typos, without properties."""
-    names, ease_model = split.mapped.names, split.models["EASE"]
+    names, ease_model = split.mapped.names, split.ease
     size = new_items.scale(split.mapped, split.known, ease_model, split.valid, None, split.seed)
     weights = split.mapped.weights * np.float32(size)
     out = {}
@@ -202,7 +212,7 @@ def _bare(split: Split) -> pa.Table | None:
 
 def direct(split: Split) -> dict[str, dict[str, np.ndarray]]:
     """Maps straight to EASE's columns, as dense as they come, by validation rows' best NDCG and at equal exposure."""
-    model, known = split.models["EASE"], split.known
+    model, known = split.ease, split.known
     weights: np.ndarray = model.state_["items"] + 0.3 * np.eye(len(model.items_), dtype=np.float32)
     old, vectors = known.described, split.vectors
     names, new = split.mapped.names, split.mapped.content
@@ -226,7 +236,7 @@ def _likeness(split: Split, vectors: np.ndarray, new: np.ndarray) -> np.ndarray:
 
 def _by_columns(split: Split, columns: np.ndarray, names: pa.Array) -> dict[str, np.ndarray]:
     """Of new items whose scores are what a user shows times columns float32[I, N], at the exposure asked for."""
-    model = split.models["EASE"]
+    model = split.ease
     return _judged(split, model, lambda shown: np.asarray(shown @ columns, np.float32), names)
 
 
@@ -246,9 +256,10 @@ def _judged(
             place = pc.index_in(wanted, names).to_numpy(zero_copy_only=False)
             return np.concatenate([standardised(scores), size * score(binary(history))[:, place]], axis=1)
 
-    model.new_ = Fixed(names, csr_matrix((len(names), len(model.items_)), dtype=np.float32))
+    empty = csr_matrix((len(names), len(model.items_)), dtype=np.float32)
+    model.new_ = Fixed(names, empty, place_of(names, model.items_))
     found: dict[str, Any] = model.evaluate(split.test, {})
-    model.new_ = Rows.of(None, model.items_)
+    model.new_ = Rows.none(len(model.items_))
     return {name: found[name].values for name in METRICS}
 
 
@@ -288,10 +299,12 @@ def _two_towers(split: Split, vectors: np.ndarray, new: np.ndarray) -> np.ndarra
         return (user(items) @ made.T).numpy()
 
 
-def combined(found: list[dict[str, list[float]]], against: list[dict[str, list[float]]]) -> dict[str, dict[str, float]]:
+def combined(
+    found: list[dict[str, list[float]]], against: list[dict[str, list[float]]], metrics: Iterable[str] = tuple(METRICS)
+) -> dict[str, dict[str, float]]:
     """Metric → mean difference over splits, and the 95% interval over users within them and over the splits."""
     out = {}
-    for name in METRICS:
+    for name in metrics:
         pairs = [(np.array(a[name]), np.array(b[name])) for a, b in zip(found, against, strict=True)]
         means = np.array([(a - b).mean() for a, b in pairs])
         within = np.mean([(a - b).var(ddof=1) / len(a) for a, b in pairs])
@@ -303,6 +316,7 @@ def combined(found: list[dict[str, list[float]]], against: list[dict[str, list[f
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--set", choices=SETS, required=True)
+    parser.add_argument("--by", choices=("new_items", "time"), default="new_items", help="how rows are split")
     for name in ("data", "demo", "cache", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     options = parser.parse_args()
@@ -310,7 +324,7 @@ def main() -> None:
     made: dict[str, list[dict[str, list[float]]]] = {}
     chosen = []
     for seed in SPLITS:
-        kept = options.cache / f"{options.set}-{seed}-{digest(SETS[options.set])[:8]}.json"
+        kept = options.cache / f"{options.set}-{options.by}-{seed}-{digest(SETS[options.set])[:8]}.json"
         if not kept.exists():
             started, split = time.process_time(), Split(options, seed)
             say(f"{options.set} {seed}: {split.found.map.name} {split.found.map.options}, {split.exposure:.2f} asked")
@@ -331,7 +345,8 @@ def main() -> None:
         values = {m: float(np.mean([np.mean(arm[m]) for arm in found])) for m in METRICS}
         differences = {} if name == against else combined(found, made[against])
         results.append(arms.Result(name, {}, values, differences, against=against))
-    title = f"New items, {options.set}: {len(SPLITS)} splits, maps chosen: {', '.join(chosen)}"
+    by = " by time" if options.by == "time" else ""
+    title = f"New items, {options.set}{by}: {len(SPLITS)} splits, maps chosen: {', '.join(chosen)}"
     content = {
         "title": title,
         "where": f"CPU, {platform.machine()}",

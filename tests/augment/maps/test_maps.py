@@ -8,8 +8,10 @@ from scipy.sparse import csr_matrix
 from augment.base.errors import Refused, UsageError
 from augment.contracts.content_map import check, map_class, settings
 from augment.contracts.registry import every
+from augment.contracts.tally import Tally
 from augment.generation import new_items
 from augment.generation.catalogue import Catalogue
+from augment.generation.weighted import Stamp
 from augment.numeric.new_items import OWN, new_scores, rows_of, standardised, weights_of
 from augment.recipes.schema import NewItems
 from augment.testing import maps
@@ -88,6 +90,31 @@ def test_the_chosen_map_finds_kinds_and_says_nothing_of_items_without_content():
         assert all(item.startswith(f"k{name[3]}-") for item in best), (name, best)
 
 
+def test_an_item_that_few_have_met_is_new_still_and_nobodys_neighbour():
+    train, products = shop()
+    met = [(f"u{n}", "new0-0") for n in range(4)] + [(f"u{n}", "new1-0") for n in range(5)]
+    users, items = zip(*met, strict=True)
+    train = pa.concat_tables([train, pa.table({"user_id": list(users), "item_id": list(items)})])
+    seen = catalogue(products)
+    known = new_items.Known.of(train, seen)
+    assert known.items.filter(pa.array(known.young)).to_pylist() == ["new0-0"]
+    found = new_items.choose(seen, known, NewItems(maps=["attention"]), 0)
+    mapped = new_items.apply(found, seen, known, 200)
+    assert "new0-0" in mapped.names.to_pylist()
+    assert "new1-0" not in mapped.names.to_pylist()
+    assert not mapped.weights[:, known.young].nnz
+    assert mapped.weights[:, known.items.index("new1-0").as_py()].nnz
+
+
+def test_where_hardly_any_item_was_met_often_all_of_them_are_known():
+    train, products = shop()
+    few = train.filter(pa.array(np.arange(len(train)) % 6 == 0))
+    known = new_items.Known.of(few, catalogue(products))
+    assert np.median(known.history.getnnz(axis=0)) < 5
+    assert not known.young.any()
+    assert len(known.described) == len(known.items)
+
+
 class Bags:
     """Texts as counts of their letters."""
 
@@ -116,7 +143,8 @@ def test_what_a_misspelt_copy_weighs_is_its_items():
 def test_a_catalogue_of_other_items_is_refused():
     train, products = shop()
     other = products.set_column(0, "item_id", pa.array([f"x{n}" for n in range(len(products))]))
-    made = new_items.made("t", "r", "all", 1.0, NewItems(), catalogue(other), None, None, Arena(train), 0)
+    named, arena = Stamp("t", "r", "all", 1.0), Arena(train)
+    made = new_items.made(named, NewItems(), catalogue(other), None, None, arena, 0, Tally())
     with pytest.raises(Refused, match="are their ids the same"):
         next(made)
 

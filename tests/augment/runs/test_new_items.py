@@ -110,6 +110,20 @@ def test_it_is_published_with_a_verdict_and_known_items_rank_as_before(ran):
     assert 0.1 < metrics["exposure_new@20"]["mix"] < 0.7
 
 
+def test_a_sequence_model_reads_the_same_kind_of_rows(tmp_path):
+    shop(tmp_path)
+    wanted = {
+        'consumer = "recommender"': 'consumer = "sequence"',
+        "options = { l2 = 20.0, recency = 0.0 }": 'options = { model = "transitions" }',
+    }
+    task = run(recipe(tmp_path, **wanted), device="cpu", threads=1)["tasks"]["recommend"]
+    assert task["status"] == "published", task["reason"]
+    metrics = task["verdict"]
+    assert metrics["recall_new@20"]["real"] == 0 < metrics["recall_new@20"]["mix"]
+    assert metrics["ndcg_all@20"]["low"] > 0
+    assert metrics["ndcg@20"]["real"] == metrics["ndcg@20"]["mix"]
+
+
 def test_bad_rows_of_the_catalogue_are_quarantined_under_its_name(ran):
     _, task = ran
     assert task["quarantined"] == 2
