@@ -45,7 +45,8 @@ CONSUMER_FLOORS = (
     {"configured", "data", "reading", "victims"},
     {"scoring", "training"},
     {"models", "rankers", "sequences"},
-    {"ctr", "recommender", "sentiment", "sequence"},
+    {"ctr", "image", "recommender", "sentiment", "sequence"},
+    {"category"},  # of texts, as sentiment is
 )
 PLUGINS = (
     "augment.strategies",
