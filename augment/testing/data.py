@@ -23,7 +23,7 @@ CLASSES = 3
 
 
 def rows() -> pa.Table:
-    """480 rows with every role that a text file can hold, as prepared splits have them: float32 labels of both classes."""
+    """480 rows with every role that text can hold, as prepared splits have them: float32 labels of both classes."""
     rng = np.random.default_rng(0)
     taste, charm = rng.standard_normal((USERS, 4)), rng.standard_normal((ITEMS, 4))
     liking = taste @ charm.T
