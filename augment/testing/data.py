@@ -23,7 +23,7 @@ CLASSES = 3
 
 
 def rows() -> pa.Table:
-    """480 rows with every role but pictures, as prepared splits have them: float32 labels of both classes."""
+    """480 rows with every role that text can hold, as prepared splits have them: float32 labels of both classes."""
     rng = np.random.default_rng(0)
     taste, charm = rng.standard_normal((USERS, 4)), rng.standard_normal((ITEMS, 4))
     liking = taste @ charm.T
@@ -60,15 +60,15 @@ def picture(liked: bool, seed: int) -> bytes:
 
 
 def rows_of(modality: type[Modality], multiclass: bool = False) -> pa.Table:
-    """Those columns alone that the modality's rules ask for, or can do with."""
+    """Those columns alone that the modality's rules ask for, pictures among them, or can do with."""
     rules = modality.rows
     segmented = {"text", "image"} & {*rules.needs}
     wanted = {"row_id", "timestamp", *rules.needs, *(("segment",) if segmented else ())}
     fields = ("user_id", "item_id", "colour", "size", "device") if rules.fields else ()
     every = rows()
-    if "image" in rules.needs:
-        liked = every["label"].to_pylist()
-        every = every.append_column("image", pa.array([picture(bool(y), n) for n, y in enumerate(liked)], pa.binary()))
+    if "image" in wanted:
+        drawn = [picture(liked > 0.5, n) for n, liked in enumerate(every["label"].to_pylist())]
+        every = every.append_column("image", pa.array(drawn, pa.binary()))
     found = every.select([name for name in every.column_names if name in wanted or name in fields])
     return of_many_classes(found) if multiclass else found
 
