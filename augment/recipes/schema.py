@@ -179,6 +179,9 @@ class Task(Section):
     weights: list[Annotated[float, Field(gt=0)]] = Field(
         [], description="Weights to choose from on validation rows, for clean and robust metrics; `weight` is not read."
     )
+    sizes: list[Annotated[float, Field(gt=0, le=1)]] = Field(
+        [], description="Shares of `samples` to choose from likewise: all are made, and so many of them published."
+    )
     strategies: dict[str, Annotated[float, Field(gt=0)]] = Field({}, description="Strategy → its share.")
     strategy_options: dict[str, dict[str, str | int | float | bool]] = Field(
         {}, description="Strategy → its options (strength, engine and the like); `sparring strategies` lists them."
@@ -213,9 +216,11 @@ class Task(Section):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_products(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Where there are none, and no new users, so that digests of recipes that never had any stay."""
+    def _without_new_ones(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keys that came later only where they are given, so that digests of recipes that never had any stay."""
         found = dumped(self)
+        if not self.sizes:
+            found.pop("sizes", None)
         if self.products is None:
             found.pop("products", None)
             found.pop("new_items", None)
