@@ -81,11 +81,11 @@ class Image(ManyClasses):
     @classmethod
     def first_recipe(cls, found: Looked) -> list[str]:
         return [
-            "weight = 0.25",
+            "weights = [0.3, 1.0]",
             "gates = { band = [-6.0, 6.0] }",
             'encoder = "efficientnet-lite0"',
             "strategies = { gan = 1.0 }",
-            'verdict = { clean = ["accuracy"], improve = ["accuracy_pool", "accuracy_unseen"] }',
+            'verdict = { clean = ["accuracy"], improve = ["accuracy_pool", "accuracy_unseen_mean"] }',
         ]
 
 
