@@ -1,4 +1,4 @@
-"""Nights of labels of many classes: pictures in a folder that grows, and texts; what is published is read the next day."""
+"""Nights of labels of many classes: pictures in a folder that grows, and texts; the next day reads them again."""
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +49,9 @@ PICTURES = {
 TEXTS = {
     "content": 'text = "words"',
     "source": "",
-    "task": 'consumer = "category"\nencoder = "minilm"\noptions = { C = 3.0, attacked_rows = 10, variants = 1, held_out = 1 }',
+    "task": """consumer = "category"
+encoder = "minilm"
+options = { C = 3.0, attacked_rows = 10, variants = 1, held_out = 1 }""",
 }
 WORDS = {"shirt": "sleeves collar", "shoe": "sole laces", "bag": "strap zip"}
 
