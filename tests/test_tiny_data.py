@@ -16,10 +16,14 @@ from augment.base.errors import BadInput, SparringError
 from augment.contracts.strategy import listing
 from augment.language import encoders
 from augment.language.encoders import TextEncoder
+from augment.modalities.images import Images
 from augment.recipes import loading
 from augment.runs import single
 from augment.search import search
+from augment.testing.data import glimpses, picture
+from consumers.category import Category
 from consumers.ctr import ClickModel
+from consumers.image import Image
 from consumers.rankers import RANKERS
 from consumers.recommender import Recommender
 from consumers.scoring.click_attacks import renamed
@@ -52,6 +56,8 @@ window_days = 9
 FIRST = 1_700_000_000
 NIGHT = date(2023, 11, 16)  # of the three days of rows, the second
 ALLOWED = {0, 3, 5}
+KINDS = ("shirt", "shoe", "bag")
+CLASSES = f"\nclasses = {list(KINDS)}"
 
 
 @dataclass(frozen=True)
@@ -69,12 +75,16 @@ class Shape:
         rng, place = np.random.default_rng(seed), np.arange(self.rows)
         words = ["good", "bad", "fits", "small", "red", "blue", "soft", "worn", "love", "hate", "", "😀", "好看"]
         label = {"both": place % 2, "one": place * 0 + 1, "rare": place % 17 == 3, "sorted": place >= self.rows / 2}
+        kind = {"both": place % 3, "one": place * 0, "rare": np.where(place == 3, 2, place % 2),
+                "sorted": 3 * place // max(1, self.rows)}  # fmt: skip
         return pa.table({
             "user": pa.array([f"u{i % self.users}" for i in place], pa.string()),
             "item": pa.array([f"i{(7 * i + i // self.users) % self.items}" for i in place], pa.string()),
             "colour": pa.array([f"c{v}" for v in rng.integers(self.colours, size=self.rows)], pa.string()),
             "price": rng.random(self.rows),
             "label": label[self.labels].astype(np.int64),
+            "kind": pa.array([KINDS[k] for k in kind[self.labels]], pa.string()),
+            "picture": pa.array([picture(i % 2 > 0, i) for i in place], pa.binary()),
             "text": pa.array([f"{' '.join(rng.choice(words, self.words))} {i}" for i in place], pa.string()),
             "time": FIRST + place * (3 * 86_400) // max(1, self.rows),
         })  # fmt: skip
@@ -94,6 +104,18 @@ TASKS = {
         "clean": "auc",
         "improve": "auc_pool",
     },
+    "category": {
+        "columns": '{ text = "text", label = "kind", segment = "colour", timestamp = "time" }' + CLASSES,
+        "options": "C = 1.0, variants = 1, held_out = 1, attacked_rows = 20",
+        "clean": "accuracy",
+        "improve": "accuracy_pool",
+    },
+    "image": {
+        "columns": '{ image = "picture", label = "kind", segment = "colour", timestamp = "time" }' + CLASSES,
+        "options": "C = 1.0, variants = 1, held_out = 0, attacked_rows = 4",
+        "clean": "accuracy",
+        "improve": "accuracy_pool",
+    },
     "recommender": {
         "columns": '{ user = "user", item = "item", timestamp = "time" }',
         "options": "l2 = 100.0",
@@ -107,7 +129,9 @@ TASKS = {
         "improve": "coverage",
     },
 }
-MODALITY = {"ctr": "fields", "sentiment": "text", "recommender": "behaviour", "sequence": "sequences"}
+MODALITY = {"ctr": "fields", "sentiment": "text", "category": "text", "image": "images", "recommender": "behaviour",
+            "sequence": "sequences"}  # fmt: skip
+ANONYMOUS = ("sentiment", "category", "image")  # rows of no user
 NOT_HERE = {"back-translation", "synonym", "homophones"}  # they need data that is fetched
 WAYS = {name: [s["name"] for s in listing() if modality in s["serves"] and s["name"] not in NOT_HERE]
         for name, modality in MODALITY.items()}  # fmt: skip
@@ -118,6 +142,8 @@ OPTIONS = {  # beside those of TASKS
         'model = "trees", attacked_rows = 20',
     ],
     "sentiment": ['model = "mlp", C = 1.0, epochs = 1, variants = 2, held_out = 1, attacked_rows = 20'],
+    "category": ['model = "mlp", C = 1.0, epochs = 1, variants = 1, held_out = 1, attacked_rows = 20'],
+    "image": ['model = "mlp", C = 1.0, epochs = 1, variants = 0, held_out = 1, attacked_rows = 4'],
     "recommender": [
         *(f'model = "{model}", epochs = 1, l2 = 1.0' for model in ("mf", "lightgcn")),
         *(f'model = "{model}"' for model in RANKERS if model not in ("mf", "lightgcn")),
@@ -131,12 +157,14 @@ OPTIONS = {  # beside those of TASKS
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch):
-    """Texts are encoded by hashed words; one plain baseline for each task."""
+    """Texts are encoded by hashed words, pictures by random filters; one plain baseline for each task."""
     hashing = HashingVectorizer(n_features=24, norm="l2")
     hashed = TextEncoder("hashed", 24, lambda texts: hashing.transform(texts).toarray(), None)
     monkeypatch.setattr(encoders, "_sentence_transformer", lambda *_: hashed)
+    monkeypatch.setattr(Images, "encoder_of", classmethod(lambda cls, *given: glimpses()))
     for consumer, plain in ((ClickModel, {"model": "logistic", "epochs": 1, "weight_decay": 0.1}),
-                            (Sentiment, {"C": 1.0}), (Recommender, {"model": "popular"}),
+                            (Sentiment, {"C": 1.0}), (Category, {"C": 1.0}), (Image, {"C": 1.0}),
+                            (Recommender, {"model": "popular"}),
                             (NextItem, {"model": "popular"})):  # fmt: skip
         made = lambda cls, seed, device, plain=plain: {"plain": cls(**plain, seed=seed, device=device)}  # noqa: E731
         monkeypatch.setattr(consumer, "baselines", classmethod(made))
@@ -146,6 +174,7 @@ def recipe_of(folder, consumer, rows, strategies="noise = 0.5, gan = 0.5", by="r
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(rows, folder / "rows.parquet")
     values = {"valid": 0.2, "test": 0.3, "encoder": "minilm", **TASKS[consumer], **changes}
+    values |= {"encoder": "efficientnet-lite0"} if consumer == "image" else {}
     text = RECIPE.format(folder=folder, consumer=consumer, strategies=strategies, by=by, source=source, **values)
     return loading.parse(text, "tiny.toml")
 
@@ -185,6 +214,10 @@ def do(how, wanted, folder):
         ("ctr", Shape(1), "no rows left for the"),
         ("sentiment", Shape(12), "of .* labelled training rows have a label .* 5 are needed"),
         ("sentiment", Shape(50, labels="one"), "labels of all training rows are on one side of 0.5"),
+        ("category", Shape(12), "training rows the second largest class has .* 5 are needed"),
+        ("category", Shape(50, labels="one"), "labels of all training rows are of one class"),
+        ("image", Shape(0), "has no rows"),
+        ("image", Shape(12), "training rows the second largest class has .* 5 are needed"),
     ],
 )
 def test_too_little_is_bad_input_that_says_how_much_is_needed(tmp_path, how, consumer, shape, said):
@@ -206,6 +239,10 @@ def test_too_little_is_bad_input_that_says_how_much_is_needed(tmp_path, how, con
         ("ctr", Shape(50, labels="sorted"), "random"),
         ("sentiment", Shape(50, words=0), "random"),  # texts of one word, all different
         ("sentiment", Shape(50, colours=1), "time"),  # one segment
+        ("category", Shape(50, labels="rare"), "random"),  # a class of one row
+        ("category", Shape(50, labels="sorted"), "time"),  # a class of test rows alone
+        ("image", Shape(50, labels="rare", colours=1), "random"),
+        ("image", Shape(50, labels="sorted"), "time"),
         ("recommender", Shape(50, users=2, items=23), "user_time"),  # two anchors
         ("recommender", Shape(50, users=3, items=5), "random"),
         ("sequence", Shape(50, users=2, items=23), "user_time"),
@@ -254,11 +291,12 @@ shapes = st.builds(
 def situations(draw, consumer):
     first, second = draw(st.lists(st.sampled_from(WAYS[consumer]), min_size=2, max_size=2, unique=True))
     valid, test = draw(st.sampled_from([(0.2, 0.3), (0.05, 0.05), (0.4, 0.4)]))
+    by = ["random", "time"] + ["user_time"] * (consumer not in ANONYMOUS)
     changes = {"strategies": f"{first} = 0.5, {second} = 0.5", "valid": valid, "test": test,
-               "by": draw(st.sampled_from(["random", "time"] + ["user_time"] * (consumer != "sentiment")))}  # fmt: skip
+               "by": draw(st.sampled_from(by))}  # fmt: skip
     changes["options"] = draw(st.sampled_from([TASKS[consumer]["options"], *OPTIONS[consumer]]))
     changes["encoder"] = draw(st.sampled_from(["minilm", "minilm+ngrams"]))
-    if consumer in ("ctr", "sentiment") and draw(st.integers(0, 3)) == 0:
+    if consumer in ("ctr", *ANONYMOUS) and draw(st.integers(0, 3)) == 0:
         changes["source"] = f"labelled = {draw(st.integers(1, 14))}"
     return draw(shapes), changes
 

@@ -20,11 +20,7 @@ TASKS = ("recommender", "ctr", "sentiment", "category", "image")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--explain", is_flag=True, help="Print what every field of a recipe means, and its default.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the recipe here instead of to the terminal.")
-@click.option(
-    "--task",
-    type=click.Choice(["recommender", "ctr", "sentiment", "category", "image"]),
-    help="What the files are for.",
-)
+@click.option("--task", type=click.Choice(TASKS), help="What the files are for.")
 @click.option("--label", help="Column of clicks (0 and 1), ratings, words such as positive and negative, categories.")
 @click.option("--user", help="Column that says who acted.")
 @click.option("--item", help="Column that says what they acted on.")

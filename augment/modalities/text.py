@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +16,6 @@ from augment.language.encoders import TextEncoder
 from augment.language.lexicon import homophones, unfetched
 from augment.modalities.embedded import Embedded, families
 from augment.watch.floods import floods
-
-if TYPE_CHECKING:
-    pass
 
 FAMILIES: dict[str, Callable[..., str]] = {  # (text, rng, rate, rank) → the text, edited
     "typos": typos.typo,

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from augment.numeric.columns import is_listed, labels_of
+
 TOP = 20  # values of a column that count one by one; the rest together
 LEAST = 1e-4  # share that an unseen value is taken to have
 
@@ -15,14 +17,18 @@ Profile = dict[str, dict[str, float]]  # column → value → share of rows
 
 
 def profile(rows: pa.Table) -> Profile:
-    """Shares of each column's commonest values, of the label in tenths, and of texts by length."""
+    """Shares of each column's commonest values, of labels in tenths or by class, of texts and pictures by length."""
     found: Profile = {}
     for name in rows.column_names:
         if name in ("row_id", "timestamp", "embedding", "user_id"):  # new users are no drift
             continue
         column = rows[name]
-        if name == "text":
-            column = pc.cast(pc.floor(pc.log2(pc.add(pc.utf8_length(column), 1))), pa.string())
+        if name in ("text", "image"):
+            length = pc.utf8_length(column) if name == "text" else pc.binary_length(column)
+            column = pc.cast(pc.floor(pc.log2(pc.add(length, 1))), pa.string())
+        elif is_listed(column.type):
+            label = labels_of(column)
+            column = pa.array(label.argmax(axis=1), mask=np.isnan(label).any(axis=1))
         elif pa.types.is_floating(column.type):
             column = pc.cast(pc.round(column, 1), pa.string())
         counts = {str(c["values"]): c["counts"] for c in pc.value_counts(column).to_pylist()}
