@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from augment.drafting.guess import NAMES, Guess, plain
 from augment.drafting.look import NEARLY, Column, Look
+from augment.drafting.pictures import PICTURES, named, with_pictures
 
 CATALOGUE = "catalogue"  # the kind of its guess
 # Names of a column that describes an item, most telling first.
@@ -11,21 +12,26 @@ _TEXTS = "description product_description title name product_name item_name prod
 _LONG = 12  # characters, in the mean, of what is a text rather than a property
 
 
-def catalogue(look: Look) -> Guess | None:
-    """The guess for a file that has one row an item and no user; None for any other."""
+def catalogue(look: Look, image: str | None = None) -> Guess | None:
+    """The guess for a file that has one row an item and no user; None for any other. image: the column that the user
+    chose for pictures."""
     lower = {plain(name): column for name, column in reversed(look.columns.items())}
     item = next((lower[name] for name in [*NAMES["item"].split(), "id"] if name in lower), None)
     if item is None or any(name in lower for name in NAMES["user"].split()) or item.distinct < NEARLY * item.rows:
         return None
     others = [column for column in look.columns.values() if column is not item and column.distinct > 1]
     text = next((lower[name] for name in _TEXTS.split() if name in lower and _is_text(lower[name])), None)
-    others = [column for column in others if column is not text]
+    picture = named(look.pictures, PICTURES, image) or next(iter(look.pictures.values()), None)
+    others = [column for column in others if column is not text and column.name not in look.pictures]
     numbers = [column.name for column in others if _measured(column)]
     fields = [column.name for column in others if not _measured(column) and column.distinct < 0.5 * column.rows]
-    if text is None and not fields and not numbers:
+    if text is None and picture is None and not fields and not numbers:
         return None
     roles = {"item": item.name} | ({"text": text.name} if text else {})
-    return Guess(look.path, CATALOGUE, roles, fields, numbers, options=look.options, seen=list(look.columns.values()))
+    found = Guess(look.path, CATALOGUE, roles, fields, numbers, options=look.options, seen=list(look.columns.values()))
+    if picture:
+        with_pictures(found, picture)
+    return found
 
 
 def _is_text(column: Column) -> bool:

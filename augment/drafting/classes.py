@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-
 import duckdb
 
 from augment.base.errors import BadInput, UsageError
 from augment.drafting.guess import NAMES, Choices, Guess, plain, script_of
 from augment.drafting.look import Column, Look
+from augment.drafting.pictures import PICTURES, named, with_pictures
 from augment.sources.sql import name_of
 
 # Names of a column that says which class, most telling first.
 _CLASSES = """label category kind class class_name type article_type product_type product_category department
 sub_category rating stars score 标签 类别"""
-_PICTURES = "image picture photo img image_jpeg image_bytes image_path picture_path file_name filename path 图片"
 MOST = 200  # classes: a column of more tells rows apart, not kinds
 
 
@@ -25,37 +23,28 @@ def of_many_classes(db: duckdb.DuckDBPyConnection, look: Look, choices: Choices)
     """
     if choices.task not in (None, "image", "category"):
         return None
-    picture = None if choices.task == "category" else _named(look.pictures, _PICTURES, choices.image)
+    picture = None if choices.task == "category" else named(look.pictures, PICTURES, choices.image)
     if picture is None and choices.task != "category":
         if choices.task == "image":
             raise UsageError(f"{look.path}: no column holds pictures: bytes, base64, or paths of files; say --image")
         return None
     if choices.task is None and any(plain(name) in NAMES["user"].split() for name in look.columns):
         return None  # a log of what people did, with a picture beside
-    text = None if picture else _named(look.columns, NAMES["text"], choices.text)
-    label = _named(look.columns, _CLASSES, choices.label)
+    text = None if picture else named(look.columns, NAMES["text"], choices.text)
+    label = named(look.columns, _CLASSES, choices.label)
     if label is None or (picture or text) is None:
         raise UsageError(f"{look.path}: say which columns are which: {'--image' if picture else '--text'} and --label")
     roles = {"image": picture.name} if picture else {"text": text.name}  # type: ignore[union-attr]
     found = Guess(look.path, "image" if picture else "category", {**roles, "label": label.name}, options=look.options)
-    found.seen = [*look.columns.values(), *([picture] if picture and picture.name not in look.columns else [])]
+    found.seen = list(look.columns.values())
     found.options["classes"] = _classes(db, look, label)
     found.notes["classes"] = "as seen in the rows that were looked at, the most frequent first"
-    if picture and picture.values:
-        beside = os.path.exists(look.path.parent / picture.values[0])
-        found.options["images"] = str(look.path.parent) if beside else "."
-        found.notes["images"] = "the folder of the paths"
+    if picture:
+        with_pictures(found, picture)
     if text:
         rows = db.execute(f"SELECT {text.sql} FROM seen WHERE {text.sql} IS NOT NULL LIMIT 1000").fetchall()
         found.script = script_of(row[0] for row in rows)
     return found
-
-
-def _named(columns: dict[str, Column], names: str, chosen: str | None) -> Column | None:
-    """The column that the user chose, or that has one of these names, the first first."""
-    lower = {plain(name): column for name, column in reversed(columns.items())}
-    wanted = [plain(chosen)] if chosen else names.split()
-    return next((lower[name] for name in wanted if name in lower), None)
 
 
 def _classes(db: duckdb.DuckDBPyConnection, look: Look, label: Column) -> list[str]:

@@ -59,7 +59,7 @@ def _guesses(files: list[Path], choices: Choices) -> Iterator[Guess]:
         looks = [look(db, path, chosen) for db, path in zip(opened, files, strict=True)]
         check_choices(choices, looks)
         for db, seen in zip(opened, looks, strict=True):
-            found = catalogue(seen) if _beside_a_log(seen, looks) else None
+            found = catalogue(seen, choices.image) if _beside_a_log(seen, looks) else None
             found = found or of_many_classes(db, seen, choices) or guess(db, seen, choices)
             tried(db, found)
             yield found

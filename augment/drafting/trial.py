@@ -15,6 +15,7 @@ from augment.base.errors import BadInput
 from augment.contracts.registry import consumer_class
 from augment.drafting.catalogue import CATALOGUE
 from augment.drafting.guess import Guess
+from augment.drafting.pictures import without_pictures
 from augment.recipes.source import OF_TEXT, Source
 from augment.sources.formats import MALFORMED, own
 from augment.sources.prepare import PRODUCTS, prepare, prepare_catalogue
@@ -53,7 +54,7 @@ def _part(db: duckdb.DuckDBPyConnection, guess: Guess, folder: Path) -> Path:
     """The rows that were looked at, as the ledger keeps rows: text, of which the options for text have been used."""
     path = folder / "seen.parquet"
     columns = ", ".join(f"{column.sql} AS {own(column.name)}" for column in guess.seen)
-    few = f" LIMIT {PICTURES}" if guess.kind == "image" else ""
+    few = f" LIMIT {PICTURES}" if "image" in guess.roles else ""
     query = f"SELECT {columns}, CAST(NULL AS VARCHAR) AS {MALFORMED} FROM seen{few}"
     db.execute(f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet)")
     return path
@@ -77,6 +78,8 @@ def _mend(guess: Guess, reason: str, share: float) -> bool:
         return True
     if reason.endswith(" too long"):
         return _drop(guess, reason.removesuffix(" too long"))
+    if guess.kind == CATALOGUE and reason.startswith("image "):  # an item is worth more than its picture
+        return without_pictures(guess, f"'{guess.roles.get('image')}' is left out: {share:.0%} are bad: {reason}")
     if reason == "label missing":
         return _set(guess, "unlabelled", 0, "rows without a label are left out")
     if name == "timestamp":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -46,8 +47,13 @@ NAMED = 5  # of those that are left out
 
 class Found(NamedTuple):
     map: ContentMap
-    share: float  # of properties in the content's vectors
+    share: float  # of properties in the content's vectors, beside texts
+    seen: float  # of pictures, beside both
     recall: float  # at 20, of known items treated as new, among themselves
+
+    def content(self, catalogue: Catalogue, misspelt: bool = False) -> np.ndarray:
+        """Unit vectors float32[n, C] of its items."""
+        return catalogue.vectors(self.share, self.seen, misspelt)
 
 
 class Mapped(NamedTuple):
@@ -83,10 +89,10 @@ class Known:
 
 
 def choose(catalogue: Catalogue, known: Known, wanted: NewItems, seed: int) -> Found:
-    """The map, its options and the share of properties that rank best known items treated as new.
+    """The map, its options and the shares of properties and pictures that rank best known items treated as new.
 
-    A fifth of known items loses its interactions; what EASE makes of the others scores it by each map. First the share
-    is chosen, by attention, then the map.
+    A fifth of known items loses its interactions; what EASE makes of the others scores it by each map. First the
+    shares are chosen, by attention, then the map.
     """
     rng = np.random.default_rng(seed)
     described = known.described
@@ -108,11 +114,11 @@ def choose(catalogue: Catalogue, known: Known, wanted: NewItems, seed: int) -> F
         return float((hit / np.minimum(hidden.getnnz(axis=1), PLACES)).mean())
 
     near = settings("attention", {}, seed)[-1:]
-    shares = {share: recall(near[0], catalogue.vectors(share)) for share in catalogue.shares}
-    share = max(shares, key=lambda share: shares[share])
-    vectors = catalogue.vectors(share)
+    shares = {each: recall(near[0], catalogue.vectors(*each)) for each in product(catalogue.shares, catalogue.seen)}
+    best = max(shares, key=lambda each: shares[each])
+    vectors = catalogue.vectors(*best)
     tried = [one for name in wanted.maps for one in settings(name, wanted.map_options.get(name, {}), seed)]
-    found = [Found(one, share, recall(one, vectors)) for one in track(tried, "maps of new items", "map", len(tried))]
+    found = [Found(one, *best, recall(one, vectors)) for one in track(tried, "maps of new items", "map", len(tried))]
     return max(found, key=lambda one: one.recall)
 
 
@@ -133,7 +139,7 @@ def made(
     found = choose(catalogue, known, wanted, seed)
     mapped = apply(found, catalogue, known, wanted.neighbours)
     tally.wanted = tally.proposed = len(mapped.names)
-    mapped = honest(mapped, catalogue.vectors(found.share), known, wanted.stuffed, tally)
+    mapped = honest(mapped, found.content(catalogue), known, wanted.stuffed, tally)
     if not len(mapped.names):
         return
     size = scale(mapped, known, victim, arena.valid, wanted.exposure, seed)
@@ -164,7 +170,7 @@ def honest(mapped: Mapped, vectors: np.ndarray, known: Known, least: float, tall
 
 def apply(found: Found, catalogue: Catalogue, known: Known, most: int) -> Mapped:
     """The map, fitted on all known items, on the catalogue's others, but for those of which it says nothing."""
-    vectors, old = catalogue.vectors(found.share), known.described
+    vectors, old = found.content(catalogue), known.described
     met = known.items.filter(pa.array(~known.young))
     fresh = ~pc.is_in(catalogue.items, met).to_numpy(zero_copy_only=False)
     new = np.flatnonzero(fresh & vectors.any(axis=1))
@@ -173,7 +179,7 @@ def apply(found: Found, catalogue: Catalogue, known: Known, most: int) -> Mapped
         return Mapped(names, vectors[new], csr_matrix(shape, dtype=np.float32))
     content, behaviour = vectors[known.place[old]], _behaviour(known.history[:, old])
     if catalogue.misspelt is not None:  # each known item comes twice, and what its copy weighs is its own
-        content = np.concatenate([content, catalogue.vectors(found.share, misspelt=True)[known.place[old]]])
+        content = np.concatenate([content, found.content(catalogue, misspelt=True)[known.place[old]]])
         behaviour, old = np.concatenate([behaviour, behaviour]), np.concatenate([old, old])
     found.map.fit(content, behaviour)
     weights = _sparse(found.map, vectors[new], most)
@@ -267,7 +273,7 @@ class _Judged:
 
     def __init__(self, found: Found, catalogue: Catalogue, known: Known, modality: Histories) -> None:
         self._found, self._modality, self._items = found, modality, known.items
-        content = catalogue.vectors(found.share)[known.place[known.described]]
+        content = found.content(catalogue)[known.place[known.described]]
         self._content, self._usual = Neighbours(content), spacing(content)
         codes, _ = modality.codes(pa.chunked_array([_alone(known.items)]))
         self._vectors = unit(modality.vectors[codes])  # of the items, in their order

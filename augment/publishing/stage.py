@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from augment.base.files import sha256, write_whole
-from augment.contracts.sample import weighed
 from augment.publishing.manifest import ALL_DAYS, Shard
 
 SHARD_ROWS = 16_384  # 25 MB of 384 numbers each: what a stage holds in memory
@@ -66,15 +64,15 @@ class Stage:
             self.written.remove(shard)
             (self.root / shard.path).unlink()
 
-    def weigh(self, weight: float) -> pa.Table:
-        """All rows, with another weight from now on."""
-        before, samples = [*self.files], self.read()
-        if pc.all(pc.equal(samples["weight"], pa.scalar(weight, pa.float32()))).as_py():
+    def replace(self, samples: pa.Table) -> pa.Table:
+        """These are all rows from now on, as `read` gives them; at least one."""
+        before = [*self.files]
+        if self.read().equals(samples):
             return samples
         for start in range(0, len(samples), SHARD_ROWS):
-            self.write(weighed(samples.slice(start, SHARD_ROWS), weight))
-        self._flush()
-        self.drop(before)
+            self.write(samples.slice(start, SHARD_ROWS))
+        kept = {shard.path for shard in self.files[len(before) :]}
+        self.drop([shard for shard in before if shard.path not in kept])
         return self.read()
 
     def read(self) -> pa.Table:

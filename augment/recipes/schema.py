@@ -124,6 +124,11 @@ class NewItems(Section):
     typos: bool = Field(
         False, description="Maps learn from misspelt copies of texts too: for titles that are typed in a hurry."
     )
+    image_encoder: str | None = Field(
+        None,
+        description="Of the catalogue's pictures: efficientnet-lite0 (without it), torchvision:ARCHITECTURE:FILE with "
+        "local weights, or the folder of an image model (CLIP).",
+    )
     neighbours: int = Field(200, ge=1, description="Known items, at most, whose scores a new one gets a part of.")
     stuffed: float = Field(
         0.01,
@@ -139,6 +144,14 @@ class NewItems(Section):
         description="Share of recommended places that new items shall have. Without it, that of validation rows that "
         "ask for them, or where these do not, that of the known items that they are like.",
     )
+
+    @model_serializer(mode="wrap")
+    def _without_image_encoder(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Where none is named, so that digests of recipes that never had any stay."""
+        found = dumped(self)
+        if self.image_encoder is None:
+            found.pop("image_encoder", None)
+        return found
 
 
 class NewUsers(Section):
@@ -179,6 +192,9 @@ class Task(Section):
     weights: list[Annotated[float, Field(gt=0)]] = Field(
         [], description="Weights to choose from on validation rows, for clean and robust metrics; `weight` is not read."
     )
+    sizes: list[Annotated[float, Field(gt=0, le=1)]] = Field(
+        [], description="Shares of `samples` to choose from likewise: all are made, and so many of them published."
+    )
     strategies: dict[str, Annotated[float, Field(gt=0)]] = Field({}, description="Strategy → its share.")
     strategy_options: dict[str, dict[str, str | int | float | bool]] = Field(
         {}, description="Strategy → its options (strength, engine and the like); `sparring strategies` lists them."
@@ -191,8 +207,8 @@ class Task(Section):
     teacher_options: dict[str, dict[str, str | int | float | bool]] = Field({}, description="Teacher → its options.")
     products: Name | None = Field(
         None,
-        description="Source that is a catalogue: a row for each item, with text, segment, fields or numbers. Its items "
-        "without training rows are published beside the samples, as sums of known ones.",
+        description="Source that is a catalogue: a row for each item, with text, image, segment, fields or numbers. "
+        "Its items without training rows are published beside the samples, as sums of known ones.",
     )
     new_items: NewItems = Field(NewItems(), description="What is published of new items.")
     new_users: NewUsers | None = Field(
@@ -213,9 +229,11 @@ class Task(Section):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_products(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Where there are none, and no new users, so that digests of recipes that never had any stay."""
+    def _without_new_ones(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keys that came later only where they are given, so that digests of recipes that never had any stay."""
         found = dumped(self)
+        if not self.sizes:
+            found.pop("sizes", None)
         if self.products is None:
             found.pop("products", None)
             found.pop("new_items", None)

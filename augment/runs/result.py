@@ -29,7 +29,7 @@ def summary(job: Job, outcome: Outcome) -> TaskResult:
         reason=verdict.reason,
         advice=verdict.advice,
         path=str(job.folder),
-        rows=kept,
+        rows=outcome.rows,
         kept_share=round(kept / max(1, sum(t.proposed for t in tallies.values())), 4),
         real_rows=splits.counts,
         anchors=generated.anchors,

@@ -107,7 +107,7 @@ def encode(job: Job, rows: Rows, ngrams: Ngrams | None = None) -> Material:
     if rows.products is not None:
         say(f"{job.name}: encoding {len(rows.products):,} items of {job.task.products}")
         typos = job.recipe.seed if job.task.new_items.typos else None
-        catalogue = Catalogue.of(rows.products, job.encoder, typos)
+        catalogue = Catalogue.of(rows.products, job.encoder, typos, job.image_encoder)
     arena = Arena(train, valid, test, attack, held_out)
     return Material(rows.splits, arena, unlabelled, prepared, rows.poisoned, catalogue, rows.people)
 

@@ -26,6 +26,8 @@ from augment.language.encoders import NGRAMS
 from augment.language.ngrams import Ngrams
 from augment.numeric.device import resolve_device
 from augment.numeric.frozen import FrozenEncoder
+from augment.pictures.encoders import DEFAULT, image_encoder
+from augment.pictures.encoders import check_name as check_image_encoder
 from augment.publishing.dataset import Dataset
 from augment.publishing.manifest import ALL_DAYS
 from augment.recipes.schema import Recipe, Task
@@ -146,6 +148,10 @@ class Job:
             raise UsageError(f"{where}.products: new items are published for recommenders, not {self.task.consumer}")
         for name in dict.fromkeys([*wanted.maps, *wanted.map_options]):
             check_map(name, wanted.map_options.get(name, {}), f"{where}.new_items")
+        try:
+            check_image_encoder(wanted.image_encoder or DEFAULT)
+        except UsageError as error:
+            raise UsageError(f"{where}.new_items.image_encoder: {error}") from None
         source_kind(self.products).options(self.products, f"sources.{self.task.products}.options")
 
     def make(self, seed: int) -> Consumer:
@@ -175,8 +181,15 @@ class Job:
         elif ngrams is None:
             say(f"{self.name}: fitting n-grams of {len(texts):,} texts")
             ngrams = Ngrams.fit(texts, self.recipe.seed)
-        cache = Path(self.recipe.output) / "embeddings.sqlite"
-        return self.modality.encoder_of(self.task.encoder, cache, self.device, ngrams)
+        return self.modality.encoder_of(self.task.encoder, self._cache, self.device, ngrams)
+
+    def image_encoder(self) -> FrozenEncoder:
+        """That of the catalogue's pictures."""
+        return image_encoder(self.task.new_items.image_encoder or DEFAULT, self._cache, self.device)
+
+    @property
+    def _cache(self) -> Path:
+        return Path(self.recipe.output) / "embeddings.sqlite"
 
     @property
     def tools(self) -> Tools:

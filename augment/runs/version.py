@@ -19,7 +19,7 @@ from augment.runs.rows import Material
 from augment.runs.steps import Steps
 from augment.runs.task import Job
 from augment.runs.teaching import Lesson, lesson
-from augment.runs.weighing import weight_of
+from augment.runs.weighing import chosen
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Outcome:
     verdict: Verdict
     alarms: list[str]
     examples: list[Example]
+    rows: int  # samples of this run
     attribution: dict[str, Attributed] | None = None  # where it was asked for
 
 
@@ -66,8 +67,8 @@ def make_version(
         job, material, real[0], stage, steps, victim=victim, taken=taken, stream=stream, teacher=taught.teacher
     )
     samples = stage.read()
-    if job.task.weights:
-        samples = stage.weigh(weight_of(job, steps, arena, real, samples))
+    if job.task.weights or job.task.sizes:
+        samples = stage.replace(chosen(job, steps, arena, real, samples))
     mixed = samples if kept is None else pa.concat_tables([samples, kept])
     say(f"{job.name}: training on the mix, with {len(mixed):,} samples")
     mix = for_seeds(job.make_on_mix, job.seeds, trained_on(job, steps, arena, mixed), job.engine.map)
@@ -78,4 +79,4 @@ def make_version(
     raised += exposure_alarms(verdict.mix[0], arena) if material.catalogue else []
     found = attribute_if_it_can(job, steps, arena, mixed, verdict.mix, generated.warnings) if attribute else None
     shown = job.modality.examples(samples, filter(None, (arena.train, material.unlabelled)))
-    return Outcome(material, real[0], taught, generated, verdict, raised, shown, found)
+    return Outcome(material, real[0], taught, generated, verdict, raised, shown, len(samples), found)

@@ -1,7 +1,9 @@
-"""How much a sample counts, where a recipe leaves it open: what pays on validation rows, clean and robust together."""
+"""How many samples, and how much each counts, where a recipe leaves it open: what pays on validation rows."""
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,26 +23,39 @@ from augment.runs.steps import Steps
 from augment.runs.task import Job
 
 
-def weight_of(job: Job, steps: Steps, arena: Arena, real: Sequence[Consumer], samples: pa.Table) -> float:
-    """The weight, of those that the recipe names, whose mix gains most on validation rows and attacks on them.
+def chosen(job: Job, steps: Steps, arena: Arena, real: Sequence[Consumer], samples: pa.Table) -> pa.Table:
+    """The samples, as many of them and with the weight whose mix gains most on validation rows and attacks on them.
 
-    A metric's gain counts in half widths of its own interval, by the choice of rows and of seeds: so that of what is
-    measured well counts most, and metrics of different scales can be added. A weight by which a clean metric is worse
-    beyond its interval is passed over while there is another.
+    Tried are all pairs of the recipe's `sizes` and `weights`. A metric's gain counts in half widths of its own
+    interval, by the choice of rows and of seeds: so that of what is measured well counts most, and metrics of different
+    scales can be added. A pair by which a clean metric is worse beyond its interval is passed over while there is
+    another.
     """
     settings, found = job.task.verdict, {}
     before = [_measured(model, arena, settings) for model in real]
-    for weight in job.task.weights:
-        say(f"{job.name}: training on the mix, samples at weight {weight:g}")
-        trained = trained_on(job, steps, arena, weighed(samples, weight))
-        models = for_seeds(job.make_on_mix, job.seeds, trained, job.engine.map)
+    for size, weight in itertools.product(job.task.sizes or [1.0], job.task.weights or [job.task.weight]):
+        mix = weighed(part_of(samples, size), weight)
+        say(f"{job.name}: training on the mix, {len(mix):,} samples at weight {weight:g}")
+        models = for_seeds(job.make_on_mix, job.seeds, trained_on(job, steps, arena, mix), job.engine.map)
         after = [_measured(model, arena, settings) for model in models]
-        found[weight] = _gains(before, after, settings, job.recipe.seed)
-    sound = [weight for weight, (_, worse) in found.items() if not worse] or list(found)
-    best = max(sound, key=lambda weight: found[weight][0])
-    gains = ", ".join(f"{weight:g}: {gain:+.2f}" for weight, (gain, _) in found.items())
-    say(f"{job.name}: weight {best:g} (gains on validation rows, in half widths of their intervals: {gains})")
-    return best
+        found[size, weight] = _gains(before, after, settings, job.recipe.seed)
+    sound = [pair for pair, (_, worse) in found.items() if not worse] or list(found)
+    best = max(sound, key=lambda pair: found[pair][0])
+    gains = ", ".join(f"{size:g} at {weight:g}: {gain:+.2f}" for (size, weight), (gain, _) in found.items())
+    said = f"{best[0]:g} of the samples at weight {best[1]:g}"
+    say(f"{job.name}: {said} (gains on validation rows, in half widths of their intervals: {gains})")
+    return weighed(part_of(samples, best[0]), best[1])
+
+
+def part_of(samples: pa.Table, size: float) -> pa.Table:
+    """The first share `size` of each strategy's samples, at least one; rows of items and of users stay whole."""
+    names = samples["strategy"].combine_chunks().dictionary_encode()
+    codes, whole = names.indices.to_numpy(), samples["neighbour_weights"].is_valid().to_numpy()
+    kept = whole.copy()
+    for code in range(len(names.dictionary)):
+        own = np.flatnonzero((codes == code) & ~whole)
+        kept[own[: math.ceil(size * len(own))]] = True
+    return samples.filter(pa.array(kept))
 
 
 def _measured(model: Consumer, arena: Arena, settings: VerdictSettings) -> dict[str, Measure]:

@@ -40,18 +40,25 @@ def log_loss(label: np.ndarray, probability: np.ndarray) -> np.ndarray:
 def attacked_measures(
     attacked: Mapping[str, pa.Table], predict: Callable[[pa.Table], np.ndarray], users: Users
 ) -> dict[str, Measure]:
-    """Attack name → `accuracy_<name>`: a row is told right if it is in its every variant.
+    """Attack name → `accuracy_<name>`: a row is told right if it is in its every variant; and `accuracy_<name>_mean`,
+    how many of its variants are.
 
     attacked: several variants per `row_id`. users: of the rows that were attacked.
     """
     measures: dict[str, Measure] = {}
     for name, rows in attacked.items():
         ids, owner = np.unique(rows["row_id"].to_numpy(zero_copy_only=False), return_inverse=True)
-        right = np.ones(len(ids))
-        if len(rows):
-            np.minimum.at(right, owner, hits(labels_of(rows["label"]), predict(rows)))
-        measures |= users.drawn({f"accuracy_{name}": Mean(right)}, users.places(ids))
+        right = hits(labels_of(rows["label"]), predict(rows)) if len(rows) else np.empty(0)
+        worst = np.ones(len(ids))
+        np.minimum.at(worst, owner, right)
+        found = {f"accuracy_{name}": Mean(worst), f"accuracy_{name}_mean": Mean(_by(owner, right))}
+        measures |= users.drawn(found, users.places(ids))
     return measures
+
+
+def _by(owner: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """float64[m]: the mean of values float64[n] by owner int64[n], each of which has some."""
+    return np.bincount(owner, values) / np.bincount(owner)
 
 
 def embedding_attacks(

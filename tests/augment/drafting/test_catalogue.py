@@ -1,12 +1,16 @@
 """`sparring init` on a log of orders and the catalogue of what is ordered."""
 
+import base64
+
 import pyarrow as pa
 import pyarrow.csv as pc
+import pyarrow.parquet as pq
 import pytest
 
 from augment.base.errors import UsageError
 from augment.drafting.draft import write_recipe
 from augment.recipes import loading
+from augment.testing.data import picture
 
 ROWS = 240
 
@@ -43,3 +47,46 @@ def test_a_file_that_has_items_twice_is_no_catalogue(tmp_path):
     made = loading.parse(write_recipe([tmp_path / "orders.csv", tmp_path / "clicks.csv"]), "written")
     assert {name: task.consumer for name, task in made.tasks.items()} == {"orders": "recommender", "clicks": "ctr"}
     assert all(task.products is None for task in made.tasks.values())
+
+
+def with_photos(folder, photos, name="photo"):
+    """The same shop, of whose products there is a column of photos more."""
+    orders, products = shop(folder)
+    table = pc.read_csv(products).append_column(name, pa.array(photos))
+    products.unlink()
+    pq.write_table(table, folder / "products.parquet")
+    return [orders, folder / "products.parquet"]
+
+
+PHOTOS = [picture(n % 2 == 0, n) for n in range(60)]
+
+
+@pytest.mark.parametrize("photos", [PHOTOS, [base64.b64encode(photo).decode() for photo in PHOTOS]])
+@pytest.mark.parametrize("name", ["photo", "whatever"])
+def test_pictures_of_a_catalogue_are_kept_beside_what_is_said(tmp_path, photos, name):
+    source = loading.parse(write_recipe(with_photos(tmp_path, photos, name)), "written").sources["products"]
+    assert (source.columns.image, source.images) == (name, None)
+    assert (source.columns.text, source.columns.fields, source.columns.numbers) == ("title", ["brand"], ["price"])
+
+
+def test_paths_of_a_catalogues_pictures_begin_in_its_folder(tmp_path):
+    for n, photo in enumerate(PHOTOS):
+        (tmp_path / f"{n}.jpg").write_bytes(photo)
+    files = with_photos(tmp_path, [f"{n}.jpg" for n in range(60)])
+    source = loading.parse(write_recipe(files), "written").sources["products"]
+    assert (source.columns.image, source.images) == ("photo", str(tmp_path))
+
+
+def test_a_catalogue_whose_pictures_are_elsewhere_is_read_without_them(tmp_path):
+    written = write_recipe(with_photos(tmp_path, [f"{n}.jpg" for n in range(60)]))
+    source = loading.parse(written, "written").sources["products"]
+    assert (source.columns.image, source.images) == (None, None)
+    assert "'photo' is left out: 100% are bad: image file missing" in written
+    assert source.columns.text == "title"
+
+
+def test_pictures_alone_say_what_items_are(tmp_path):
+    orders, products = with_photos(tmp_path, PHOTOS)
+    pq.write_table(pq.read_table(products).select(["item_id", "photo"]), products)
+    columns = loading.parse(write_recipe([orders, products]), "written").sources["products"].columns
+    assert (columns.item, columns.image, columns.text, columns.fields) == ("item_id", "photo", None, [])

@@ -20,6 +20,7 @@ from augment.modalities.fields import Fields
 from augment.numeric.measures import Auc
 from augment.publishing.dataset import Dataset
 from augment.recipes import loading
+from augment.runs.weighing import part_of
 from consumers import ClickModel
 
 
@@ -274,3 +275,26 @@ def test_without_a_better_teacher_samples_keep_their_anchors_labels(clicks, tmp_
     assert set(samples["label_source"].to_pylist()) == {"anchor"}
     assert samples["teacher_spread"].null_count == len(samples) == 40
     assert len(set(samples["weight"].to_pylist()) & {0.5, 2.0}) == 1  # one of those, for all
+
+
+def test_how_many_samples_and_how_heavy_is_chosen_on_validation_rows(clicks, tmp_path, capsys):
+    text = RECIPE.format(output=tmp_path, path=clicks, teachers="[]")
+    text = text.replace("samples = 200", "samples = 40\nweights = [0.5, 2.0]\nsizes = [0.3, 1.0]")
+    task = run(loading.parse(text, "plain.toml"), device="cpu")["tasks"]["ctr"]
+    said = capsys.readouterr().err
+    for size, weight in ((0.3, 0.5), (0.3, 2.0), (1.0, 0.5), (1.0, 2.0)):
+        assert f"{size:g} at {weight:g}: " in said
+    files = [f for f in tmp_path.glob("ctr/**/*.parquet") if "quarantine" not in str(f)]
+    samples = pa.concat_tables(pq.ParquetFile(f).read() for f in files)
+    size = next(size for size in (0.3, 1.0) if f"ctr: {size:g} of the samples at weight" in said)
+    assert task["rows"] == len(samples) == 40 * size
+    assert {*samples["strategy"].to_pylist()} == {"masking", "swaps"}
+    assert len({*samples["weight"].to_pylist()}) == 1
+
+
+def test_a_part_of_the_samples_has_some_of_each_strategy_and_every_item():
+    names = ["a"] * 10 + ["b"] * 3 + ["new-items"] * 2
+    weights = pa.array([None] * 13 + [[1.0]] * 2, pa.list_(pa.float32()))
+    table = pa.table({"strategy": names, "neighbour_weights": weights, "n": range(15)})
+    assert part_of(table, 0.25)["n"].to_pylist() == [0, 1, 2, 10, 13, 14]
+    assert part_of(table, 1.0).equals(table)
