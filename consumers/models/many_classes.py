@@ -32,7 +32,7 @@ GRID = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # inverse L2 strength C
 LR = {"logistic": 2e-2, "mlp": 2e-3}  # logistic: only for losses that the solver does not have
 BATCH = 128
 RADIUS = 0.1  # of gradient attacks, in lengths of the embedding
-RARE = 4  # the rarest are one in so many of the classes
+RARE = 4  # the rarest, of those that training rows have, are one in so many of the classes
 
 
 class ManyClasses(Configured):
@@ -70,7 +70,8 @@ class ManyClasses(Configured):
         counts = label.sum(axis=0)
         if self.options.balanced:
             weight *= (label @ (len(label) / np.maximum(counts, 1) / np.sum(counts > 0))).astype(np.float32)
-        self.rare_ = np.argsort(counts, kind="stable")[: max(1, len(counts) // RARE)].tolist()
+        present = np.flatnonzero(counts)
+        self.rare_ = present[np.argsort(counts[present], kind="stable")][: max(1, len(counts) // RARE)].tolist()
         if mix is not None:
             vectors = np.concatenate([vectors, embeddings(mix)])
             label = np.concatenate([label, labels_of(mix["label"])])
