@@ -8,14 +8,15 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from augment.base.errors import UsageError
 from augment.contracts.consumer import Looked
 from augment.numeric.columns import labels_of
 from augment.numeric.measures import Mean, Measure
 from augment.pictures.decoding import as_jpeg, decoded
 from augment.pictures.edits import FAMILIES, HELD_OUT, Edit
-from augment.pictures.encoders import ImageEncoder, image_encoder
+from augment.pictures.encoders import ImageEncoder, check_name, image_encoder
 from consumers.models.many_classes import ManyClasses
 from consumers.scoring import classification as shared
 from consumers.scoring.pixels import right_under_pixels
@@ -52,6 +53,16 @@ class Image(ManyClasses):
         encoder: str = Field("", description="The task's encoder, through which pixels are attacked; without it, not.")
         pixel_rows: int = Field(24, ge=1, description="Pictures under that attack; each costs a dozen encodings.")
 
+        @field_validator("encoder")
+        @classmethod
+        def _of_pictures(cls, name: str) -> str:
+            try:
+                if name:
+                    check_name(name)
+            except UsageError as error:
+                raise ValueError(str(error)) from None
+            return name
+
     options: Options
 
     def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
@@ -68,6 +79,7 @@ class Image(ManyClasses):
         }
 
     def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
+        """Raises UsageError where the option `encoder` is not the one whose vectors the rows have."""
         measures = super().evaluate(test, attacked)
         if not attacked:
             return measures
@@ -75,6 +87,11 @@ class Image(ManyClasses):
         rows, right = test.take(pa.array(at)), np.empty(0)
         if len(at):
             encoder = _encoder(self.options.encoder, self.device)
+            if encoder.dim != self.net_.dim:
+                raise UsageError(
+                    f"option encoder = '{self.options.encoder}' has vectors of {encoder.dim} numbers, and the rows' "
+                    f"have {self.net_.dim}: name the task's own encoder"
+                )
             right = right_under_pixels(encoder, self.net_, rows["image"].to_pylist(), labels_of(rows["label"]))
         return measures | shared.Users(test).drawn({"accuracy_pixels": Mean(right)}, at)
 

@@ -26,6 +26,7 @@ from consumers import victims
 from consumers.configured import Configured
 from consumers.data import storage
 from consumers.data.vectors import embeddings
+from consumers.models.on_vectors import OnVectors, seeded
 from consumers.scoring import classification as shared
 from consumers.scoring.text_attacks import TextAttacks, attacked_texts
 from consumers.training import loop as training
@@ -103,7 +104,7 @@ class Sentiment(Configured):
             self._fit_net(vectors, label, weight, valid, c) for c in ((self.options.C,) if self.options.C else GRID)
         ]
         valid_label, valid_vectors = shared.labels(valid), self._vectors(valid)
-        self.net_: _Flat = max(candidates, key=lambda net: Auc(valid_label, _predict(net, valid_vectors)).value())
+        self.net_: OnVectors = max(candidates, key=lambda net: Auc(valid_label, _predict(net, valid_vectors)).value())
         self.threshold_ = shared.best_threshold(valid_label, _predict(self.net_, valid_vectors))
         return self
 
@@ -113,7 +114,7 @@ class Sentiment(Configured):
         texts = rows["text"] if "text" in rows.column_names else pc.struct_field(rows["decoded"], "text")
         return self.counts_.transform(texts.to_pylist())
 
-    def _fit_net(self, vectors: Vectors, label: np.ndarray, weight: np.ndarray, valid: pa.Table, c: float) -> _Flat:
+    def _fit_net(self, vectors: Vectors, label: np.ndarray, weight: np.ndarray, valid: pa.Table, c: float) -> OnVectors:
         if self.options.model != "mlp" and self.options.loss == "cross-entropy" and not self.options.adversarial:
             return self._fit_logistic(vectors, label, weight, c)
         net = self._net(vectors.shape[1])
@@ -127,7 +128,7 @@ class Sentiment(Configured):
         )  # fmt: skip
         return net
 
-    def _fit_logistic(self, vectors: Vectors, label: np.ndarray, weight: np.ndarray, c: float) -> _Flat:
+    def _fit_logistic(self, vectors: Vectors, label: np.ndarray, weight: np.ndarray, c: float) -> OnVectors:
         rows, hard, weights = shared.hardened(label, weight)
         fitted = LogisticRegression(C=c, max_iter=500).fit(vectors[rows], hard, sample_weight=weights)
         net = self._net(vectors.shape[1])
@@ -136,13 +137,9 @@ class Sentiment(Configured):
         linear.bias.data = torch.from_numpy(fitted.intercept_.astype(np.float32))
         return net.to(self.device).eval()
 
-    def _net(self, dim: int) -> _Flat:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            if self.options.model != "mlp":
-                return _Flat(nn.Linear(dim, 1)).to(self.device)
-            body = nn.Sequential(nn.Linear(dim, self.options.hidden), nn.ReLU(), nn.Linear(self.options.hidden, 1))
-            return _Flat(body).to(self.device)
+    def _net(self, dim: int) -> OnVectors:
+        hidden = self.options.hidden if self.options.model == "mlp" else 0
+        return seeded(dim, 1, hidden, self.seed, self.device)
 
     def predict(self, rows: pa.Table) -> np.ndarray:
         return _predict(self.net_, self._vectors(rows))
@@ -240,27 +237,6 @@ class Sentiment(Configured):
             "logistic on n-grams, tuned": cls(model=NGRAMS, seed=seed, device=device),
             "MLP, tuned": cls(model="mlp", seed=seed, device=device),
         }
-
-
-class _Flat(nn.Module):
-    """A body with one output, as a logit per row."""
-
-    def __init__(self, body: nn.Module) -> None:
-        super().__init__()
-        self.body = body
-
-    @property
-    def dim(self) -> int:
-        first = self.body if isinstance(self.body, nn.Linear) else self.body[0]  # type: ignore[index]
-        return int(first.in_features)
-
-    def embed(self, vectors: torch.Tensor) -> torch.Tensor:
-        return vectors
-
-    def head(self, vectors: torch.Tensor) -> torch.Tensor:
-        return self.body(vectors)[:, 0]
-
-    forward = head
 
 
 def _linear(net: nn.Module) -> tuple[np.ndarray, np.ndarray]:

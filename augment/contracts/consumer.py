@@ -55,7 +55,7 @@ class Consumer(Protocol):
     such models by when they hold, "" for those that always do. All three are optional.
     """
 
-    modality: ClassVar[str]  # "text", "fields", "behaviour" or "sequences"
+    modality: ClassVar[str]  # "text", "images", "fields", "behaviour" or "sequences"
     multiclass: ClassVar[bool]  # labels are shares of the K classes that the source names; optional, by default not
     metrics: ClassVar[Mapping[str, tuple[str, ...]]]  # keys "clean", "slices", "robust"; first clean is primary
     held_out_attacks: ClassVar[tuple[str, ...]]  # attacks by which nothing is ever chosen; optional

@@ -112,7 +112,7 @@ class Gatekeeper:
         """
         sure = np.clip(label.astype(np.float64), 1e-6, 1 - 1e-6)
         if label.ndim > 1:
-            wanted = softmax(np.log(sure) - np.asarray(self._victim.prior), axis=1)
+            wanted = softmax(np.log(sure) - torch.as_tensor(self._victim.prior).cpu().numpy(), axis=1)
             entropy = entr(wanted).sum(axis=1)
         else:
             wanted = expit(logit(sure) - self._victim.prior)

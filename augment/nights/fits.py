@@ -151,5 +151,5 @@ def _folder(job: Job) -> Path:
 
 def _settings(job: Job) -> str:
     task = job.task.model_dump(mode="json", include=set(SHAPING))
-    columns = job.source.columns.model_dump(mode="json")
-    return digest({**task, "columns": columns, "seed": job.recipe.seed, "versions": job.versions})
+    read = job.source.model_dump(mode="json", include={"columns", "positive", "classes"})
+    return digest({**task, **read, "seed": job.recipe.seed, "versions": job.versions})

@@ -31,9 +31,10 @@ def days_kept(job: Job, day: date) -> tuple[list[str], list[str]]:
 
 
 def _made_of(settings: Mapping[str, Any]) -> list[Any]:
-    """What samples of several nights must share to be read as one table: their gates, their columns and their space."""
+    """What samples of several nights must share to be read as one table: gates, columns, space, what labels mean."""
     task, source = settings.get("task", {}), settings.get("source", {})
-    return [task.get(key) for key in ("consumer", "options", "encoder", "gates")] + [source.get("columns")]
+    of_task = [task.get(key) for key in ("consumer", "options", "encoder", "gates")]
+    return of_task + [source.get(key) for key in ("columns", "positive", "classes")]
 
 
 def same_space(job: Job, material: Material) -> bool:

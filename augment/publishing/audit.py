@@ -25,7 +25,7 @@ def _least(gate: str) -> str:
 
 
 LABEL, ANCHOR_LABEL = "label outside [0, 1]", "anchor_label outside [0, 1]"
-SHARES = "list_count({0}) = len({0}) AND list_min({0}) >= 0 AND abs(list_sum({0}) - 1) <= 1e-3"
+SHARES = "len({0}) = $classes AND list_count({0}) = $classes AND list_min({0}) >= 0 AND abs(list_sum({0}) - 1) <= 1e-3"
 MANY = {  # where labels are of many classes
     LABEL: SHARES.format("label"),
     ANCHOR_LABEL: f"anchor_label IS NULL OR ({SHARES.format('anchor_label')})",
@@ -111,8 +111,9 @@ def _schemas(decoded: pa.StructType, multiclass: bool) -> list[pa.Schema]:
 
 
 def _broken_rows(shard: Shard, path: Path, manifest: Manifest) -> Iterator[str]:
-    rows = opened([str(path)])
-    checks = CHECKS | MANY if is_multiclass(rows.schema) else CHECKS
+    rows, limits, checks = opened([str(path)]), _limits(manifest, shard), CHECKS
+    if is_multiclass(rows.schema):
+        checks, limits["classes"] = CHECKS | MANY, len(manifest.settings["source"]["classes"])
     reasons = ", ".join(f"CASE WHEN NOT coalesce({good}, false) THEN '{why}' END" for why, good in checks.items())
     # S608: the text is made of constants of this module; every value is bound.
     query = f"""
@@ -121,7 +122,7 @@ def _broken_rows(shard: Shard, path: Path, manifest: Manifest) -> Iterator[str]:
     """
     with duckdb.connect() as connection:
         connection.register("shard", rows)
-        for sample, broken in connection.execute(query, _limits(manifest, shard)).fetchall():
+        for sample, broken in connection.execute(query, limits).fetchall():
             yield f"{shard.path}: sample {sample}: {'; '.join(broken)}"
 
 

@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     field_serializer,
+    field_validator,
     model_serializer,
     model_validator,
 )  # fmt: skip
@@ -232,17 +233,29 @@ class Source(Section):
             codec_of(self.encoding)
         except (LookupError, ValueError):
             raise ValueError(f"no encoding '{self.encoding}'; such as utf-8, gb18030, big5, latin-1, utf-16") from None
-        if isinstance(self.positive, list) and (not self.positive or self.keep is not None):
-            raise ValueError("`positive` lists words, at least one; `keep` is for numbers")
-        if self.classes:
-            named = [name.strip().lower() for name in self.classes]
-            if len(named) < 2 or "" in named or (twice := next((n for n in named if named.count(n) > 1), "")):
-                wrong = f"'{twice}' is there twice" if len(named) > 1 and "" not in named else "name two at least"
-                raise ValueError(f"`classes`: {wrong}")
-            if self.positive is not None or self.keep is not None:
-                raise ValueError("`classes` goes with neither `positive` nor `keep`: those are for labels of two")
         if self.connection and (odd := given(self, OF_TEXT)):
             raise ValueError(f"`{odd[0]}` is for files, not for a query")
+        return self
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _as_names(cls, classes: object) -> object:
+        """Ratings may stand without quotes."""
+        return [str(c) if type(c) is int else c for c in classes] if isinstance(classes, list) else classes
+
+    @model_validator(mode="after")
+    def _labels_can_be_told(self) -> Source:
+        if isinstance(self.positive, list) and (not self.positive or self.keep is not None):
+            raise ValueError("`positive` lists words, at least one; `keep` is for numbers")
+        if not self.classes:
+            return self
+        if self.positive is not None or self.keep is not None:
+            raise ValueError("`classes` goes with neither `positive` nor `keep`: those are for labels of two")
+        named = [name.strip().lower() for name in self.classes]
+        if len(named) < 2 or "" in named:
+            raise ValueError("`classes`: name two at least, and none of them ''")
+        if twice := next((name for name in named if named.count(name) > 1), None):
+            raise ValueError(f"`classes`: '{twice}' is there twice")
         return self
 
     @model_serializer(mode="wrap")

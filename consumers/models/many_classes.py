@@ -20,6 +20,7 @@ from consumers import victims
 from consumers.configured import Configured
 from consumers.data import storage
 from consumers.data.vectors import embeddings
+from consumers.models.on_vectors import OnVectors, seeded
 from consumers.scoring import classification as shared
 from consumers.scoring import many_classes as scoring
 from consumers.training import loop as training
@@ -32,7 +33,7 @@ GRID = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # inverse L2 strength C
 LR = {"logistic": 2e-2, "mlp": 2e-3}  # logistic: only for losses that the solver does not have
 BATCH = 128
 RADIUS = 0.1  # of gradient attacks, in lengths of the embedding
-RARE = 4  # the rarest are one in so many of the classes
+RARE = 4  # the rarest, of those that training rows have, are one in so many of the classes
 
 
 class ManyClasses(Configured):
@@ -70,7 +71,8 @@ class ManyClasses(Configured):
         counts = label.sum(axis=0)
         if self.options.balanced:
             weight *= (label @ (len(label) / np.maximum(counts, 1) / np.sum(counts > 0))).astype(np.float32)
-        self.rare_ = np.argsort(counts, kind="stable")[: max(1, len(counts) // RARE)].tolist()
+        present = np.flatnonzero(counts)
+        self.rare_ = present[np.argsort(counts[present], kind="stable")][: max(1, len(counts) // RARE)].tolist()
         if mix is not None:
             vectors = np.concatenate([vectors, embeddings(mix)])
             label = np.concatenate([label, labels_of(mix["label"])])
@@ -91,7 +93,7 @@ class ManyClasses(Configured):
         self.net_ = min(fitted, key=lambda net: _loss(net, held_out, "cross-entropy"))
         return self
 
-    def _train(self, net: _Net, rows: list[torch.Tensor], valid: tuple[torch.Tensor, ...], c: float) -> None:
+    def _train(self, net: OnVectors, rows: list[torch.Tensor], valid: tuple[torch.Tensor, ...], c: float) -> None:
         options = self.options
         adversary = Adversary.of(options, net, net.dim, self.seed, self.device, rows[1].shape[1])
         training.fit(
@@ -99,13 +101,9 @@ class ManyClasses(Configured):
             lr=LR[options.model], weight_decay=0.03 / c, seed=self.seed, loss=options.loss, adversary=adversary,
         )  # fmt: skip
 
-    def _net(self, dim: int, classes: int) -> _Net:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            if self.options.model == "logistic":
-                return _Net(nn.Linear(dim, classes)).to(self.device)
-            hidden = self.options.hidden
-            return _Net(nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, classes))).to(self.device)
+    def _net(self, dim: int, classes: int) -> OnVectors:
+        hidden = self.options.hidden if self.options.model == "mlp" else 0
+        return seeded(dim, classes, hidden, self.seed, self.device)
 
     @torch.no_grad()
     def predict(self, rows: pa.Table) -> np.ndarray:
@@ -156,27 +154,6 @@ class ManyClasses(Configured):
             "MLP, tuned": cls(model="mlp", seed=seed, device=device),
             "MLP, mixup": cls(model="mlp", adversarial="mixup", seed=seed, device=device),
         }
-
-
-class _Net(nn.Module):
-    """A body whose outputs are the logits of K classes."""
-
-    def __init__(self, body: nn.Module) -> None:
-        super().__init__()
-        self.body = body
-
-    @property
-    def dim(self) -> int:
-        first = self.body if isinstance(self.body, nn.Linear) else self.body[0]  # type: ignore[index]
-        return int(first.in_features)
-
-    def embed(self, vectors: torch.Tensor) -> torch.Tensor:
-        return vectors
-
-    def head(self, vectors: torch.Tensor) -> torch.Tensor:
-        return self.body(vectors)
-
-    forward = head
 
 
 @torch.no_grad()

@@ -98,6 +98,8 @@ class Shuffled:
         if embedding.null_count or pc.any(pc.not_equal(pc.list_value_length(embedding), self._dim)).as_py():
             raise BadInput(f"a {self._name} row's embedding does not have {self._dim} numbers, as samples have")
         flat = pc.list_flatten(embedding).to_numpy().astype(np.float32, copy=False)
+        if self.multiclass and len(pc.unique(pc.list_value_length(rows["label"]))) > 1:
+            raise BadInput(f"{self._name} rows' labels do not all have as many shares, one for each class")
         label = labels_of(rows["label"])
         weighted = "weight" in self._columns
         weight = rows["weight"].to_numpy().astype(np.float32) if weighted else np.ones(len(rows), np.float32)
@@ -225,6 +227,8 @@ class MixStream(IterableDataset):
             source.take(start + cut[0], start + cut[1])
             for source, (start, _), cut in zip(self._sources, spans, cuts[: len(spans)], strict=True)
         ]
+        if len(shares := sorted({label.shape[1] for _, label, _ in parts if label.ndim > 1})) > 1:
+            raise UsageError(f"labels of real rows and of samples are not of the same classes: {shares}")
         embedding, label, weight = (torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True))
         is_synthetic = torch.arange(high - low) < synthetic[1] - synthetic[0]
         return {"embedding": embedding, "label": label, "weight": weight, "is_synthetic": is_synthetic}

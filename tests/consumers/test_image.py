@@ -1,10 +1,13 @@
 """A classifier of pictures: its attacks, and the one on pixels."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
+from augment.base.errors import UsageError
 from augment.modalities.images import Images
 from augment.numeric.columns import as_labels
 from augment.pictures.decoding import decoded
@@ -79,3 +82,13 @@ def test_a_saved_classifier_of_pictures_keeps_its_rarest_classes(tmp_path):
     assert again.rare_ == [2]
     assert np.allclose(again.predict(table), model.predict(table), atol=1e-6)
     assert as_labels(model.predict(table)).type == pa.list_(pa.float32())
+
+
+def test_another_encoder_than_the_rows_have_is_said(shop, monkeypatch):
+    monkeypatch.setattr(image, "_encoder", lambda name, device: SimpleNamespace(dim=7))
+    model = Image(C=1.0, attacked_rows=3).fit(*shop.held_out)
+    model.options = model.options.model_copy(update={"encoder": "other"})
+    with pytest.raises(UsageError, match="has vectors of 7 numbers, and the rows' have"):
+        model.evaluate(
+            shop.held_out[1], {"pool": shop.real.prepared.attach(model.attacks(shop.held_out[1], 0)["pool"])}
+        )

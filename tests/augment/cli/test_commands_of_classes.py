@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -142,3 +143,25 @@ def test_teachers_weights_and_rounds(sparring, tmp_path, teachers, options, rest
     assert done["status"] == "published", done["reason"]
     (taught,) = done["teachers"].values()
     assert "accuracy" in taught["metrics"]
+
+
+@pytest.mark.parametrize(("kept", "named"), [
+    (("red", "blue"), '["red", "blue"]'),
+    (CLASSES, '["grey", "red", "green", "blue"]'),  # one that no row has
+    ((*CLASSES, "violet"), '["violet", "red", "green", "blue"]'),  # and one that a single row has
+])  # fmt: skip
+def test_classes_of_two_and_classes_of_no_row(sparring, tmp_path, kept, named):
+    rows = table()
+    if "violet" in kept:
+        rows = pa.concat_tables([rows, pa.table({"row": ["v"], "text": ["lilac"], "colour": ["violet"]})])
+    pq.write_table(rows.filter(pc.is_in(rows["colour"], pa.array(kept))), tmp_path / "words.parquet")
+    wanted = recipe(tmp_path, "gan = 0.4, smote = 0.3, self-training = 0.3")
+    wanted.write_text(wanted.read_text("utf-8").replace('["red", "green", "blue"]', named), "utf-8")
+    done = json.loads(sparring("run", wanted, "--device", "cpu", "--json"))["tasks"]["colour"]
+    assert done["status"] == "published", done["reason"]
+    sparring("verify", tmp_path / "out")
+    shares = np.array(Dataset(tmp_path / "out" / "colour").read().to_table()["label"].to_pylist())
+    assert shares.shape[1] == len(json.loads(named))
+    if "grey" in named:
+        assert shares[:, 0].max() < 0.5
+        assert done["verdict"]["accuracy_rare"]["real"] >= 0  # of a class that training rows have

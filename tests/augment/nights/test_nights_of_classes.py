@@ -125,3 +125,19 @@ def test_nights_of_texts_use_their_fit_again(tmp_path):
     samples = open_mix(tmp_path / "out", "kinds").to_table()
     assert {str(day(0)), str(day(1))} == set(samples["day"].to_pylist())
     assert Dataset(tmp_path / "out" / "kinds").verify() == []
+
+
+def test_after_a_change_of_classes_earlier_nights_and_their_fit_go(tmp_path):
+    """The same list in another order is other labels."""
+    texts(tmp_path, 0)
+    night(shop(tmp_path, TEXTS), as_of=day(0), device="cpu")
+    for number, classes in ((1, ["bag", "shoe", "shirt"]), (2, ["bag", "shoe", "shirt", "hat"])):
+        texts(tmp_path, number)
+        wanted = shop(tmp_path, TEXTS)
+        source = wanted.sources["rows"].model_copy(update={"classes": classes})
+        done = night(wanted.model_copy(update={"sources": {"rows": source}}), as_of=day(number), device="cpu")
+        facts = done["tasks"]["kinds"]["night"]
+        assert (facts["days"], facts["why"]) == ([str(day(number))], "other settings")
+        samples = open_mix(tmp_path / "out", "kinds").to_table()
+        assert {len(label) for label in samples["label"].to_pylist()} == {len(classes)}
+    assert Dataset(tmp_path / "out" / "kinds").verify() == []
