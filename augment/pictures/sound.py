@@ -34,7 +34,7 @@ POOLED = 1  # how a spectrogram is pooled: a new number where that changes
 def waveform(clip: bytes) -> np.ndarray:
     """float32[T] in [-1, 1]: one channel of `RATE` samples a second. Raises BadClip for what has no sound."""
     try:
-        with wave.open(io.BytesIO(clip)) as file:
+        with wave.open(io.BytesIO(clip), "rb") as file:
             width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
             content = file.readframes(file.getnframes())  # a header that was written to a pipe promises more
     except Exception:  # no WAV, a damaged one (it raises RuntimeError too), or of floats, which it does not read
