@@ -151,6 +151,9 @@ def test_files_stay_short_enough_to_read():
             assert len(path.read_text("utf-8").splitlines()) <= 400, path
 
 
+NO_TEXT = {"av", "os", "tarfile", "Image", "super()"}  # whose `open` is of no text
+
+
 def texts_without_encoding(path):
     """Calls that read or write text in whatever encoding the locale has."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -162,7 +165,7 @@ def texts_without_encoding(path):
         bare = {
             "read_text": 0 not in values,
             "write_text": 1 not in values,
-            "open": not binary and ast.unparse(node.func).split(".")[0] not in {"os", "tarfile", "Image", "super()"},
+            "open": not binary and ast.unparse(node.func).split(".")[0] not in NO_TEXT,
             "fdopen": not binary,
             "NamedTemporaryFile": any(_is_mode(values.get(key)) and not binary for key in (0, "mode")),
         }.get(name, "True" in (values.get("text"), values.get("universal_newlines")))

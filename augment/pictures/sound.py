@@ -16,7 +16,7 @@ from scipy.signal import resample_poly
 
 from augment.numeric.frozen import weights_hash
 from augment.pictures import video
-from augment.pictures.video import BadClip
+from augment.pictures.video import DAMAGED, BadClip
 
 if TYPE_CHECKING:
     import torch
@@ -27,22 +27,27 @@ BANDS = 40
 DIM = 3 * BANDS
 FLOOR = 1e-6  # a band's energy, 60 dB below a loud one: what is less is silence
 LONGEST = 600  # seconds
+RATES = (1_000, 400_000)  # samples a second that a clip may say it has
 POOLED = 1  # how a spectrogram is pooled: a new number where that changes
 
 
 def waveform(clip: bytes) -> np.ndarray:
     """float32[T] in [-1, 1]: one channel of `RATE` samples a second. Raises BadClip for what has no sound."""
     try:
-        with wave.open(io.BytesIO(clip)) as file:
+        with wave.open(io.BytesIO(clip), "rb") as file:
             width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
             content = file.readframes(file.getnframes())  # a header that was written to a pipe promises more
-    except (wave.Error, EOFError):  # no WAV, or of floats, which the standard library does not read
-        return video.heard(clip, RATE, LONGEST)
-    whole = len(content) // (width * channels)
-    if whole > LONGEST * rate:
+    except Exception:  # no WAV, a damaged one (it raises RuntimeError too), or of floats, which it does not read
+        heard, rate = video.heard(clip, LONGEST + 1)
+    else:
+        whole = len(content) // (width * channels) * width * channels
+        if width > 4:
+            raise BadClip(DAMAGED)
+        heard = _numbers(content[:whole], width).reshape(-1, channels).mean(axis=1)
+    if not RATES[0] <= rate <= RATES[1]:
+        raise BadClip(DAMAGED)
+    if len(heard) > LONGEST * rate:
         raise BadClip(f"clip too long: over {LONGEST} seconds")
-    heard = _numbers(content[: whole * width * channels], width)
-    heard = heard.reshape(-1, channels).mean(axis=1)
     common = gcd(rate, RATE)
     return heard if rate == RATE else resample_poly(heard, RATE // common, rate // common).astype(np.float32)
 

@@ -76,9 +76,13 @@ def test_a_clip_that_is_too_long_or_damaged_is_said(monkeypatch):
     with pytest.raises(BadClip, match="too long"):
         waveform(as_wav(tone(440)))
     pytest.importorskip("av", reason="what is no WAV needs the extra `video`: pip install 'sparring[video]'")
-    for bad in (b"", b"RIFF" + bytes(99), as_wav(tone(440))[:20]):
+    for bad in (b"", b"RIFF" + bytes(99), as_wav(tone(440))[:20], b"RIFF" + as_wav(tone(440))[8:]):
         with pytest.raises(BadClip, match="damaged"):
             waveform(bad)
+    # No such rate, and samples of no such width: places 24 and 34 of the header.
+    for at, wrong in ((24, b"\xff\xff\xff\x7f"), (34, b"\xff\x00"), (24, b"\x01\x00\x00\x00")):
+        with pytest.raises(BadClip, match="damaged"):
+            waveform(as_wav(tone(440))[:at] + wrong + as_wav(tone(440))[at + len(wrong) :])
 
 
 def test_other_formats_than_wav_are_the_same_wave():
@@ -105,3 +109,18 @@ def test_a_consumer_of_classes_tells_words_said_by_voices_that_it_never_heard(sa
     model = Image().fit(rows.filter(pa.array(known)), rows.filter(pa.array(known)))
     right = model.predict(rows.filter(pa.array(strange))).argmax(1) == label[strange].argmax(1)
     assert right.mean() > 0.9
+
+
+def test_a_damaged_file_has_a_vector_or_a_reason():
+    pytest.importorskip("av", reason="what is no WAV needs the extra `video`: pip install 'sparring[video]'")
+    rng, good = np.random.default_rng(0), as_wav(tone(440, 0.1))
+    reasons = 0
+    for _ in range(150):
+        bad = bytearray(good)
+        for at in rng.integers(0, 60, 3):
+            bad[at] = rng.integers(256)
+        try:
+            assert np.isfinite(pooled(log_mel(waveform(bytes(bad))))).all()
+        except BadClip:
+            reasons += 1
+    assert 10 < reasons < 150
