@@ -1,4 +1,4 @@
-"""WordNet and Apertium for tests: the installed ones, else Debian's packages unpacked into a temporary folder."""
+"""WordNet, Apertium and eSpeak for tests: installed ones, or Debian's packages unpacked into a temporary folder."""
 
 import os
 import shutil
@@ -57,6 +57,29 @@ def apertium(debian_root):
         if not _has_pair():
             pytest.skip("Apertium's packages do not run from a folder here")
         yield
+
+
+@pytest.fixture(scope="session")
+def say(debian_root):
+    """A function from a text, and options of eSpeak NG, to the WAV of it said."""
+    command, environment = ["espeak-ng"], None
+    if shutil.which("espeak-ng") is None:
+        root = debian_root("espeak-ng")
+        libraries = [*root.glob("usr/lib/*-linux-gnu"), *root.glob("usr/lib/*-linux-gnu/pulseaudio")]
+        (data,) = root.glob("usr/lib/*-linux-gnu/espeak-ng-data")
+        environment = {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries))}
+        command = [str(root / "usr/bin/espeak-ng"), "--path", str(data)]
+    try:
+        subprocess.run([*command, "--version"], env=environment, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("eSpeak NG's packages do not run from a folder here")
+
+    def said(text, *options):
+        return subprocess.run(
+            [*command, *options, "--stdout", text], env=environment, capture_output=True, check=True
+        ).stdout
+
+    return said
 
 
 def _has_pair():

@@ -1,0 +1,68 @@
+"""Frozen encoders of clips, by name: of a video its frames, of what is heard its log-mel spectrogram, over time.
+
+    encoder = clip_encoder("frames:efficientnet-lite0", Path("vectors.sqlite"))
+    vectors = encoder.encode([Path("film.mp4").read_bytes(), ...])  # float32[n, dim], unit vectors
+
+What comes out is a column `embedding` like any other: a consumer of classes learns from it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from augment.base.errors import UsageError, suggest
+from augment.numeric.frozen import FrozenEncoder
+from augment.numeric.vectors import unit
+from augment.pictures import encoders, sound, video
+
+FRAMES = "frames"
+MEL = "melspectrogram"
+
+
+class ClipEncoder(FrozenEncoder[bytes]):
+    """Whole files of clips to unit vectors float32[n, dim]; raises `BadClip` for one that cannot be read."""
+
+    unit = "clip"
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for what can be no clip encoder's name; nothing is loaded."""
+    kind, _, image = name.partition(":")
+    if kind == FRAMES:
+        encoders.check_name(image or encoders.DEFAULT)
+    elif name != MEL:
+        hint = suggest(kind, (FRAMES, MEL))
+        raise UsageError(f"no clip encoder '{name}': give '{FRAMES}:' and an image encoder, or '{MEL}'{hint}")
+
+
+def clip_encoder(name: str, cache: Path | None, device: str = "cpu") -> ClipEncoder:
+    """`frames:IMAGE_ENCODER` of films, or `melspectrogram` of speech and sounds, that of a film among them.
+
+    cache: a file that keeps vectors between runs; processes may share it.
+    Raises UsageError for a name that is none or a package that is missing, BadInput for a model that cannot be loaded.
+    """
+    check_name(name)
+    if name == MEL:
+        return ClipEncoder(sound.named(MEL), sound.DIM, _heard, cache)
+    seen = encoders.image_encoder(name.partition(":")[2] or encoders.DEFAULT, None, device)
+    video.library()  # which is said to be missing now, not after an hour
+
+    def encode(clips: list[bytes]) -> np.ndarray:
+        return np.stack([_seen(seen, clip) for clip in clips])
+
+    return ClipEncoder(f"{FRAMES}{video.MOST}:{seen.name}", seen.dim, encode, cache)
+
+
+def _seen(encoder: encoders.ImageEncoder, clip: bytes) -> np.ndarray:
+    """float32[dim]: the mean of its frames' unit vectors."""
+    import torch
+
+    with torch.inference_mode():
+        pixels = torch.from_numpy(video.frames(clip)).to(encoder.device).permute(0, 3, 1, 2).float() / 255
+        return encoder.embed_pixels(pixels).mean(0).cpu().numpy()
+
+
+def _heard(clips: list[bytes]) -> np.ndarray:
+    return unit(np.stack([sound.pooled(sound.log_mel(sound.waveform(clip))) for clip in clips]))

@@ -1,0 +1,117 @@
+"""Frames and sound of clips, decoded by FFmpeg (PyAV, the extra `video`).
+
+Bytes come from anywhere: only containers of media are opened, since a playlist would have FFmpeg open what it names,
+files of this machine and addresses among them.
+"""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from augment.base.errors import UsageError
+
+MOST = 16  # frames of a clip
+SIDE = 256  # longest side of a frame, as of pictures
+MAX_BYTES = 200_000_000
+MAX_FRAMES = 100_000  # nearly an hour: all are decoded, up to the last that is taken
+MAX_PIXELS = 40_000_000  # of one frame; 8K has 33 million
+CONTAINERS = "mov,mp4,m4a,3gp,matroska,webm,avi,gif,mpeg,mpegts,flv,ogg,wav,mp3,flac,aac,aiff"
+
+
+class BadClip(ValueError):
+    """The reason, in words."""
+
+
+def library() -> Any:
+    """PyAV. Raises UsageError where it is not installed."""
+    try:
+        import av
+    except ImportError:
+        raise UsageError("clips are decoded by PyAV, which is not installed: pip install 'sparring[video]'") from None
+    av.logging.set_level(av.logging.PANIC)  # FFmpeg writes what it thinks of a file to the terminal
+    return av
+
+
+def frames(clip: bytes) -> np.ndarray:
+    """uint8[n, H, W, 3] of at most `MOST` frames, evenly over time, the longest side at most `SIDE` pixels.
+
+    They are in the middle of as many equal parts of the time, so that none is of a fade at either end. Turned as they
+    are stored: what a phone says of how it was held is not read. Raises BadClip for what is no video.
+    """
+    taken = []
+    with opened(clip, "video") as (container, stream):
+        if stream.width * stream.height > MAX_PIXELS:
+            raise BadClip("clip too large: over 40 megapixels a frame")
+        wanted = _evenly(_times(container, stream))
+        container.seek(0)
+        stream.thread_type = "NONE"  # by frames, an early end stands still for ever in PyAV 14
+        scale = min(1.0, SIDE / max(stream.width, stream.height))
+        shape = {"width": max(1, round(stream.width * scale)), "height": max(1, round(stream.height * scale))}
+        for place, frame in enumerate(container.decode(stream)):
+            if place in wanted:
+                taken.append(frame.to_ndarray(format="rgb24", **shape))
+            if place >= max(wanted):
+                break
+    if not taken:
+        raise BadClip("clip without a frame")
+    return np.stack(taken)
+
+
+def heard(clip: bytes, rate: int, most: float) -> np.ndarray:
+    """float32[T]: its sound, one channel of `rate` samples a second, the first `most` seconds."""
+    parts: list[np.ndarray] = []
+    with opened(clip, "audio") as (container, stream):
+        change, length = library().AudioResampler(format="fltp", layout="mono", rate=rate), 0
+        for frame in container.decode(stream):
+            parts += [part.to_ndarray()[0] for part in change.resample(frame)]
+            length += len(parts[-1]) if parts else 0
+            if length >= most * rate:
+                break
+        parts += [part.to_ndarray()[0] for part in change.resample(None)]
+    return np.concatenate(parts)[: int(most * rate)] if parts else np.empty(0, np.float32)
+
+
+@contextmanager
+def opened(clip: bytes, kind: str) -> Iterator[tuple[Any, Any]]:
+    """The container and its first stream of that kind, `video` or `audio`; whatever fails within is a BadClip."""
+    av = library()
+    if len(clip) > MAX_BYTES:
+        raise BadClip(f"clip too large: over {MAX_BYTES // 1_000_000} MB")
+    safe = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}
+    try:
+        with av.open(io.BytesIO(clip), container_options=safe) as container:
+            streams = getattr(container.streams, kind)
+            if not streams:
+                raise BadClip(f"clip without {kind}")
+            yield container, streams[0]
+    except BadClip:
+        raise
+    except Exception:  # a parser of hostile bytes: FFmpeg's errors, EOF, value and memory errors
+        raise BadClip("clip damaged, or no clip") from None
+
+
+def _times(container: Any, stream: Any) -> list[int]:
+    """When each frame is shown, in order; read without decoding. Frames in order where the file does not say."""
+    found: list[int] = []
+    for packet in container.demux(stream):
+        if packet.size:
+            found.append(len(found) if packet.pts is None else packet.pts)
+        if len(found) > MAX_FRAMES:
+            raise BadClip(f"clip too long: over {MAX_FRAMES:,} frames")
+    if not found:
+        raise BadClip("clip without a frame")
+    return sorted(found)
+
+
+def _evenly(times: list[int]) -> set[int]:
+    """Places of the frames nearest after the middles of `MOST` equal parts of the time; all where there are fewer."""
+    if len(times) <= MOST:
+        return set(range(len(times)))
+    length = times[-1] - times[0]
+    return {bisect_left(times, times[0] + (part + 0.5) * length / MOST) for part in range(MOST)}
