@@ -39,8 +39,7 @@ class Victim(Protocol):
 
     `loss` is `softplus(-margin)`, so that one hardness band, given as margins, serves every task:
     for a classifier the margin is the logit signed by the class (soft labels interpolate; of K classes, the odds
-    against all others), for a
-    recommender the target's score over the score it must beat to be recommended.
+    against all others), for a recommender the target's score over the score it must beat to be recommended.
 
     prior: the log-odds that a classifier's logit is relative to, else 0; of K classes the logarithms of their shares.
     """

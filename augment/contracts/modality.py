@@ -39,7 +39,7 @@ class RowRules:
     needs: tuple[str, ...]  # roles that a source must name; see `augment.sources.cleaning` for their columns
     filled: tuple[str, ...] = ()  # and of which no row may be without a value
     fields: bool = False  # a row is its fields: one at least must be named, or an id
-    classes: bool = True  # labels are probabilities of a class, and rows of both classes are needed
+    classes: bool = True  # labels are probabilities of a class, and rows of two at least are needed
     unlabelled: Literal["kept", "asked", "bad"] = "bad"  # asked: kept where the source says how many
     copies: bool = False  # rows alike are copies, even where they have no time
     catalogue: bool = False  # a row is what `needs` names first: none comes twice, and all are read, in no splits
@@ -161,7 +161,7 @@ class Modality(ABC):
 
     @abstractmethod
     def describe(self, rows: pa.Table, label: np.ndarray, rng: np.random.Generator) -> Described:
-        """Conditions of all anchors `rows`, whose labels float32[n] are soft where a row had none."""
+        """Conditions of all anchors `rows`, whose labels float32[n] or [n, K] are soft where a row had none."""
 
     @abstractmethod
     def encode(self, rows: pa.Table) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from augment.numeric.columns import label_type, whole
+from augment.numeric.columns import as_labels, label_type, whole
 from augment.numeric.neighbours import Neighbours
 from gan.victim import Condition
 
@@ -47,7 +47,7 @@ class Anchors:
     def own_label(self) -> pa.Array:
         """float32, or lists of K of them, null where a row has none; of users, 1.0."""
         if "label" not in self.rows.column_names:
-            return pa.array(self.label)
+            return as_labels(self.label)
         return whole(self.rows["label"]).cast(label_type(multiclass=self.label.ndim > 1))
 
     @cached_property

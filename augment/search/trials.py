@@ -86,7 +86,7 @@ def study(
     complete = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
     if not complete and not any(t.state == optuna.trial.TrialState.PRUNED for t in study.trials):
         raise BadInput(
-            f"search, {name}: no trial could be measured; give it more minutes, or validation rows of both classes"
+            f"search, {name}: no trial could be measured; give it more minutes, or validation rows of several classes"
         )
     return [Trial(t.number, choice_of(t.user_attrs["choice"]), dict(zip(OBJECTIVES, t.values, strict=True)))
             for t in complete]  # fmt: skip

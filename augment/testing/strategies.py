@@ -118,5 +118,6 @@ def check_candidates(found: Candidates, case: Case, asked: np.ndarray) -> None:
     near = cosine(found.embedding, modality.encode(found.rows))
     assert (near > SAME).all(), "a vector is not that of its row: who reads `rows` alone learns something else"
     if found.label is not None:
-        assert found.label.shape == (count,), "`label` is float32[n]"
+        wanted = case.shop.studio.anchors.label[found.anchor].shape  # [n], or [n, K]
+        assert found.label.shape == wanted, "`label` is float32[n], or float32[n, K] of K classes"
         assert ((found.label >= 0) & (found.label <= 1)).all(), "`label` is a probability"

@@ -1,4 +1,4 @@
-"""What the two classifiers share: losses, measures by user, attacked rows and the victim's view of a network."""
+"""What classifiers share: users, attacked rows, arrays of a network; and measures of those of two classes."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def test_teachers_weights_and_rounds(sparring, tmp_path, teachers, options, rest
     if rest == "rounds":
         text = text.replace("bank = 30", "bank = 30, rounds = 2")
     else:
-        text = text.replace("samples = 40", "samples = 40\nweights = [0.2, 1.0]")
+        text = text.replace("samples = 40", "samples = 40\nweights = [0.2, 1.0]\nsizes = [0.5, 1.0]")
     (tmp_path / "colours.toml").write_text(text, "utf-8")
     done = json.loads(sparring("run", tmp_path / "colours.toml", "--device", "cpu", "--json"))["tasks"]["colour"]
     assert done["status"] == "published", done["reason"]

@@ -13,6 +13,8 @@ from sklearn.pipeline import make_pipeline
 from augment.contracts.modality import Classes
 from augment.contracts.registry import every
 from augment.contracts.strategy import build, strategy_class
+from augment.contracts.values import class_of
+from augment.numeric.columns import labels_of
 from augment.numeric.vectors import cosine
 from augment.testing.shop import usual
 
@@ -55,9 +57,10 @@ def test_the_decoded_form_has_the_published_vector(name, kind, tmp_path):
 def test_the_decoded_form_says_as_much_of_the_label_as_the_vector(name, kind, tmp_path):
     """To a model of other rows."""
     shop, found = proposed(name, kind, tmp_path)
-    label = (shop.studio.anchors.label[found.anchor] if found.label is None else found.label) > 0.5
+    label = class_of(shop.studio.anchors.label[found.anchor] if found.label is None else found.label) > 0
     others = pa.concat_tables(shop.held_out)
-    model = LogisticRegression().fit(shop.studio.modality.encode(others), others["label"].to_numpy() > 0.5)
+    liked = class_of(labels_of(others["label"])) > 0  # of many classes, any but the first
+    model = LogisticRegression().fit(shop.studio.modality.encode(others), liked)
     aucs = [roc_auc_score(label, model.decision_function(v)) for v in (read_again(shop, found), found.embedding)]
     assert abs(aucs[0] - aucs[1]) < 0.01
 

@@ -82,14 +82,15 @@ def log(folder, number, **columns):
     )
 
 
-def photos(folder, number, damaged=()):
-    """The day's pictures, of which some are damaged, and its file of their paths."""
+def photos(folder, number, damaged=(), held="paths"):
+    """The day's pictures, of which some are damaged, and its file of their paths, or of the pictures themselves."""
     (folder / "photos" / f"day{number}").mkdir(parents=True)
-    paths = [f"day{number}/{n}.jpg" for n in range(48)]
+    paths, contents = [f"day{number}/{n}.jpg" for n in range(48)], []
     for n, path in enumerate(paths):
         content = drawn_bytes(KINDS[n % 3], 100 * number + n, (48, 60))
-        (folder / "photos" / path).write_bytes(content[:200] if n in damaged else content)
-    log(folder, number, photo=paths)
+        contents.append(content[:200] if n in damaged else content)
+        (folder / "photos" / path).write_bytes(contents[-1])
+    log(folder, number, photo=paths if held == "paths" else pa.array(contents, pa.binary()))
 
 
 def texts(folder, number):
@@ -97,12 +98,14 @@ def texts(folder, number):
     log(folder, number, words=[f"{WORDS[KINDS[n % 3]]} {rng.integers(1_000_000)}" for n in range(48)])
 
 
-def test_nights_of_pictures_take_new_files_and_leave_a_damaged_one_out(tmp_path):
-    photos(tmp_path, 0)
-    first = night(shop(tmp_path, PICTURES), as_of=day(0), device="cpu")["tasks"]["kinds"]
+@pytest.mark.parametrize("held", ["paths", "bytes"])
+def test_nights_of_pictures_take_new_files_and_leave_a_damaged_one_out(tmp_path, held):
+    wanted = shop(tmp_path, PICTURES if held == "paths" else PICTURES | {"source": ""})
+    photos(tmp_path, 0, held=held)
+    first = night(wanted, as_of=day(0), device="cpu")["tasks"]["kinds"]
     assert first["status"] == "published", first["reason"]
-    photos(tmp_path, 1, damaged=[7])
-    second = night(shop(tmp_path, PICTURES), as_of=day(1), device="cpu")["tasks"]["kinds"]
+    photos(tmp_path, 1, damaged=[7], held=held)
+    second = night(wanted, as_of=day(1), device="cpu")["tasks"]["kinds"]
     assert second["status"] == "published", second["reason"]
     assert second["quarantine"] == {DAMAGED: 1}
     assert sum(second["real_rows"].values()) == 95

@@ -21,10 +21,12 @@ from augment.language.encoders import TextEncoder
 from augment.modalities import behaviour
 from augment.modalities.behaviour import Behaviour
 from augment.modalities.fields import Fields
+from augment.modalities.images import Images
 from augment.modalities.sequences import Sequences
 from augment.modalities.text import Text
 from augment.recipes.schema import Gates, Generator
 from augment.strategies.negatives import Negatives
+from augment.testing.data import glimpses, picture
 
 GOOD, BAD = ["great", "lovely", "perfect", "happy", "soft"], ["awful", "broken", "terrible", "ugly", "rough"]
 PLAIN = [
@@ -46,7 +48,7 @@ TYPED = {"synonym", "back-translation", "homophones"}  # need engines and data: 
 
 
 class Linear:
-    """The victim: the logit is a fixed direction; for behaviour, items are scored by their vectors."""
+    """The victim: the logit is a fixed direction, or one for each class; for behaviour, vectors score items."""
 
     def __init__(self, weight, items=None):
         self.dim, self.weight, self.items = len(weight), torch.from_numpy(weight), items
@@ -58,6 +60,8 @@ class Linear:
             target = scores.gather(1, condition.label.long()[:, None])[:, 0]
             return F.softplus(scores.topk(5, dim=1).values[:, -1] - target)
         logit = embedding @ self.weight
+        if logit.ndim > 1:
+            return F.cross_entropy(logit, condition.label, reduction="none")
         return condition.label * F.softplus(-logit) + (1 - condition.label) * F.softplus(logit)
 
 
@@ -136,7 +140,19 @@ def sequences_shop(tmp_path):
     return behaviour_shop(tmp_path, Sequences)
 
 
-SHOPS = {"text": text_shop, "fields": fields_shop, "behaviour": behaviour_shop, "sequences": sequences_shop}
+def images_shop(tmp_path):
+    """Of three classes, a third of the rows without a label."""
+    modality, count = Images(glimpses()), 90
+    drawn = pa.array([picture(n % 3 > 0, n) for n in range(count)], pa.binary())
+    rows = modality.attach(pa.table({"row_id": [f"r{n}" for n in range(count)], "image": drawn}))
+    label = np.eye(3, dtype=np.float32)[(np.arange(count) % 3 > 0) * (1 + (np.arange(count) % 4 > 0))]
+    label[60:] = np.nan
+    weight = np.random.default_rng(0).standard_normal((modality.dim, 3)).astype(np.float32)
+    return Shop(modality, rows, label, Linear(weight), tmp_path)
+
+
+SHOPS = {"text": text_shop, "images": images_shop, "fields": fields_shop, "behaviour": behaviour_shop,
+         "sequences": sequences_shop}  # fmt: skip
 CASES = [(s["name"], modality) for s in listing() for modality in s["serves"] if s["name"] not in TYPED]
 
 
