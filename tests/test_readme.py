@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -13,6 +14,8 @@ from click.testing import CliRunner
 from augment import cli
 from augment.recipes import loading
 from augment.runs import version
+from augment.sources import demo
+from augment.testing.data import picture
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -63,24 +66,55 @@ def small_demo(demo_folder, tmp_path, monkeypatch):
     load, judge = loading.load, version.judge
 
     def cut(name):
-        demo = load(name)
+        recipe = load(name)
+        if name == "demo-images":
+            return of_drawn_pictures(recipe)
         sources = {
-            name: demo.sources[name].model_copy(update={"path": f"small/{name}.parquet", "test_rows": 200})
+            name: recipe.sources[name].model_copy(update={"path": f"small/{name}.parquet", "test_rows": 200})
             for name in ("impressions", "reviews")
         }
         changed = {"samples": 60, "verdict": None, "options": {}, "generator": None}
         tasks = {}
         for name in ("ctr", "reviews"):
-            task = demo.tasks[name]
+            task = recipe.tasks[name]
             changed["verdict"] = task.verdict.model_copy(update={"seeds": 1, "draws": 100})
             changed["generator"] = task.generator.model_copy(update={"steps": 5, "bank": 20})
             changed["options"] = {"epochs": 1} if name == "ctr" else {"variants": 1}
             tasks[name] = task.model_copy(update=changed)
-        return demo.model_copy(update={"sources": sources, "tasks": tasks})
+        return recipe.model_copy(update={"sources": sources, "tasks": tasks})
 
+    def there(folder, names, **said):
+        return fetch(folder, [name for name in names if name != "pictures"], **said)
+
+    fetch = demo.fetch
+    monkeypatch.setattr(demo, "fetch", there)
     monkeypatch.setattr(loading, "load", cut)
     monkeypatch.setattr(version, "judge", lambda *given: replace(judge(*given), accepted=True))
     return tmp_path
+
+
+def of_drawn_pictures(recipe):
+    """Eight pictures of each kind, drawn here, in place of the demo's 4,000."""
+    source, task = recipe.sources["pictures"], recipe.tasks["pictures"]
+    kinds = source.classes * 8
+    drawn = [picture(n % 2 == 0, n) for n in range(len(kinds))]
+    rows = pa.table({"picture_id": list(map(str, range(len(kinds)))), "image": drawn, "kind": kinds})
+    pq.write_table(rows, "small/pictures.parquet")
+    whole = {"path": "small/pictures.parquet", "labelled": None, "unlabelled": None}
+    changed = {
+        "samples": 10,
+        "weights": [1.0],
+        "options": {"attacked_rows": 4, "C": 3.0},
+        "verdict": task.verdict.model_copy(update={"seeds": 1, "draws": 100}),
+        "generator": task.generator.model_copy(update={"steps": 5, "bank": 10}),
+        "gates": task.gates.model_copy(update={"min_plausibility": 0.0, "min_label_agreement": 0.0}),
+    }
+    return recipe.model_copy(
+        update={
+            "sources": {"pictures": source.model_copy(update=whole)},
+            "tasks": {"pictures": task.model_copy(update=changed)},
+        }
+    )
 
 
 @pytest.mark.slow
