@@ -146,7 +146,8 @@ def check(name: str, modality: str, options: Mapping[str, Any], where: str) -> N
         raise UsageError(f"{where}: {error}") from None
     rows, place = modality_class(modality), f"{where}.strategy_options.{name}"
     if not strategy.serves(rows):
-        serves = " and ".join(_serving(strategy)) or "no rows that are known here"
+        *most, last = [*_serving(strategy)] or ["no rows that are known here"]
+        serves = f"{', '.join(most)} and {last}" if most else last
         raise UsageError(f"{where}: strategy '{name}' serves {serves}, not {modality}; see `sparring strategies`")
     given = checked(strategy.Options, options, place)
     try:

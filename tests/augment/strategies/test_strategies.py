@@ -364,7 +364,7 @@ def test_homophones_and_synonyms_without_their_data_are_said_before_any_work(mon
 def test_the_list_names_options_and_what_is_missing(monkeypatch):
     found = {s["name"]: s for s in listing()}
     assert found["gan"]["options"] == {"strength": 1.0, "offers": 16}
-    assert found["pgd"]["serves"] == ["behaviour", "fields", "sequences", "text"]
+    assert found["pgd"]["serves"] == ["behaviour", "fields", "images", "sequences", "text"]
     monkeypatch.setattr("augment.strategies.mixing.find_spec", lambda name: None)
     assert "pip install 'sparring[mixing]'" in next(s for s in listing() if s["name"] == "smote")["missing"]
     with pytest.raises(UsageError, match="not available here: pip install"):
