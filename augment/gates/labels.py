@@ -129,11 +129,10 @@ class Labelled(Classes):
         """Enough labels of each of two classes; of many, of two at least."""
         label = labels_of(train["label"].drop_null())
         if label.ndim > 1:
-            largest = np.sort(np.bincount(class_of(label), minlength=2))[::-1]
-            if largest[1] < FOLDS:
+            if (second := _second(np.bincount(class_of(label), minlength=2))) < FOLDS:
                 raise BadInput(
                     f"sources.{source}: of {len(label):,} labelled training rows the second largest class has "
-                    f"{largest[1]}; {FOLDS} are needed, since labels are judged by models of {FOLDS} folds: {MORE_ROWS}"
+                    f"{second}; {FOLDS} are needed, since labels are judged by models of {FOLDS} folds: {MORE_ROWS}"
                 )
             return
         for side, count in (("above 0.5", np.sum(label > 0.5)), ("of at most 0.5", np.sum(label <= 0.5))):

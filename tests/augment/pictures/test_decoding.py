@@ -2,7 +2,9 @@
 
 import io
 import struct
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,10 @@ from PIL import Image, ImageOps
 
 from augment.pictures import decoding
 from augment.pictures.decoding import BadPicture, as_jpeg, decoded, normalised
+
+sys.path.append(str(Path(__file__).parents[3] / "scripts"))
+
+from malformed.pictures import mutated
 
 
 def pixels(content):
@@ -167,25 +173,6 @@ def test_mutated_bytes_never_do_worse_than_a_reason(form):
             outcomes.append(str(error))
     assert decoding.DAMAGED in outcomes
     assert "read" in outcomes or form == "PNG"  # whose checksums tell
-
-
-def mutated(content, rng):
-    """A few bytes changed, a piece cut out, doubled or overwritten, or the end lost."""
-    data = bytearray(content)
-    for _ in range(int(rng.integers(1, 4))):
-        start, length = int(rng.integers(max(1, len(data)))), int(rng.integers(1, 40))
-        kind = rng.integers(5)
-        if kind == 0:
-            data[start : start + 1] = rng.bytes(1)
-        elif kind == 1:
-            del data[start : start + length]
-        elif kind == 2:
-            data[start:start] = data[start : start + length]
-        elif kind == 3:
-            data[start : start + length] = rng.bytes(length)
-        else:
-            del data[max(16, start) :]
-    return bytes(data)
 
 
 def test_the_same_pixels_are_the_same_bytes():

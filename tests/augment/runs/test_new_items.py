@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from ran import night, run
+from ran import night, recipe_of, run
 
 from augment.base.errors import BadInput, UsageError
 from augment.numeric.measures import Mean
@@ -67,11 +67,7 @@ def shop(folder, days=20):
 
 
 def recipe(folder, **replaced):
-    text = RECIPE.format(folder=folder)
-    for old, new in replaced.items():
-        assert old in text
-        text = text.replace(old, new)
-    return loading.parse(text, "shop.toml")
+    return recipe_of(RECIPE.format(folder=folder), **replaced)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from ran import night, run
+from ran import night, recipe_of, run
 
 from augment.base.errors import BadInput, UsageError
 from augment.publishing.dataset import Dataset
@@ -54,11 +54,7 @@ def shop(folder):
 
 
 def recipe(folder, **replaced):
-    text = RECIPE.format(folder=folder)
-    for old, new in replaced.items():
-        assert old in text
-        text = text.replace(old, new)
-    return loading.parse(text, "shop.toml")
+    return recipe_of(RECIPE.format(folder=folder), **replaced)
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from ran import run
+from ran import recipe_of, run
 
 from augment.base.errors import BadInput, UsageError
-from augment.recipes import loading
 from augment.runs.single import train
 from consumers import Recommender, open_mix
 
@@ -54,11 +53,7 @@ def shop(folder, told=True):
 
 
 def recipe(folder, **replaced):
-    text = RECIPE.format(folder=folder)
-    for old, new in replaced.items():
-        assert old in text
-        text = text.replace(old, new)
-    return loading.parse(text, "shop.toml")
+    return recipe_of(RECIPE.format(folder=folder), **replaced)
 
 
 @pytest.fixture(scope="module")
