@@ -1,4 +1,4 @@
-"""Review sentiment with few labels: the portfolio with self-training against tuned logistic regression.
+"""Review sentiment with few labels: real texts, edited, beside self-training, against tuned logistic regression.
 
 python scripts/bench/sentiment.py --data FOLDER --set clothing --out sentiment-clothing.json
 
@@ -12,8 +12,9 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ import pyarrow as pa
 import torch
 
 from augment.base.progress import say
+from augment.contracts.sample import weighed
+from augment.contracts.tally import Tally
 from augment.contracts.values import Arena
 from augment.generation.studio import Studio
 from augment.judging.verdict import compare
@@ -31,8 +34,6 @@ from augment.numeric.measures import Measure
 from augment.recipes import loading
 from augment.runs.rows import Material, read
 from augment.runs.task import Job
-from augment.search.pools import Pools
-from augment.search.space import BANDS, Choice
 from consumers import Sentiment
 from consumers.data.vectors import embeddings
 
@@ -58,9 +59,8 @@ consumer = "sentiment"
 source = "rows"
 encoder = "{encoder}+ngrams"
 options = {{ variants = {variants}, synonyms = "{lexicon}", held_out = 4, attacked_rows = {attacked} }}
-samples = 8000
-strategies = {{ gan = 1.0, self-training = 1.0 }}
-generator = {{ bank = 150, variants = 4 }}
+strategies = {{ gan = 1.0, noise = 1.0, synonym = 1.0, mixup = 1.0, self-training = 1.0 }}
+generator = {{ bank = 100, variants = 3 }}
 gates = {{ band = [-6.0, 6.0], min_label_agreement = 0.5, min_plausibility = 0.05 }}
 verdict = {{ clean = ["auc"], improve = ["auc_unseen"] }}
 """
@@ -70,37 +70,43 @@ LABELS = (100, 300, 1000)
 ROWS = 4000  # training rows, of which LABELS keep their label
 C = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 PLAIN = {"C": C, "balanced": (False, True)}
-# A dozen settings per arm. Those of the last were narrowed down on a development split (validation rows as the test).
-SELF = {"C": (0.03, 0.1, 0.3, 1.0), "balanced": (False,), "size": (1.0,), "weight": (0.1, 0.3, 1.0)}
-MIX = {"C": (0.03, 0.1, 0.3, 1.0), "balanced": (False,), "size": (1.0,), "weight": (0.1, 0.3, 1.0), "share": (0.5, 1.0),
-       "band": (3, 4), "agreement": (0.5,)}  # fmt: skip
+SELF = {"C": (0.03, 0.1, 0.3, 1.0), "weight": (0.1, 0.3, 1.0)}  # a dozen settings, as many as C and balanced have
+MIX = {**SELF, "beside": (1.0, 3.0)}  # the weight of a strategy's samples in self-training's
 SLACK = 0.003
 REFERENCE = "LR, tuned for robustness"
-SELF_TRAINING, BOTH = "self-training", "GAN + self-training"
+SELF_TRAINING = "self-training"
+BESIDE = {  # strategy → arm: its samples beside self-training's
+    "noise": "typos + self-training",
+    "synonym": "synonyms + self-training",
+    "mixup": "blended reviews + self-training",
+    "gan": "GAN + self-training",
+}
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--labels", type=int, nargs="*", default=LABELS)
-    parser.set_defaults(seeds=3, budget=12)
+    parser.add_argument("--samples", type=int, default=400, help="of each strategy, beside self-training's")
+    parser.set_defaults(seeds=10, budget=12)
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as work:
         job, material = open_set(options, Path(work))
         attacked_valid = validation_attack(job, material)
+        measured: dict[int, dict[str, list[dict[str, Measure]]]] = {count: {} for count in options.labels}
+        chosen: dict[int, dict[str, Any]] = {count: {} for count in options.labels}
+        for seed, count in product(range(options.seeds), options.labels):
+            found = measured[count]
+            for name, config, model, space in Arms(job, material, attacked_valid, count, seed, options).all():
+                attacked = {attack: space(rows) for attack, rows in material.arena.attacked.items()}
+                found.setdefault(name, []).append(model.evaluate(space(material.arena.test), attacked))
+                chosen[count][f"{name}, seed {seed}"] = config
+            say(f"n = {count}, seed {seed}: " + "; ".join(
+                f"{name} {m[-1]['auc'].value():.4f} / {m[-1]['auc_pool'].value():.4f} / "
+                f"{m[-1]['auc_unseen'].value():.4f}" for name, m in found.items()))  # fmt: skip
         for count in options.labels:
-            measured: dict[str, list[dict[str, Measure]]] = {}
-            chosen: dict[str, Any] = {}
-            for seed in range(options.seeds):
-                for name, config, model, space in Arms(job, material, attacked_valid, count, seed, options).all():
-                    attacked = {attack: space(rows) for attack, rows in material.arena.attacked.items()}
-                    measured.setdefault(name, []).append(model.evaluate(space(material.arena.test), attacked))
-                    chosen[f"{name}, seed {seed}"] = config
-                say(f"n = {count}, seed {seed}: " + "; ".join(
-                    f"{name} {m[-1]['auc'].value():.4f} / {m[-1]['auc_pool'].value():.4f} / "
-                    f"{m[-1]['auc_unseen'].value():.4f}" for name, m in measured.items()))  # fmt: skip
-            results = compared(measured, chosen, reference=REFERENCE)
-            rivals(results, measured)
+            results = compared(measured[count], chosen[count], reference=REFERENCE)
+            rivals(results, measured[count])
             title = f"Sentiment, {options.name}, {count} labels and {ROWS - count:,} unlabelled, {options.seeds} seeds"
             out = options.out.with_name(f"{options.out.stem}-{count}.json")
             arms.finish(results, METRICS, writing_to(options, out), title)
@@ -140,8 +146,7 @@ def validation_attack(job: Job, material: Material) -> dict[str, pa.Table]:
     """A smaller pool on validation rows, of the family that generation uses: the held-out ones are never tuned on."""
     small = Sentiment(**{**job.task.options, "variants": 8, "attacked_rows": 150})
     pool = small.attacks(material.arena.valid, 1)["pool"]
-    assert material.text is not None
-    return {"pool": material.text.attach(pool)}
+    return {"pool": material.prepared.attach(pool)}
 
 
 class Arms:
@@ -151,6 +156,9 @@ class Arms:
         self, job: Job, material: Material, attacked: dict[str, pa.Table], count: int, seed: int, options: Any
     ) -> None:
         self._material, self._attacked, self._budget = material, attacked, options.budget
+        self._wanted = options.samples
+        self._tables: dict[str, pa.Table] = {}
+        self._folder = tempfile.TemporaryDirectory()
         self.arena, unlabelled = with_labels(material.arena, count, seed)
         self._few = replace(material, arena=self.arena, unlabelled=unlabelled)
         self._job = Job(job.recipe.model_copy(update={"seed": seed}), job.name, job.device)
@@ -165,8 +173,8 @@ class Arms:
                                      space, options), space  # fmt: skip
         for name, slack in (("LR, tuned", 0.0), (REFERENCE, SLACK)):
             yield name, *self._model(name, lambda k=slack: arms.choose(self._joint, self._clean, k)), _same
-        for name, grid in ((SELF_TRAINING, SELF), (BOTH, MIX)):
-            yield name, *self._model(name, lambda g=grid: self._tuned(g)), _same
+        for name, families in {SELF_TRAINING: (), **{arm: (family,) for family, arm in BESIDE.items()}}.items():
+            yield name, *self._model(name, lambda f=families: self._tuned((SELF_TRAINING, *f))), _same
 
     def _model(
         self, name: str, choose: Callable[[], Any], space: Callable[[pa.Table], pa.Table] | None = None,
@@ -177,12 +185,17 @@ class Arms:
         if not (place / "chosen.json").exists():
             chosen = choose()
             self._fit(chosen, space or _same, options or {}).save(place)
-            (place / "chosen.json").write_text(json.dumps(asdict(chosen)), "utf-8")
+            (place / "chosen.json").write_text(json.dumps(chosen), "utf-8")
         return json.loads((place / "chosen.json").read_text("utf-8")), Sentiment.load(place)
 
-    def _fit(self, choice: Choice, space: Callable[[pa.Table], pa.Table], options: dict[str, Any]) -> Sentiment:
-        mix = self._pools.mix(choice) if choice.shares else None
-        model = Sentiment(**{**self._job.task.options, **options, **choice.options})
+    def _fit(self, config: dict[str, Any], space: Callable[[pa.Table], pa.Table], options: dict[str, Any]) -> Sentiment:
+        settings = {name: value for name, value in config.items() if name in PLAIN}
+        made = []
+        for name in config.get("strategies", ()):
+            weight = config["weight"] * (1 if name == SELF_TRAINING else config["beside"])
+            made.append(weighed(self._made(name), weight))
+        mix = pa.concat_tables(made) if made else None
+        model = Sentiment(**{**self._job.task.options, **options, **settings})
         return model.fit(space(self.arena.train), space(self.arena.valid), mix)
 
     def _on_valid(self, model: Sentiment, space: Callable[[pa.Table], pa.Table]) -> dict[str, float]:
@@ -191,7 +204,7 @@ class Arms:
         return {"clean": found["auc"].value(), "robust": found["auc_pool"].value()}
 
     def _plain(self, space: Callable[[pa.Table], pa.Table], options: dict[str, Any]) -> list[Any]:
-        choices = map(_choice, arms.draw(PLAIN, self._budget, 0))
+        choices = arms.draw(PLAIN, self._budget, 0)
         return [(c, self._on_valid(self._fit(c, space, options), space)) for c in choices]
 
     @cached_property
@@ -202,16 +215,24 @@ class Arms:
     def _clean(self) -> float:
         return max(values["clean"] for _, values in self._joint)
 
-    def _tuned(self, grid: dict[str, Any]) -> Choice:
-        choices = [_choice(config) for config in arms.draw(grid, self._budget, 1)]
+    def _tuned(self, strategies: tuple[str, ...]) -> Any:
+        grid = MIX if len(strategies) > 1 else SELF
+        choices = [{**config, "strategies": strategies} for config in arms.draw(grid, self._budget, 1)]
         tried = [(choice, self._on_valid(self._fit(choice, _same, {}), _same)) for choice in choices]
         return arms.choose(tried, self._clean, SLACK)
 
+    def _made(self, name: str) -> pa.Table:
+        """A strategy's gated samples: all of self-training's, the same number of each other's."""
+        if name not in self._tables:
+            wanted = ROWS if name == SELF_TRAINING else self._wanted
+            number = [SELF_TRAINING, *BESIDE].index(name)
+            self._tables[name] = pa.concat_tables(self._studio.samples(name, wanted, Tally(), number))
+        return self._tables[name]
+
     @cached_property
-    def _pools(self) -> Pools:
+    def _studio(self) -> Studio:
         victim = Sentiment().fit(self.arena.train, self.arena.valid)
-        with tempfile.TemporaryDirectory() as folder:
-            return Pools(self._job, Studio(self._job.order, self._few.real, victim, Path(folder)), strengths=(1.0,))
+        return Studio(self._job.order, self._few.real, victim, Path(self._folder.name))
 
     def _alone(self, rows: pa.Table) -> pa.Table:
         """The rows with the sentence encoder's own vectors, which are the first part of the joined ones."""
@@ -222,19 +243,6 @@ class Arms:
 
 def _same(rows: pa.Table) -> pa.Table:
     return rows
-
-
-def _choice(config: dict[str, Any]) -> Choice:
-    options = {name: config[name] for name in PLAIN}
-    if "size" not in config:
-        return Choice(options=options)
-    base = Choice({SELF_TRAINING: 1.0}, size=config["size"] / 2, weight=config["weight"], options=options)
-    if "share" not in config:
-        return base
-    return replace(
-        base, size=config["size"], band=BANDS[config["band"]],
-        shares={"gan": config["share"], SELF_TRAINING: 1 - config["share"]}, agreement=config["agreement"],
-    )  # fmt: skip
 
 
 def with_labels(arena: Arena, count: int, seed: int) -> tuple[Arena, pa.Table]:
@@ -266,10 +274,11 @@ def compared(
 
 
 def rivals(results: list[arms.Result], measured: dict[str, list[dict[str, Measure]]]) -> None:
-    """Give the generator's arm its difference to self-training, the arm to beat."""
-    theirs, mine = ([{m: one[m] for m in METRICS} for one in measured[name]] for name in (SELF_TRAINING, BOTH))
-    found = compare(theirs, mine, theirs, SELF_TRAINING, draws=1000, confidence=0.95, seed=0)
-    for result in (result for result in results if result.name == BOTH):
+    """Give each arm of samples its difference to self-training, the arm to beat."""
+    theirs = [{m: one[m] for m in METRICS} for one in measured[SELF_TRAINING]]
+    for result in (result for result in results if result.name in BESIDE.values()):
+        mine = [{m: one[m] for m in METRICS} for one in measured[result.name]]
+        found = compare(theirs, mine, theirs, SELF_TRAINING, draws=1000, confidence=0.95, seed=0)
         result.rivals = {m: {"name": SELF_TRAINING, "diff": c.diff, "low": c.low, "high": c.high}
                          for m, c in found.items()}  # fmt: skip
 
