@@ -21,6 +21,7 @@ from typing import Any
 import arms
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from augment.base.progress import say
@@ -222,11 +223,12 @@ class Arms:
         return arms.choose(tried, self._clean, SLACK)
 
     def _made(self, name: str) -> pa.Table:
-        """A strategy's gated samples: all of self-training's, the same number of each other's."""
+        """A strategy's gated samples: all of self-training's, the same number of each other's. Kept in a file."""
         if name not in self._tables:
             wanted = ROWS if name == SELF_TRAINING else self._wanted
             number = [SELF_TRAINING, *BESIDE].index(name)
             self._tables[name] = pa.concat_tables(self._studio.samples(name, wanted, Tally(), number))
+            pq.write_table(self._tables[name].drop_columns(["embedding"]), self._kept / f"{name}.parquet")
         return self._tables[name]
 
     @cached_property
