@@ -60,6 +60,7 @@ consumer = "sentiment"
 source = "rows"
 encoder = "{encoder}+ngrams"
 options = {{ variants = {variants}, synonyms = "{lexicon}", held_out = 4, attacked_rows = {attacked} }}
+samples = 4000
 strategies = {{ gan = 1.0, noise = 1.0, synonym = 1.0, mixup = 1.0, self-training = 1.0 }}
 generator = {{ bank = 100, variants = 3 }}
 gates = {{ band = [-6.0, 6.0], min_label_agreement = 0.5, min_plausibility = 0.05 }}
