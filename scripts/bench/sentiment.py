@@ -11,7 +11,7 @@ import argparse
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from itertools import product
@@ -110,8 +110,7 @@ def main() -> None:
             results = compared(measured[count], chosen[count], reference=REFERENCE)
             rivals(results, measured[count])
             title = f"Sentiment, {options.name}, {count} labels and {ROWS - count:,} unlabelled, {options.seeds} seeds"
-            out = options.out.with_name(f"{options.out.stem}-{count}.json")
-            arms.finish(results, METRICS, writing_to(options, out), title)
+            arms.finish(results, METRICS, writing_of(options, count), title)
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -122,10 +121,10 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def writing_to(options: Any, out: Path) -> Any:
-    options = type(options)(**vars(options))
-    options.out = out
-    return options
+def writing_of(options: argparse.Namespace, count: int) -> argparse.Namespace:
+    """The options, with a file of its own for this number of labels."""
+    out = options.out.with_name(f"{options.out.stem}-{count}.json")
+    return argparse.Namespace(**{**vars(options), "out": out})
 
 
 def open_set(options: Any, work: Path) -> tuple[Job, Material]:
@@ -135,8 +134,7 @@ def open_set(options: Any, work: Path) -> tuple[Job, Material]:
                          attacked=options.attacked)  # fmt: skip
     job = Job(loading.parse(text, "bench"), "reviews", options.device)
     material = read(job, work)
-    say(f"{len(material.arena.train)} training rows; encoding the attacks")
-    material.arena.attacked  # noqa: B018
+    say(f"{len(material.arena.train)} training rows")
     return job, material
 
 
@@ -258,15 +256,16 @@ def with_labels(arena: Arena, count: int, seed: int) -> tuple[Arena, pa.Table]:
 
 
 def compared(
-    measured: dict[str, list[dict[str, Measure]]], chosen: dict[str, Any], reference: str = REFERENCE
-) -> list[arms.Result]:
+    measured: dict[str, list[dict[str, Measure]]], chosen: dict[str, Any], reference: str = REFERENCE,
+    metrics: Iterable[str] = tuple(METRICS),
+) -> list[arms.Result]:  # fmt: skip
     """Differences to the reference arm: by default the strongest plain one."""
     results = []
     # Slices are of other rows for other labelled rows: only what is of the same rows can be paired.
-    measured = {name: [{m: one[m] for m in METRICS} for one in found] for name, found in measured.items()}
+    measured = {name: [{m: one[m] for m in metrics} for one in found] for name, found in measured.items()}
     for name, found in measured.items():
         mine = {k: v for k, v in chosen.items() if k.startswith(f"{name}, seed")}
-        values = {m: float(np.mean([one[m].value() for one in found])) for m in METRICS}
+        values = {m: float(np.mean([one[m].value() for one in found])) for m in metrics}
         result = arms.Result(name, mine, values)
         if name != reference:
             plain = measured[reference]
