@@ -112,7 +112,8 @@ class Child:
     def __init__(
         self, folder: Path, arguments: list[str], limit: Callable[[], None] | None = None, log: str = "stderr"
     ) -> None:
-        self.errors, self._status = folder / log, None
+        self.errors = folder / log
+        self._status: int | None = None
         self.pid = os.fork()
         if self.pid:
             return

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def no_room(shop: Shop, folder: Path, count: int, rng: random.Random) -> dict[st
     for _ in range(count):
         broken = shop.copy(folder / "full")
         most = int(10 ** rng.uniform(2, 6.5))
-        expect(broken.night(3, lambda most=most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))), 0, 7)
+        expect(broken.night(3, partial(resource.setrlimit, resource.RLIMIT_FSIZE, (most, most))), 0, 7)
         if broken.look()["problems"]:
             raise Lost("a version was damaged when the disk was full")
         expect(broken.night(3), 0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def main() -> None:
         measured: dict[str, list[dict[str, Measure]]] = {}
         for seed in range(options.seeds):
             arena, unlabelled = sentiment.with_labels(material.arena, LABELS, seed)
-            few = Material(material.splits, arena, unlabelled, material.text)
+            few = replace(material, arena=arena, unlabelled=unlabelled)
             victim = Sentiment().fit(arena.train, arena.valid)
             plain = Sentiment(C=1.0).fit(arena.train, arena.valid)
             measured.setdefault("no samples (C = 1)", []).append(plain.evaluate(arena.test, material.arena.attacked))

@@ -107,8 +107,8 @@ def run(
         result = Result(name, found["chosen"], values, seconds=found["seconds"], against=arm.against)
         result.cost = found["seconds"] / kept[next(iter(arms))]["seconds"]
         if arm.against != name:
-            base = measured[arm.against]
-            different = compare(base, measured[name], base, arm.against, draws=draws, confidence=0.95, seed=0)
+            plain = measured[arm.against]
+            different = compare(plain, measured[name], plain, arm.against, draws=draws, confidence=0.95, seed=0)
             result.differences = {m: {"diff": c.diff, "low": c.low, "high": c.high} for m, c in different.items()}
         results.append(result)
         say(f"{name}: " + ", ".join(f"{k} {v:.4f}" for k, v in values.items()))

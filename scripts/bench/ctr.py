@@ -5,6 +5,7 @@ python scripts/bench/ctr.py --data FOLDER --set movielens --budget 4 --work WORK
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,13 +67,17 @@ METRICS = {"auc": "AUC", "logloss": "log loss", "auc_rare": "rare ids", "auc_mas
            "auc_off_bin": "a bin off", "auc_stale": "stale profile", "auc_renamed": "category renamed",
            "auc_newest": "newest users, items"}  # fmt: skip
 ROBUST = ("auc_swapped", "auc_masked_ids", "auc_rare", "auc_pgd")  # what every arm is tuned for, and judged on
-PLAIN = {"weight_decay": (0.001, 0.03, 0.3), "lr": (1e-3, 2e-3, 4e-3), "dim": (4, 8, 16)}
-TREES = {"leaves": (4, 8, 16, 32), "min_count": (1, 2, 5)}
-EXTRA = {"adv_share": (0.5, 1.0), "adv_weight": (0.25, 0.5, 1.0, 2.0)}
-RADII = {"radius": (0.05, 0.1, 0.2, 0.3)}
-SINGLES = {"masking": {}, "FGM": RADII}
-MIXES = {"masking+swaps+FGM": RADII}
-STRONGER = {"DCNv2 on target statistics": {"target_statistics": True}, "boosted trees": {"model": "trees"}}
+Space = Mapping[str, Sequence[Any]]
+PLAIN: Space = {"weight_decay": (0.001, 0.03, 0.3), "lr": (1e-3, 2e-3, 4e-3), "dim": (4, 8, 16)}
+TREES: Space = {"leaves": (4, 8, 16, 32), "min_count": (1, 2, 5)}
+EXTRA: Space = {"adv_share": (0.5, 1.0), "adv_weight": (0.25, 0.5, 1.0, 2.0)}
+RADII: Space = {"radius": (0.05, 0.1, 0.2, 0.3)}
+SINGLES: dict[str, Space] = {"masking": {}, "FGM": RADII}
+MIXES: dict[str, Space] = {"masking+swaps+FGM": RADII}
+STRONGER: dict[str, dict[str, Any]] = {
+    "DCNv2 on target statistics": {"target_statistics": True},
+    "boosted trees": {"model": "trees"},
+}
 SAMPLES = ("gan", "masking", "swaps")  # strategies, in equal shares
 SLACK = 0.001  # of clean validation AUC
 

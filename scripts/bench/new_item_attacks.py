@@ -109,7 +109,7 @@ class Shop:
         honest = honesty(mapped.content, content, self.popularity[known.described])
         # How usual an item's content is: the published column `plausibility`.
         near = new_items.Neighbours(content).search(mapped.content, 1)[0][:, 0]
-        usual = new_items._usual(near, new_items._spacing(content))
+        usual = new_items.usual(near, new_items.spacing(content))
         plain = self.scaled(mapped, np.ones(len(usual)))
         return {
             "no defence": plain,

@@ -96,7 +96,7 @@ class Split:
         self.train, self.valid, self.test = (pq.read_table(p) for p in (found.train, found.valid, found.test))
         self.ease, self.mf = self.fitted("ease", self.l2), self.fitted("mf", self.factors)
         history, seen = self.ease.history_, self.ease.seen_
-        self.asked = {}  # what is shown, by whom, and what is wanted
+        self.asked: dict[str, tuple[Any, np.ndarray, Any]] = {}  # what is shown, by whom, and what is wanted
         for name, rows in (("valid", self.valid), ("test", self.test)):
             wanted = minus(binary(ordered(rows, self.ease.users_, self.ease.items_)), history)
             shown = history if name == "valid" else minus(seen, wanted)

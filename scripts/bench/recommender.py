@@ -285,7 +285,7 @@ def _keep(path: Path, about: Mapping[str, Any], measured: Sequence[Mapping[str, 
 def _kept(path: Path, seeds: int) -> tuple[dict[str, Any], list[dict[str, Measure]]]:
     with np.load(path) as found:
         about = json.loads(str(found["about"]))
-        measured = [
+        measured: list[dict[str, Measure]] = [
             {
                 m: Coverage(found[f"{seed}|{m}"], about["items"])
                 if m == "coverage"

@@ -13,7 +13,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ encoder = "{encoder}+ngrams"
 options = {{ variants = {variants}, synonyms = "{lexicon}", held_out = 4, attacked_rows = {attacked} }}
 samples = 4000
 strategies = {{ gan = 1.0, noise = 1.0, synonym = 1.0, mixup = 1.0, self-training = 1.0 }}
+strategy_options = {{ synonym = {{ source = "{synonyms}" }} }}
 generator = {{ bank = 100, variants = 3 }}
 gates = {{ band = [-6.0, 6.0], min_label_agreement = 0.5, min_plausibility = 0.05 }}
 verdict = {{ clean = ["auc"], improve = ["auc_unseen"] }}
@@ -77,6 +78,7 @@ MIX = {**SELF, "beside": (1.0, 3.0)}  # the weight of a strategy's samples in se
 SLACK = 0.003
 REFERENCE = "LR, tuned for robustness"
 SELF_TRAINING = "self-training"
+Space = Callable[[pa.Table], pa.Table]  # what brings rows into a model's space
 BESIDE = {  # strategy → arm: its samples beside self-training's
     "noise": "typos + self-training",
     "synonym": "synonyms + self-training",
@@ -131,11 +133,22 @@ def open_set(options: Any, work: Path) -> tuple[Job, Material]:
     file, encoder, lexicon = SETS[options.name]
     text = RECIPE.format(output=_folder(options), path=options.data / file, rows=ROWS, encoder=encoder,
                          lexicon=lexicon if options.synonyms else "", variants=options.variants,
-                         attacked=options.attacked)  # fmt: skip
+                         attacked=options.attacked, synonyms=_synonyms(lexicon, options.data, work))  # fmt: skip
     job = Job(loading.parse(text, "bench"), "reviews", options.device)
     material = read(job, work)
     say(f"{len(material.arena.train)} training rows")
     return job, material
+
+
+def _synonyms(lexicon: str, data: Path, work: Path) -> str:
+    """Cilin as it is; of WordNet, whose files need not be here, adjectives and adverbs, a group of synonyms a line."""
+    if lexicon != "wordnet":
+        return lexicon
+    sets = pq.read_table(data / "lex_en_wordnet30_synsets.parquet", columns=["pos", "lemmas"]).to_pylist()
+    groups = [[word for word in one["lemmas"] if word.isalpha()] for one in sets if one["pos"] in ("a", "s", "r")]
+    file = work / "synonyms.txt"
+    file.write_text("\n".join(",".join(group) for group in groups if len(group) > 1), "utf-8")
+    return str(file)
 
 
 def _folder(options: Any) -> Path:
@@ -165,19 +178,22 @@ class Arms:
         self._kept = _folder(options) / "arms" / f"{count}-{seed}"
         self._base = SETS[options.name][1]
 
-    def all(self) -> Iterator[tuple[str, Any, Sentiment, Callable[[pa.Table], pa.Table]]]:
+    def all(self) -> Iterator[tuple[str, Any, Sentiment, Space]]:
         """Name, settings, model, and what brings rows into its space."""
-        for name, space, options in ((f"LR on {self._base} alone, tuned", self._alone, {}),
-                                     ("LR on n-grams alone, tuned", _same, {"model": "ngrams"})):  # fmt: skip
-            yield name, *self._model(name, lambda s=space, o=options: arms.choose(self._plain(s, o), 1.0, 0.0),
-                                     space, options), space  # fmt: skip
+        spaces: dict[str, tuple[Space, dict[str, Any]]] = {
+            f"LR on {self._base} alone, tuned": (self._alone, {}),
+            "LR on n-grams alone, tuned": (_same, {"model": "ngrams"}),
+        }
+        for name, (space, options) in spaces.items():
+            yield name, *self._model(name, partial(self._cleanest, space, options), space, options), space
         for name, slack in (("LR, tuned", 0.0), (REFERENCE, SLACK)):
-            yield name, *self._model(name, lambda k=slack: arms.choose(self._joint, self._clean, k)), _same
-        for name, families in {SELF_TRAINING: (), **{arm: (family,) for family, arm in BESIDE.items()}}.items():
-            yield name, *self._model(name, lambda f=families: self._tuned((SELF_TRAINING, *f))), _same
+            yield name, *self._model(name, partial(arms.choose, self._joint, self._clean, slack)), _same
+        arm_of: dict[str, tuple[str, ...]] = {SELF_TRAINING: ()} | {arm: (family,) for family, arm in BESIDE.items()}
+        for name, families in arm_of.items():
+            yield name, *self._model(name, partial(self._tuned, (SELF_TRAINING, *families))), _same
 
     def _model(
-        self, name: str, choose: Callable[[], Any], space: Callable[[pa.Table], pa.Table] | None = None,
+        self, name: str, choose: Callable[[], Any], space: Space | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[Any, Sentiment]:  # fmt: skip
         """The arm's settings and its model, made now or kept from before."""
@@ -188,7 +204,7 @@ class Arms:
             (place / "chosen.json").write_text(json.dumps(chosen), "utf-8")
         return json.loads((place / "chosen.json").read_text("utf-8")), Sentiment.load(place)
 
-    def _fit(self, config: dict[str, Any], space: Callable[[pa.Table], pa.Table], options: dict[str, Any]) -> Sentiment:
+    def _fit(self, config: dict[str, Any], space: Space, options: dict[str, Any]) -> Sentiment:
         settings = {name: value for name, value in config.items() if name in PLAIN}
         made = []
         for name in config.get("strategies", ()):
@@ -198,12 +214,15 @@ class Arms:
         model = Sentiment(**{**self._job.task.options, **options, **settings})
         return model.fit(space(self.arena.train), space(self.arena.valid), mix)
 
-    def _on_valid(self, model: Sentiment, space: Callable[[pa.Table], pa.Table]) -> dict[str, float]:
+    def _cleanest(self, space: Space, options: dict[str, Any]) -> Any:
+        return arms.choose(self._plain(space, options), 1.0, 0.0)
+
+    def _on_valid(self, model: Sentiment, space: Space) -> dict[str, float]:
         attacked = {name: space(rows) for name, rows in self._attacked.items()}
         found = model.evaluate(space(self.arena.valid), attacked)
         return {"clean": found["auc"].value(), "robust": found["auc_pool"].value()}
 
-    def _plain(self, space: Callable[[pa.Table], pa.Table], options: dict[str, Any]) -> list[Any]:
+    def _plain(self, space: Space, options: dict[str, Any]) -> list[Any]:
         choices = arms.draw(PLAIN, self._budget, 0)
         return [(c, self._on_valid(self._fit(c, space, options), space)) for c in choices]
 
