@@ -106,7 +106,7 @@ def _arms(bench: Clicks, budget: int) -> dict[str, arms.Arm]:
     """Each consumer plain and on samples made for it; DCNv2, the reference, trained adversarially too."""
     out = {"none": arms.Arm(arms.draw(PLAIN, budget, 0), "none", own=True)}
     for i, (families, radii) in enumerate((SINGLES | MIXES).items()):
-        configs = arms.draw(EXTRA | radii, budget, i + 1)
+        configs = arms.draw({**EXTRA, **radii}, budget, i + 1)
         out[families] = arms.Arm([{**config, "adversarial": families.lower()} for config in configs], "none")
     out["published"] = arms.Arm(bench.mixes({}, budget), "none")
     for i, (name, given) in enumerate(STRONGER.items()):

@@ -317,9 +317,9 @@ def main() -> None:
             split = bench.Split(options, seed)
             shop = Shop(split, split.valid if options.dev else split.test)
             say(f"{options.set} {seed}: {len(shop.cheats)} cheats among {len(split.mapped.names)} new items")
-            found = stuffing(shop) | pushes(shop) | met(shop)
+            fresh = stuffing(shop) | pushes(shop) | met(shop)
             kept.write_text(
-                json.dumps({n: {m: v.round(5).tolist() for m, v in a.items()} for n, a in found.items()}), "utf-8"
+                json.dumps({n: {m: v.round(5).tolist() for m, v in a.items()} for n, a in fresh.items()}), "utf-8"
             )
         for name, arm in json.loads(kept.read_text("utf-8")).items():
             made.setdefault(name, {})[seed] = arm

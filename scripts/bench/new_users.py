@@ -100,8 +100,8 @@ class Split:
         for name, rows in (("valid", self.valid), ("test", self.test)):
             wanted = minus(binary(ordered(rows, self.ease.users_, self.ease.items_)), history)
             shown = history if name == "valid" else minus(seen, wanted)
-            users = np.flatnonzero((wanted.getnnz(axis=1) > 0) & (shown.getnnz(axis=1) <= FEW))
-            self.asked[name] = shown, users, wanted[users]
+            new: np.ndarray = np.flatnonzero((wanted.getnnz(axis=1) > 0) & (shown.getnnz(axis=1) <= FEW))
+            self.asked[name] = shown, new, wanted[new]
         self.popularity = standardised(history.getnnz(axis=0)[None].astype(np.float32))
 
     def fitted(self, model: str, l2: float, train: pa.Table | None = None) -> Recommender:
@@ -227,8 +227,8 @@ def main() -> None:
         if not kept.exists():
             started = time.process_time()
             split = Split(options, seed)
-            found = unmet_arms(split, options.demo) if options.set == "unmet" else arms_of(split)
-            content = {n: {m: v.round(5).tolist() for m, v in arm.items()} for n, arm in found.items()}
+            fresh = unmet_arms(split, options.demo) if options.set == "unmet" else arms_of(split)
+            content = {n: {m: v.round(5).tolist() for m, v in one.items()} for n, one in fresh.items()}
             kept.write_text(json.dumps({"seconds": time.process_time() - started, "arms": content}), "utf-8")
         for name, arm in json.loads(kept.read_text("utf-8"))["arms"].items():
             made.setdefault(name, []).append(arm)
@@ -240,13 +240,13 @@ def main() -> None:
         values = {m: float(np.mean([np.mean(arm[m]) for arm in found])) for m in metrics}
         differences = {} if name == against else combined(found, made[against], metrics)
         results.append(arms.Result(name, {}, values, differences, against=against))
-    content = {
+    figures = {
         "title": f"New users, {options.set}: {len(SPLITS)} splits",
         "where": f"CPU, {platform.machine()}",
         "metrics": metrics,
         "arms": [vars(one) for one in results],
     }
-    options.out.write_text(json.dumps(content, indent=1), "utf-8")
+    options.out.write_text(json.dumps(figures, indent=1), "utf-8")
 
 
 if __name__ == "__main__":
