@@ -234,7 +234,9 @@ def fast() -> list[Any]:
     """Patches: texts are encoded by hashed words, and there is one plain baseline for each task."""
     hashing = HashingVectorizer(n_features=24, norm="l2")
     hashed = TextEncoder("hashed", 24, lambda texts: hashing.transform(texts).toarray(), None)
-    patches = [patch.object(encoders, name, lambda *_: hashed) for name in ("_sentence_transformer", "_usem3")]
+    patches: list[Any] = [
+        patch.object(encoders, name, lambda *_: hashed) for name in ("_sentence_transformer", "_usem3")
+    ]
     for consumer, plain in PLAIN.items():
 
         def made(cls: Callable[..., Any], seed: int, device: str, plain: Any = plain) -> dict[str, Any]:

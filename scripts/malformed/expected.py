@@ -59,11 +59,12 @@ def _wanted(sort: str, cell: str, table: Table, source: Source) -> Any:
         return float(value.lower() in [word.lower() for word in source.positive])
     if value.lower() == "nan":
         return None
-    for number, words in WORDS.items():
+    for meant, words in WORDS.items():
         if value.lower() in words:
-            return float(number)
+            return float(meant)
     try:
         number = float(value.replace(",", ".") if source.decimal == "," else value)
     except ValueError:
         return ValueError("no number")
-    return float(number >= source.positive) if sort == "label" and source.positive is not None else number
+    positive = source.positive
+    return float(number >= positive) if sort == "label" and isinstance(positive, int | float) else number

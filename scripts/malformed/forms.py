@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,7 @@ def _typed(cells: list[str], made: Table, chance: random.Random) -> tuple[pa.Arr
     if there and set(there) <= made.times.keys() and all(value[:5].endswith("-") for value in there):
         tries += ["timestamp", "timestamp", "timestamp tz"]
     kind = chance.choice(tries)
-    made_of = {
+    made_of: dict[str, tuple[Callable[[str], Any], pa.DataType]] = {
         "string": (str, pa.string()), "large_string": (str, pa.large_string()), "binary": (str.encode, pa.binary()),
         "dictionary": (str, pa.string()), "int64": (int, pa.int64()), "double": (float, pa.float64()),
         "decimal": (Decimal, pa.decimal128(30, 9)), "bool": (lambda v: v == "1", pa.bool_()),

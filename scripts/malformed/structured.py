@@ -66,7 +66,11 @@ def dressed(reviews: list[tuple[str, str]], folder: Path, chance: random.Random)
     encoding = chance.choice(ENCODINGS)
     real = chance.choices(reviews, k=count)
     codec = codec_of(encoding)
-    real = [tuple(v.encode(codec, "ignore").decode(codec) for v in row) for row in real]
+
+    def kept(text: str) -> str:
+        return text.encode(codec, "ignore").decode(codec)
+
+    real = [(kept(one), kept(two)) for one, two in real]
     decimal, form = chance.choice([".", ".", ","]), chance.choice(list(TIMES))
     null = chance.choice([[], ["\\N"], ["NA", "-"]])
     options: dict[str, Any] = {"path": str(folder / "rows*"), "decimal": decimal, "null": null}
@@ -128,9 +132,9 @@ def write(path: Path, rows: list[list[str]], encoding: str, made: Dressed, chanc
     def record(cells: list[str]) -> str:
         # All cells are quoted where one holds a long delimiter, or begins with a space that may precede a quote.
         odd = any(delimiter in cell or cell.startswith(" ") or "\r" in cell for cell in cells)
-        out = io.StringIO()
+        out, every = io.StringIO(), odd or quoting == csv.QUOTE_ALL
         csv.writer(out, delimiter=one, quotechar=options.get("quote", '"'), lineterminator="",
-                   quoting=csv.QUOTE_ALL if odd else quoting).writerow(cells)  # fmt: skip
+                   quoting=csv.QUOTE_ALL if every else csv.QUOTE_MINIMAL).writerow(cells)  # fmt: skip
         return out.getvalue().replace("\ue000", delimiter)
 
     if "names" not in options:
@@ -178,6 +182,8 @@ def trouble(made: Dressed, folder: Path) -> str | None:
         ledger = Ledger(folder / "ledger", "x", source)
         ledger.take_in(date(2026, 1, 1), 2, False)
         night = ledger.source(date.min, date.max)
+        if night is None:
+            return "a night finds no row of the day that it took in"
     except BadInput as error:
         named = made.named or "\0"
         right = f'encoding = "{named}"' in str(error) or (named == "latin-1" and "windows-1252" in str(error))
