@@ -13,6 +13,7 @@ _HOME = {
     "NextItem": "sequence",
     "Recommender": "recommender",
     "Sentiment": "sentiment",
+    "new_item_pairs": "reading.new_items",
     "new_item_scores": "reading.new_items",
     "new_user_scores": "reading.new_users",
     "open_mix": "reading.mix",

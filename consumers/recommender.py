@@ -349,8 +349,7 @@ class Recommender(ByModel):
             "item neighbours, recency": {"model": "neighbours"},
             "transitions, recency": {"model": "transitions"},
             "ALS, recency": {"model": "als"},
-            "EASE": {"recency": 0.0},
-            "EASE, recency": {},
+            "EASE, recency": {},  # of which none is one
             "EASE, recency, inverse propensity": {"propensity": 0.3},
             "MF, softmax": {"model": "mf"},
         }

@@ -192,9 +192,13 @@ def scale(mapped: Mapped, known: Known, victim: Consumer, valid: pa.Table, expos
     """What to multiply weights by, so that the victim recommends new items as often as it should.
 
     As often as validation rows ask for them; where these hardly do, as often as the known items that they are like.
+    What validation rows ask for is some of the new items, and these are then what is to take as many places: counted
+    with others that nobody could ask for yet, they would get too few.
     """
+    asked = pc.is_in(mapped.names, whole(valid["item_id"])).to_numpy(zero_copy_only=False)
     if exposure is None:
         exposure = expected(mapped, known, valid)
+    weights = mapped.weights[asked] if _asks(mapped, valid) >= LEAST else mapped.weights
     users = pc.index_in(pc.unique(whole(valid["user_id"])), known.users).drop_null().to_numpy(zero_copy_only=False)
     users = np.arange(len(known.users)) if not len(users) else users
     users = np.sort(np.random.default_rng(seed).choice(users, min(TRIED_USERS, len(users)), replace=False))
@@ -202,7 +206,7 @@ def scale(mapped: Mapped, known: Known, victim: Consumer, valid: pa.Table, expos
     for start in range(0, len(users), USERS):
         some = users[start : start + USERS]
         scores, seen = victim.predict(pa.table({"user_id": known.users.take(pa.array(some))})), known.history[some]
-        best_new.append(highest(new_scores(scores, seen, mapped.weights)))
+        best_new.append(highest(new_scores(scores, seen, weights)))
         plain = standardised(scores)
         plain[seen.nonzero()] = -np.inf
         plain[:, known.young] = -np.inf  # their rows stand for them
@@ -212,13 +216,18 @@ def scale(mapped: Mapped, known: Known, victim: Consumer, valid: pa.Table, expos
 
 def expected(mapped: Mapped, known: Known, valid: pa.Table) -> float:
     """The share of recommended places that new items should have."""
-    asked = len(pc.index_in(whole(valid["item_id"]), mapped.names).drop_null())
+    asked = _asks(mapped, valid)
     if asked >= LEAST:
         wanted = minus(binary(ordered(valid, known.users, known.items)), known.history)
         return asked / (asked + wanted[:, ~known.young].nnz)
     popularity, size = known.history.getnnz(axis=0), abs(mapped.weights)
     like = (size @ popularity) / np.maximum(np.asarray(size.sum(axis=1)).ravel(), 1e-9)
     return float(like.sum() / (like.sum() + popularity.sum()))
+
+
+def _asks(mapped: Mapped, valid: pa.Table) -> int:
+    """How many validation rows ask for new items."""
+    return len(pc.index_in(whole(valid["item_id"]), mapped.names).drop_null())
 
 
 def scale_for(exposure: float, old: np.ndarray, new: np.ndarray) -> float:

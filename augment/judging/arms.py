@@ -89,20 +89,22 @@ def on_test(models: Sequence[Consumer], arena: Arena) -> list[Measures]:
 
 def strongest_baseline(
     consumer: type[Consumer], seeds: list[int], arena: Arena, device: str, mapped: Map = map,
-    real: Sequence[Consumer] = (),
+    real: Sequence[Consumer] = (), plain: Sequence[Consumer] = (),
 ) -> tuple[str, list[Consumer]]:  # fmt: skip
     """The plain model with the best primary clean metric on validation rows, trained once per seed.
 
     All candidates are tried with the first seed; the choice never sees a test row. real: the consumer as the recipe
-    has it, trained on the same rows by each seed: if it is a candidate too, it is not trained again.
+    has it, trained on the same rows by each seed; plain: others that were, by the first seed. Of these a candidate is
+    not trained again.
     """
     primary = consumer.metrics["clean"][0]
     candidates = consumer.baselines(seeds[0], device)
 
     def trained(name: str, seed: int) -> Consumer:
-        plain = consumer.baselines(seed, device)[name]
-        known = (model for one, model in zip(seeds, real, strict=False) if one == seed and _alike(model, plain))
-        return next(known, None) or plain.fit(arena.train, arena.valid)
+        wanted = consumer.baselines(seed, device)[name]
+        known = [*zip(seeds, real, strict=False), *((seeds[0], model) for model in plain)]
+        same = (model for one, model in known if one == seed and _alike(model, wanted))
+        return next(same, None) or wanted.fit(arena.train, arena.valid)
 
     def on_valid(model: Consumer) -> float:
         measure = model.evaluate(arena.valid, {})[primary]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ import torch
 from scipy.sparse import csr_matrix, diags
 
 from augment.base.errors import UsageError
+from augment.base.progress import track
 
 Ridge = float | np.ndarray
 FILTER_L2 = 200.0  # of the models that judge others' work
@@ -32,7 +33,7 @@ def ease(inputs: csr_matrix, targets: csr_matrix | None, l2: Ridge, weights: np.
 
 
 def ease_path(
-    inputs: csr_matrix, targets: csr_matrix | None, l2s: Sequence[Ridge], weights: np.ndarray | None = None
+    inputs: csr_matrix, targets: csr_matrix | None, l2s: Iterable[Ridge], weights: np.ndarray | None = None
 ) -> Iterator[np.ndarray]:
     """`ease` for each l2 in turn: they share the Gram matrix, of which only the diagonal differs.
 
@@ -110,7 +111,8 @@ class CrossFitted:
         self._fold = np.random.default_rng(seed).permutation(history.shape[0]) % FOLDS
         weights = np.ones(history.shape[0]) if weights is None else weights
         others = [self._fold != fold for fold in range(FOLDS)]
-        self._models = [ease(self._history[rows], None, FILTER_L2, weights[rows]) for rows in others]
+        folds = track(others, "models of others' users", "fold")
+        self._models = [ease(self._history[rows], None, FILTER_L2, weights[rows]) for rows in folds]
 
     def scores(self, users: np.ndarray, shown: csr_matrix | None = None) -> np.ndarray:
         """float32[n, I] for the users at int64[n], who show their history, or `shown` [n, I]."""

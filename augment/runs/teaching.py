@@ -27,11 +27,14 @@ OWN = "cross-fitted"  # the consumer itself, of rows that it never saw
 
 @dataclass(frozen=True)
 class Lesson:
-    """teacher: None where samples keep their anchors' labels."""
+    """teacher: None where samples keep their anchors' labels. plain: those that teachers trained on all
+    training rows.
+    """
 
     teacher: Teacher | None = None
     tried: dict[str, Taught] = field(default_factory=dict)
     why: str = ""
+    plain: Sequence[Consumer] = ()
 
 
 def lesson(job: Job, material: Material, real: Sequence[Consumer], steps: Steps) -> Lesson:
@@ -44,7 +47,8 @@ def lesson(job: Job, material: Material, real: Sequence[Consumer], steps: Steps)
     """
     if not job.task.teachers:
         return Lesson()
-    room = room_of(job, material.arena, steps)
+    plain: list[Consumer] = []
+    room = room_of(job, material.arena, steps, plain)
     rival = cache(partial(_rival, room, real))
     tried: dict[str, Taught] = {}
     made: dict[str, Teacher] = {}
@@ -61,17 +65,20 @@ def lesson(job: Job, material: Material, real: Sequence[Consumer], steps: Steps)
     if not better:
         why = "samples keep their anchors' labels: no teacher beats the consumer"
         say(f"{job.name}: {why}")
-        return Lesson(None, tried, why)
+        return Lesson(None, tried, why, plain)
     best = max(better, key=lambda name: abs(tried[name].metrics[primary]["diff"]))
     tried[best].taken = True
     found = tried[best].metrics[primary]
     why = f"'{best}' labels: {primary} {found['diff']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}] to the consumer"
     say(f"{job.name}: {why}, on {tried[best].rows:,} rows that neither saw")
-    return Lesson(made[best], tried, why)
+    return Lesson(made[best], tried, why, plain)
 
 
-def room_of(job: Job, arena: Arena, steps: Steps) -> Room:
-    """Where the task's teachers are made; each model that is trained there is kept as a step."""
+def room_of(job: Job, arena: Arena, steps: Steps, plain: list[Consumer]) -> Room:
+    """Where the task's teachers are made; each model that is trained there is kept as a step.
+
+    Those of all training rows are added to `plain`.
+    """
 
     def trained(models: Mapping[str, tuple[Consumer, pa.Table]]) -> list[Consumer]:
         def one(name: str) -> Consumer:
@@ -79,7 +86,9 @@ def room_of(job: Job, arena: Arena, steps: Steps) -> Room:
             place = TEACHER + re.sub(r"[^\w.-]", "_", name)
             return steps.model(place, type(model), job.device, lambda: model.fit(rows, arena.valid))
 
-        return list(track(job.engine.map(one, models), "teachers", "model", len(models)))
+        found = list(track(job.engine.map(one, models), "teachers", "model", len(models)))
+        plain.extend(m for m, (_, rows) in zip(found, models.values(), strict=True) if rows is arena.train)
+        return found
 
     return Room(arena.train, arena.valid, job.modality, job.consumer, job.make, trained,
                 lambda seed: job.consumer.baselines(seed, job.device), job.recipe.seed, job.device)  # fmt: skip

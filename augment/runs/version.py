@@ -72,7 +72,7 @@ def make_version(
     mixed = samples if kept is None else pa.concat_tables([samples, kept])
     say(f"{job.name}: training on the mix, with {len(mixed):,} samples")
     mix = for_seeds(job.make_on_mix, job.seeds, trained_on(job, steps, arena, mixed), job.engine.map)
-    baseline = strongest_baseline(job.consumer, job.seeds, arena, job.device, job.engine.map, real)
+    baseline = strongest_baseline(job.consumer, job.seeds, arena, job.device, job.engine.map, real, taught.plain)
     say(f"{job.name}: evaluating on {len(arena.test):,} test rows")
     verdict = judge(real, mix, baseline, arena, job.task.verdict, job.recipe.seed)
     raised = job.modality.alarms(samples, arena.train, arena.valid)

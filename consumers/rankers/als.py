@@ -6,7 +6,7 @@ grows with how much it explains (Rendle et al., 2022). Users are folded in from 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -32,7 +32,7 @@ class ALS(Ranker):
 
     options: Options
 
-    def fit(self, rows: Rows, l2s: Sequence[float]) -> Iterator[Arrays]:
+    def fit(self, rows: Rows, l2s: Iterable[float]) -> Iterator[Arrays]:
         aims, dim, unobserved = rows.aims, self.options.dim, self.options.unobserved
         by_item = (diags(rows.weights.astype(np.float32)) @ aims).T.tocsr()
         everyone, everything = rows.weights.astype(np.float32), np.ones(aims.shape[1], np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -141,8 +141,11 @@ class Ranker(ABC):
         self.options, self.seed, self.device = options, seed, device
 
     @abstractmethod
-    def fit(self, rows: Rows, l2s: Sequence[float]) -> Iterator[Arrays]:
-        """Arrays for each l2 in turn; what they share is made once."""
+    def fit(self, rows: Rows, l2s: Iterable[float]) -> Iterator[Arrays]:
+        """Arrays for each l2 in turn; what they share is made once.
+
+        One l2 is taken when its arrays are asked for: which it is may hang on what the last ones were worth.
+        """
 
     def grown(self, rows: Rows, others: Iterable[Rows], l2: float) -> Iterator[Arrays]:
         """Arrays for each of `others`: `rows` with fake users beside the real ones. Fitted anew, if need be."""

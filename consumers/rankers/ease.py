@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -29,11 +29,11 @@ class EASE(ByItems):
 
     options: Options
 
-    def fit(self, rows: Rows, l2s: Sequence[float]) -> Iterator[Arrays]:
-        ridges: Sequence[Any] = l2s
+    def fit(self, rows: Rows, l2s: Iterable[float]) -> Iterator[Arrays]:
+        ridges: Iterable[Any] = l2s
         if hidden := self.options.dropout:  # in closed form: p / (1 − p) of an item's interactions more
             more = hidden / (1 - hidden) * (rows.inputs.T @ rows.weights)
-            ridges = [l2 + more for l2 in l2s]
+            ridges = (l2 + more for l2 in l2s)
         # The columns are least squares of their own: each scales with its target. `map` keeps no matrix alive.
         yield from map(partial(_worth, rows.worth), ease_path(rows.inputs, _aims(rows), ridges, rows.weights))
 

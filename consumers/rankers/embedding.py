@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -71,7 +71,7 @@ class Embedding(Ranker):
         """A function of all vectors float[U + I, D] that gives float[L, U + I, D], of which a factor is the mean."""
         return lambda table: table[None]
 
-    def fit(self, rows: Rows, l2s: Sequence[float]) -> Iterator[Arrays]:
+    def fit(self, rows: Rows, l2s: Iterable[float]) -> Iterator[Arrays]:
         for l2 in l2s:
             user, item = self._factors(rows, l2)
             yield {"user": user[: rows.users], "item": item}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -23,7 +23,7 @@ class Neighbours(ByItems):
 
     options: Options
 
-    def fit(self, rows: Rows, l2s: Sequence[float]) -> Iterator[Arrays]:
+    def fit(self, rows: Rows, l2s: Iterable[float]) -> Iterator[Arrays]:
         """l2 is added to the norms' product, so that items that few users tell about are near to none."""
         weighted = diags(rows.weights.astype(np.float32)) @ rows.inputs
         together = (weighted.T @ rows.targets).tocsc().astype(np.float32)

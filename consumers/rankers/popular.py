@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -18,7 +18,7 @@ class Popular(Ranker):
     class Options(BaseOptions):
         """None: what is popular is counted."""
 
-    def fit(self, rows: Rows, l2s: Sequence[float]) -> Iterator[Arrays]:
+    def fit(self, rows: Rows, l2s: Iterable[float]) -> Iterator[Arrays]:
         for _ in l2s:
             yield {"popularity": np.asarray(rows.targets.T @ rows.weights, np.float32) * rows.worth}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from scipy.sparse import csr_matrix, diags
@@ -18,7 +18,7 @@ class Transitions(ByItems):
     class Options(Recency):
         """Of transitions."""
 
-    def fit(self, rows: Rows, l2s: Sequence[float]) -> Iterator[Arrays]:
+    def fit(self, rows: Rows, l2s: Iterable[float]) -> Iterator[Arrays]:
         """Dirichlet smoothing: l2 counts of what is popular beside an item's own (MacKay & Peto, 1995)."""
         follows = _follows(rows)
         np.fill_diagonal(follows, 0)

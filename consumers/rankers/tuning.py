@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from augment.base.errors import BadInput
-from augment.base.progress import bar
+from augment.base.progress import bar, track
 from augment.numeric.ease import USERS
 from augment.numeric.histories import recent
 from consumers.rankers.base import Arrays, Ranker, Recency, Rows
@@ -31,9 +32,9 @@ def best(ranker: Ranker, rows: Rows, l2: float, history: csr_matrix, wanted: csr
     """The ranker fitted by each l2, and of these the one, and the recency, that find best what is `wanted`.
 
     l2: −1 to be tuned. history: [U, I] of training rows; wanted: [U, I], of validation rows, what is not in it.
-    Recency is chosen by NDCG at the middle l2, by some of the users where they are many, then l2 with it by all. A
-    state is let go as soon as another is sure to be chosen before it: an item-to-item matrix is a state, and eight of
-    those are too many.
+    Recency is chosen by NDCG at the middle l2, by some of the users where they are many, then l2 with it by all, from
+    the middle outwards; see `_outwards`. A state is let go as soon as another is sure to be chosen before it: an
+    item-to-item matrix is a state, and eight of those are too many.
 
     Raises BadInput where something is to be tuned and nothing is wanted.
     """
@@ -43,29 +44,43 @@ def best(ranker: Ranker, rows: Rows, l2: float, history: csr_matrix, wanted: csr
             "recommender: no validation row has an item of training that is new to its user, so there is nothing "
             "to tune by: give more data, widen the split's `valid`, or set l2 and recency"
         )
-    middle_first = sorted(l2s, key=lambda l2: l2 != l2s[len(l2s) // 2])
-    states, recency = ranker.fit(rows, middle_first), recencies[0]
     if len(l2s) + len(recencies) == 2:
-        return Best(next(states), l2s[0], recency)
+        return Best(next(ranker.fit(rows, l2s)), l2s[0], recencies[0])
     found: dict[float, tuple[float, float]] = {}
     kept: dict[float, Arrays] = {}
     users = np.flatnonzero(wanted.getnnz(axis=1))
-    some = users[:: -(-len(users) // SOME)]
-    with bar(len(l2s) + len(recencies) * (len(recencies) > 1), f"tuning {ranker.name}", "trial") as shown:
-
-        def tried(l2: float, recency: tuple[float, float], users: np.ndarray) -> tuple[float, float]:
-            worth = _worth(ranker, kept[l2], history, recency, wanted, users)
-            shown.update()
-            return worth
-
-        for l2 in middle_first:
+    asked: deque[float] = deque()
+    states, recency = ranker.fit(rows, iter(asked.popleft, None)), recencies[0]
+    with bar(len(l2s), f"tuning {ranker.name}", "l2") as shown:
+        for l2 in _outwards(l2s, found):
+            asked.append(l2)
             kept[l2] = next(states)
             if not found and len(recencies) > 1:
-                recency = max(recencies, key=lambda recency: tried(l2, recency, some)[0])
-            found[l2] = tried(l2, recency, users)
+                some = users[:: -(-len(users) // SOME)]
+                tried = track(recencies, "what is old counts less", "trial")
+                worths = [_worth(ranker, kept[l2], history, one, wanted, some)[0] for one in tried]
+                recency = recencies[int(np.argmax(worths))]
+            found[l2] = _worth(ranker, kept[l2], history, recency, wanted, users)
             kept = {l2: kept[l2] for l2 in _hopeful(found)}
+            shown.update()
     chosen = _hopeful(found)[0]
     return Best(kept[chosen], chosen, recency)
+
+
+def _outwards(l2s: Sequence[float], found: Mapping[float, tuple[float, float]]) -> Iterator[float]:
+    """The middle one, then smaller ones, then larger ones, a side each until it has lost.
+
+    `found` is read as it grows. NDCG rises to its best and falls again along l2, so where one is too far from the best
+    to be chosen, those beyond it are too: an item-to-item matrix each that need not be made.
+    """
+    ordered = sorted(l2s)
+    middle = len(ordered) // 2
+    yield ordered[middle]
+    for side in (ordered[:middle][::-1], ordered[middle + 1 :]):
+        for l2 in side:
+            yield l2
+            if found[l2][0] < NEAR_BEST * max(ndcg for ndcg, _ in found.values()):
+                break
 
 
 def _worth(

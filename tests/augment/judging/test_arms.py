@@ -105,6 +105,21 @@ def test_a_plain_model_that_is_the_consumer_itself_is_not_trained_again():
     assert Counted.fitted == 6
 
 
+def test_a_plain_model_that_a_teacher_trained_is_not_trained_again():
+    class Counted(Fake):
+        fitted = 0
+
+        def fit(self, train, valid, mix=None):
+            type(self).fitted += 1
+            return self
+
+    taught = Counted(level=0.5, name="bold", fancy=True)
+    name, models = strongest_baseline(Counted, [0, 1], arena(), "cpu", plain=[taught])
+    assert (name, models[0]) == ("strong", taught)
+    assert models[1] is not taught  # of the first seed alone
+    assert Counted.fitted == 2  # the weak one, and the strong one by the second seed
+
+
 def test_a_model_of_two_arms_is_evaluated_once():
     class Counted(Fake):
         looked = 0

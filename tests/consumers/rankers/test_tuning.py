@@ -97,8 +97,21 @@ def test_states_that_cannot_be_chosen_are_let_go_and_none_is_made_twice():
     better = [found[0] + share * (found[2] - found[0]) for share in (0, 0.25, 1, 0.5, 0.1)]  # the middle is the best
     ranker = Known(better)
     best = tuning.best(ranker, rows, -1, order, wanted)
-    assert (best.l2, ranker.made) == (2.0, [2.0, 0.0, 1.0, 3.0, 4.0])
+    assert (best.l2, ranker.made) == (2.0, [2.0, 1.0, 3.0])  # those beyond have lost
     assert ranker.most == 2  # the one kept, and the one that is looked at
+
+
+@pytest.mark.parametrize("top", range(5))
+def test_a_side_is_tried_until_it_has_lost(top):
+    """Wherever the best is: on the way to it nothing is left out."""
+    rows, order, wanted, found = task(seed=top)
+    curve = [found[0] + 0.8 ** abs(top - i) * (found[2] - found[0]) for i in range(5)]
+    ranker = Known(curve)
+    ndcg = [value for value, _ in worth(ranker, order, wanted, tuning.OFF)]
+    best = tuning.best(ranker, rows, -1, order, wanted)
+    assert top in ranker.made
+    assert best.l2 in ranker.made
+    assert all(ndcg[int(l2)] < tuning.NEAR_BEST * max(ndcg) for l2 in set(ranker.grid) - set(ranker.made))
 
 
 def test_where_users_are_many_some_choose_recency_and_all_choose_l2(monkeypatch):
@@ -109,8 +122,9 @@ def test_where_users_are_many_some_choose_recency_and_all_choose_l2(monkeypatch)
     rows, order, wanted, found = task()
     users = np.flatnonzero(wanted.getnnz(axis=1))
     assert len(users) > 20
-    best = tuning.best(Known(found, recency=-1), rows, -1, order, wanted)
-    few, every = asked[: -len(found)], asked[-len(found) :]
+    ranker = Known(found, recency=-1)
+    best = tuning.best(ranker, rows, -1, order, wanted)
+    few, every = asked[: -len(ranker.made)], asked[-len(ranker.made) :]
     assert len(few) == 17  # all alike, and every pair of a recency and a floor
     assert all(10 <= len(some) <= 20 and set(some) < set(users) for some in few)
     assert all(np.array_equal(some, users) for some in every)
