@@ -211,7 +211,8 @@ class Arms:
         if not kept.exists():
             rows, encoder = test.slice(0, ATTACKED), self._material.prepared.model  # type: ignore[attr-defined]
             pictures, label = rows["image"].to_pylist(), labels_of(rows["label"])
-            np.save(kept, right_under_pixels(encoder, model.net_, pictures, label), allow_pickle=False)
+            logit = model.logits_of_pixels(encoder)
+            np.save(kept, right_under_pixels(encoder, logit, pictures, label), allow_pickle=False)
         found["accuracy_pixels"] = Mean(np.load(kept, allow_pickle=False))
         return {name: found[name] for name in METRICS}
 
