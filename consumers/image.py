@@ -217,7 +217,7 @@ def _pictures(rows: pa.Table) -> list[bytes]:
     if found.null_count:
         raise UsageError(
             f"model '{LAST_BLOCK}' learns from pictures, and {found.null_count:,} of {len(rows):,} samples are vectors "
-            "alone: let the generator decode what it moves"
+            "alone: set `generator.decode` to true"
         )
     return found.to_pylist()
 

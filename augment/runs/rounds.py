@@ -82,6 +82,11 @@ def generate(
             say(f"{job.name}: it brought nothing on validation rows; no more rounds")
             break
     warnings += _short(tallies)
+    if not task.generator.decode:
+        warnings.append(
+            "samples whose vectors were moved are vectors alone, as `generator.decode` asks: their `decoded` is null, "
+            "and who reads contents passes over them"
+        )
     for line in warnings:
         say(f"{job.name}: warning: {line}")
     return Generated(encoders, studio.modality.dim, tallies, len(studio.anchors), hardness, len(encoders), warnings)
