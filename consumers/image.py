@@ -1,26 +1,40 @@
-"""Categories of pictures: one of K classes, on frozen vectors of an image encoder."""
+"""Categories of pictures: one of K classes, on frozen vectors of an image encoder, or with its last block tuned.
+
+What the generator moves are frozen vectors, and a tuned block reads pictures. So there its victim is a stand-in: the
+linear layer that answers on vectors most as the tuned model does on the pictures (a substitute: Papernot et al., 2017).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field, field_validator
+import pyarrow.compute as pc
+import torch
+from pydantic import Field, field_validator, model_validator
 
-from augment.base.errors import UsageError
+from augment.base.errors import BadInput, UsageError
 from augment.contracts.consumer import Looked
+from augment.contracts.options import one_of
 from augment.numeric.columns import labels_of
 from augment.numeric.measures import Mean, Measure
 from augment.pictures.decoding import as_jpeg, decoded
 from augment.pictures.edits import FAMILIES, HELD_OUT, Edit
 from augment.pictures.encoders import ImageEncoder, check_name, image_encoder
-from consumers.models.many_classes import ManyClasses
+from augment.pictures.halves import Trunk
+from consumers.data import storage
+from consumers.models import last_block
+from consumers.models.last_block import Learnt, Pictures
+from consumers.models.many_classes import LR, ManyClasses
 from consumers.scoring import classification as shared
 from consumers.scoring.pixels import right_under_pixels
+from gan.losses import belief
 
+LAST_BLOCK = "last-block"
+TUNED = "tuned."  # how the names of its arrays begin
 STRENGTHS = (0.3, 0.9)  # of an attack's edits, from which each draws its own
 
 
@@ -47,10 +61,17 @@ class Image(ManyClasses):
     class Options(ManyClasses.Options):
         """Of a model of categories of pictures."""
 
+        model: Annotated[str, one_of((*LR, LAST_BLOCK))] = Field(
+            "logistic",
+            description="logistic; mlp: one hidden layer; last-block: the encoder's last block is tuned with it.",
+        )
         attacked_rows: int = Field(150, ge=0, description="Test rows, at most, that attacks are made of.")
         variants: int = Field(1, ge=0, description="Of each attacked picture by each family that samples are made of.")
         held_out: int = Field(1, ge=0, description="Of each by each corruption that generation never uses.")
-        encoder: str = Field("", description="The task's encoder, through which pixels are attacked; without it, not.")
+        encoder: str = Field(
+            "",
+            description="The task's encoder: pixels are attacked through it, if it is named; last-block tunes it.",
+        )
         pixel_rows: int = Field(24, ge=1, description="Pictures under that attack; each costs a dozen encodings.")
 
         @field_validator("encoder")
@@ -63,7 +84,45 @@ class Image(ManyClasses):
                 raise ValueError(str(error)) from None
             return name
 
+        @model_validator(mode="after")
+        def _has_what_it_tunes(self) -> Image.Options:
+            if self.model == LAST_BLOCK and not self.encoder:
+                raise ValueError(f"model '{LAST_BLOCK}' needs `encoder`, the task's own, to tune")
+            return self
+
     options: Options
+
+    @property
+    def solved(self) -> bool:
+        return self.options.model == LAST_BLOCK or self.deterministic
+
+    def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> Image:
+        rows, held_out = self._rows(train, mix), self._held_out(valid)
+        self.net_ = self._best(rows, held_out)
+        if self.options.model == LAST_BLOCK:
+            self._tune([train] if mix is None else [train, mix], valid, rows, held_out)
+        return self
+
+    def _tune(
+        self, tables: list[pa.Table], valid: pa.Table, rows: list[torch.Tensor], held_out: tuple[torch.Tensor, ...]
+    ) -> None:
+        """The last block, and then the stand-in in its vectors' place."""
+        trunk, options = self._trunk(self.net_.dim), self.options
+        learnt = Learnt(Pictures([each for table in tables for each in _pictures(table)], trunk), rows[1], rows[2])
+        unseen = Pictures(_pictures(valid), trunk)
+        start = last_block.untuned(trunk, self.net_)
+        self.tuned_ = last_block.tune(
+            start, learnt, (unseen, held_out[1]), options, options.epochs, options.loss, self.seed
+        )
+        said, expected = (belief(pictures.logits(self.tuned_)) for pictures in (learnt.pictures, unseen))
+        self.net_ = self._best([rows[0], said, torch.ones_like(rows[2])], (held_out[0], expected))
+
+    def predict(self, rows: pa.Table) -> np.ndarray:
+        """With the last block tuned, of the rows' pictures; else of their vectors."""
+        if self.options.model != LAST_BLOCK:
+            return super().predict(rows)
+        pictures = Pictures(_pictures(rows), self._trunk(self.net_.dim))
+        return belief(pictures.logits(self.tuned_)).cpu().numpy()
 
     def attacks(self, test: pa.Table, seed: int) -> dict[str, pa.Table]:
         """`pool`: by the families that samples are made of; `unseen`: by corruptions held out of generation.
@@ -86,14 +145,49 @@ class Image(ManyClasses):
         at = self._attacked(test)[: self.options.pixel_rows if self.options.encoder else 0]
         rows, right = test.take(pa.array(at)), np.empty(0)
         if len(at):
-            encoder = _encoder(self.options.encoder, self.device)
-            if encoder.dim != self.net_.dim:
-                raise UsageError(
-                    f"option encoder = '{self.options.encoder}' has vectors of {encoder.dim} numbers, and the rows' "
-                    f"have {self.net_.dim}: name the task's own encoder"
-                )
-            right = right_under_pixels(encoder, self.net_, rows["image"].to_pylist(), labels_of(rows["label"]))
-        return measures | shared.Users(test).drawn({"accuracy_pixels": Mean(right)}, at)
+            encoder = self._encoder(self.net_.dim)
+            logit = self.logits_of_pixels(encoder)
+            right = right_under_pixels(encoder, logit, rows["image"].to_pylist(), labels_of(rows["label"]))
+        measures |= shared.Users(test).drawn({"accuracy_pixels": Mean(right)}, at)
+        if self.options.model == LAST_BLOCK:  # what it reads are pictures: no vector of theirs can be moved
+            measures |= {name: Mean(np.empty(0)) for name in ("accuracy_pgd", "accuracy_apgd")}
+        return measures
+
+    def logits_of_pixels(self, encoder: ImageEncoder) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What it says, float32[B, K], of pictures float32[B, 3, H, W] in [0, 1] that `encoder` has the vectors of."""
+        if self.options.model != LAST_BLOCK:
+            return lambda pixels: self.net_(encoder.embed_pixels(pixels))
+        trunk = self._trunk(self.net_.dim)
+        return lambda pixels: self.tuned_(trunk.pixels(pixels))
+
+    def _trunk(self, dim: int) -> Trunk:
+        self._encoder(dim)
+        return _trunk(self.options.encoder, self.device)
+
+    def _encoder(self, dim: int) -> ImageEncoder:
+        encoder = _encoder(self.options.encoder, self.device)
+        if encoder.dim != dim:
+            raise UsageError(
+                f"option encoder = '{self.options.encoder}' has vectors of {encoder.dim} numbers, and the rows' "
+                f"have {dim}: name the task's own encoder"
+            )
+        return encoder
+
+    def _kept(self) -> tuple[storage.Arrays, dict[str, Any]]:
+        arrays, settings = super()._kept()
+        if self.options.model == LAST_BLOCK:
+            arrays |= {f"{TUNED}{name}": array for name, array in shared.state_arrays(self.tuned_).items()}
+            settings["encoder"] = self._encoder(self.net_.dim).name
+        return arrays, settings
+
+    def _restore(self, arrays: storage.Arrays, settings: dict[str, Any]) -> None:
+        super()._restore(arrays, settings)
+        if self.options.model == LAST_BLOCK:
+            trunk = self._trunk(self.net_.dim)
+            if trunk.encoder.name != settings["encoder"]:
+                raise BadInput(f"the model was tuned from encoder {settings['encoder']}; here is {trunk.encoder.name}")
+            self.tuned_ = last_block.untuned(trunk, self.net_).requires_grad_(False).eval()
+            shared.load_arrays(self.tuned_, {name.removeprefix(TUNED): array for name, array in arrays.items()})
 
     @classmethod
     def first_recipe(cls, found: Looked) -> list[str]:
@@ -109,6 +203,23 @@ class Image(ManyClasses):
 @cache
 def _encoder(name: str, device: str) -> ImageEncoder:
     return image_encoder(name, None, device)
+
+
+@cache
+def _trunk(name: str, device: str) -> Trunk:
+    """One a process, with what it made of the pictures that any model asked it for."""
+    return Trunk(_encoder(name, device))
+
+
+def _pictures(rows: pa.Table) -> list[bytes]:
+    """Of real rows, or of samples; raises UsageError for samples that are vectors alone."""
+    found = rows["image"] if "image" in rows.column_names else pc.struct_field(rows["decoded"], "image")
+    if found.null_count:
+        raise UsageError(
+            f"model '{LAST_BLOCK}' learns from pictures, and {found.null_count:,} of {len(rows):,} samples are vectors "
+            "alone: set `generator.decode` to true"
+        )
+    return found.to_pylist()
 
 
 def _edited(rows: pa.Table, edits: list[Edit], rng: np.random.Generator) -> pa.Table:

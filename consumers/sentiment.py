@@ -112,6 +112,11 @@ class Sentiment(Configured):
         if self.options.model != NGRAMS:
             return embeddings(rows)
         texts = rows["text"] if "text" in rows.column_names else pc.struct_field(rows["decoded"], "text")
+        if texts.null_count:
+            raise UsageError(
+                f"model '{NGRAMS}' reads texts, and {texts.null_count:,} of {len(rows):,} samples are vectors alone: "
+                "set `generator.decode` to true"
+            )
         return self.counts_.transform(texts.to_pylist())
 
     def _fit_net(self, vectors: Vectors, label: np.ndarray, weight: np.ndarray, valid: pa.Table, c: float) -> OnVectors:

@@ -225,6 +225,15 @@ class Texts(Protocol):
         ...
 
 
+@runtime_checkable
+class Vectors(Protocol):
+    """Rows of whose samples a reader may want the vectors alone, as they were moved."""
+
+    def undecoded(self, anchors: pa.Table) -> pa.Table:
+        """The rows without their contents: what `as_decoded` makes of them is null."""
+        ...
+
+
 class Histories(Modality):
     """Rows that are users and their items: `items` shown, `targets` to rank high, `negatives` to rank low."""
 

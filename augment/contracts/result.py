@@ -129,6 +129,7 @@ SAID = (
     "replica",
     "replica_behind",
     "traceback",
+    "undecoded",
 )  # only where there is something to say
 
 
@@ -149,6 +150,7 @@ class TaskResult:
     advice: str | None = None
     path: str = ""
     rows: int = 0  # samples
+    undecoded: int | None = None  # of the version's that are vectors alone, where there are any
     kept_share: float = 0.0
     real_rows: dict[str, int] = field(default_factory=dict)  # split → rows
     anchors: int = 0

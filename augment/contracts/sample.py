@@ -24,6 +24,8 @@ def sample_schema(decoded: pa.StructType, multiclass: bool = False) -> pa.Schema
         anchor's own, null where it has none. teacher_spread: how far the teacher's members differ, null without one.
     embedding: float32[dim] in the space of the frozen `encoder`, whose dimension the manifest stores
         (Delta reads fixed-size lists back as lists).
+    decoded: what the row is for a reader without our encoders; null where the recipe has `generator.decode = false`
+        and the row is a vector as it was moved (`undecoded` of the manifest's result counts these).
     hardness: the victim's loss; with a teacher, KL(teacher ‖ victim) in nats, both of what the sample shows (`label` is
         the teacher's of what it is told, which fills the fields that the sample hides). plausibility: share of real
         perturbations at least as far from the real rows, in [0, 1]. label_agreement: in [0, 1], by models that

@@ -30,7 +30,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from augment.base.errors import UsageError, suggest
-from augment.contracts.modality import Modality, Texts
+from augment.contracts.modality import Modality, Texts, Vectors
 from augment.contracts.options import BaseOptions, checked, described
 from augment.contracts.registry import every, find, group, modality_class, names
 from augment.contracts.values import Anchors, Bank, Candidates, Labeller
@@ -63,10 +63,16 @@ class Workshop:
     def candidates(
         self, anchor: np.ndarray, moved: np.ndarray, rng: np.random.Generator, label: np.ndarray | None = None
     ) -> Candidates:
-        """The rows that moved vectors float32[n, D] decode to, with their own; `label` where it is not the anchor's."""
+        """The rows that moved vectors float32[n, D] decode to, with their own; `label` where it is not the anchor's.
+
+        Where the recipe wants vectors alone, those as they were moved, of rows without contents.
+        """
         if self.modality.normalised:
             moved = moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
-        rows, embedding = self.modality.decode(moved, self.anchors.rows.take(pa.array(anchor)), self.bank, rng)
+        rows = self.anchors.rows.take(pa.array(anchor))
+        if not self.settings.decode:
+            return Candidates(anchor, cast(Vectors, self.modality).undecoded(rows), moved, label)
+        rows, embedding = self.modality.decode(moved, rows, self.bank, rng)
         return Candidates(anchor, rows, embedding, label)
 
     def texts(self, anchor: np.ndarray) -> list[str]:

@@ -63,6 +63,13 @@ class Embedded(Labelled, Prepared):
         kept = rows.drop_columns(["embedding"]) if "embedding" in rows.column_names else rows
         return kept.set_column(kept.column_names.index(self.content), self.content, values)
 
+    def undecoded(self, anchors: pa.Table) -> pa.Table:
+        return self.with_content(anchors, pa.nulls(len(anchors), anchors[self.content].type))
+
+    def as_decoded(self, rows: pa.Table) -> pa.StructArray:
+        content = rows[self.content].combine_chunks()
+        return pa.StructArray.from_arrays([content], fields=list(self.decoded), mask=content.is_null())
+
 
 def codes(column: pa.ChunkedArray) -> np.ndarray:
     """int64[n] codes of a string column in order of first appearance; null is one value more."""
@@ -70,9 +77,10 @@ def codes(column: pa.ChunkedArray) -> np.ndarray:
     return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def families(step: np.ndarray, bank: Bank) -> tuple[list[str], np.ndarray] | None:
-    """Of each move float32[n, D]: the family (column `edit` of the bank) of the real displacement that is most like it
-    by cosine, and the move's length in that family's mean ones, float64[n], 0 where it stands still.
+def likest(step: np.ndarray, bank: Bank) -> tuple[np.ndarray, np.ndarray] | None:
+    """Of each move float32[n, D]: the place int64[n] in the bank of the real displacement that is most like it by
+    cosine, and the move's length in the mean one of that one's family (column `edit`), float64[n], 0 where it stands
+    still.
 
     None where no real edit moved anything.
     """
@@ -82,7 +90,6 @@ def families(step: np.ndarray, bank: Bank) -> tuple[list[str], np.ndarray] | Non
     moved = np.flatnonzero(length)
     if not len(moved):
         return None
-    edits, length = edits[moved], length[moved]
-    names = edits[np.argmax(step @ unit(displacements[moved]).T, axis=1)]
-    usual = {name: length[edits == name].mean() for name in set(edits)}
-    return names.tolist(), np.where(asked > STILL, asked / [usual[name] for name in names], 0)
+    place = moved[np.argmax(step @ unit(displacements[moved]).T, axis=1)]
+    usual = {name: length[moved][edits[moved] == name].mean() for name in set(edits[place])}
+    return place, np.where(asked > STILL, asked / [usual[name] for name in edits[place]], 0)

@@ -14,7 +14,7 @@ from augment.contracts.values import Bank
 from augment.language import typos
 from augment.language.encoders import TextEncoder
 from augment.language.lexicon import homophones, unfetched
-from augment.modalities.embedded import Embedded, families
+from augment.modalities.embedded import Embedded, likest
 from augment.watch.floods import floods
 
 FAMILIES: dict[str, Callable[..., str]] = {  # (text, rng, rate, rank) → the text, edited
@@ -114,10 +114,11 @@ def _edits(step: np.ndarray, bank: Bank) -> tuple[list[str], np.ndarray]:
     """Of each move float32[n, D]: the family of edits that is most like it, and the share of words to touch,
     float64[n]: losing words at random shortens a vector by the square of the distance.
     """
-    found = families(step, bank)
+    found = likest(step, bank)
     if found is None:
         return [next(iter(FAMILIES))] * len(step), np.zeros(len(step))
-    names, share = found
+    place, share = found
+    names = bank.rows["edit"].take(pa.array(place)).to_pylist()
     return names, np.where(share > 0, (AIMED * typos.RATE * share**2).clip(*RATES), 0)
 
 

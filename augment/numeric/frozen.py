@@ -18,6 +18,7 @@ from augment.base.progress import bar
 C = TypeVar("C", str, bytes)
 T = TypeVar("T")
 BATCH = 32
+LOOKED_UP = 1024  # in the cache at a time
 
 
 class FrozenEncoder(Generic[C]):
@@ -40,10 +41,7 @@ class FrozenEncoder(Generic[C]):
     def encode(self, things: Sequence[C]) -> np.ndarray:
         place = {thing: i for i, thing in enumerate(dict.fromkeys(things))}
         vectors = np.zeros((len(place), self.dim), np.float32)
-        known = self._cache.get(list(place)) if self._cache else {}
-        for thing, vector in known.items():
-            vectors[place[thing]] = vector
-        missing = self.ordered(thing for thing in place if thing not in known)
+        missing = self.ordered(self._unknown(place, vectors))
         with bar(len(missing), "encoding", self.unit) as shown:
             for start in range(0, len(missing), BATCH):
                 batch = missing[start : start + BATCH]
@@ -53,7 +51,21 @@ class FrozenEncoder(Generic[C]):
                 if self._cache:
                     self._cache.put(batch, fresh)
                 shown.update(len(batch))
-        return vectors[[place[thing] for thing in things]]
+        return vectors if len(place) == len(things) else vectors[[place[thing] for thing in things]]
+
+    def _unknown(self, place: dict[C, int], vectors: np.ndarray) -> list[C]:
+        """What the cache does not hold; vectors that it does go to their places, some at a time."""
+        if self._cache is None:
+            return list(place)
+        wanted, missing = list(place), []
+        for start in range(0, len(wanted), LOOKED_UP):
+            known = self._cache.get(part := wanted[start : start + LOOKED_UP])
+            for thing in part:
+                if thing in known:
+                    vectors[place[thing]] = known[thing]
+                else:
+                    missing.append(thing)
+        return missing
 
 
 def weights_hash(state: dict[str, Any]) -> str:

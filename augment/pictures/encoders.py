@@ -73,6 +73,14 @@ class ImageEncoder(FrozenEncoder[bytes]):
 
         return nnf.normalize(self.net(self.standardised(pixels)), dim=1)
 
+    def squares(self, pictures: list[bytes]) -> torch.Tensor:
+        """What `net` takes of a batch of normalised pictures."""
+        import torch
+
+        pixels = (decoded(picture).to(self.device).float() / 255 for picture in pictures)
+        square = torch.cat([self.standardised(each[None]) for each in pixels])
+        return square.contiguous(memory_format=torch.channels_last)
+
     def standardised(self, pixels: torch.Tensor) -> torch.Tensor:
         """What `net` takes, float[B, 3, side, side], of pictures float[B, 3, H, W] in [0, 1]."""
         import torch
@@ -97,11 +105,7 @@ class ImageEncoder(FrozenEncoder[bytes]):
         found = []
         with torch.inference_mode():
             for start in range(0, len(pictures), AT_ONCE):
-                pixels = (
-                    decoded(picture).to(self.device).float() / 255 for picture in pictures[start : start + AT_ONCE]
-                )
-                square = torch.cat([self.standardised(each[None]) for each in pixels])
-                found.append(self.net(square.contiguous(memory_format=torch.channels_last)).float().cpu().numpy())
+                found.append(self.net(self.squares(pictures[start : start + AT_ONCE])).float().cpu().numpy())
         return np.concatenate(found)
 
 

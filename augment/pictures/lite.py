@@ -26,7 +26,7 @@ STAGES = (
 
 
 class Lite0(nn.Module):
-    """float[B, 3, H, W], normalised → float[B, 1280], pooled: `tail(trunk(x))`, the tail being the last block."""
+    """float[B, 3, H, W], normalised → float[B, 1280], pooled."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,18 +39,15 @@ class Lite0(nn.Module):
         self._blocks = nn.ModuleList(blocks)
         self._conv_head, self._bn1 = nn.Conv2d(inner, DIM, 1, bias=False), _norm(DIM)
 
-    def trunk(self, x: torch.Tensor) -> torch.Tensor:
-        """float[B, 192, H / 32, W / 32]: all but the last block."""
-        x = nnf.relu6(self._bn0(self._conv_stem(x)), inplace=True)
-        for block in self._blocks[:-1]:
-            x = block(x)
-        return x
-
-    def tail(self, x: torch.Tensor) -> torch.Tensor:
-        return nnf.relu6(self._bn1(self._conv_head(self._blocks[-1](x))), inplace=True).mean((2, 3))
+    def chain(self) -> list[nn.Module]:
+        """What pictures go through, one after the other."""
+        first = [self._conv_stem, self._bn0, nn.ReLU6(inplace=True)]
+        return [*first, *self._blocks, self._conv_head, self._bn1, nn.ReLU6(inplace=True), _Pooled()]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.tail(self.trunk(x))
+        for link in self.chain():
+            x = link(x)
+        return x
 
     def fused(self) -> Lite0:
         """Normalisations are a part of the convolutions before them: the same function, and faster."""
@@ -93,6 +90,11 @@ class _Same(nn.Conv2d):
             x = nnf.pad(x, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
             return nnf.conv2d(x, self.weight, self.bias, stride, 0, 1, self.groups)
         return nnf.conv2d(x, self.weight, self.bias, stride, (high // 2, wide // 2), 1, self.groups)
+
+
+class _Pooled(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3))
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:

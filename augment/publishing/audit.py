@@ -45,7 +45,7 @@ CHECKS = {
     "embedding is not as many finite numbers as dim says": (
         "len(embedding) = $dim AND list_count(embedding) = $dim AND isfinite(list_sum(embedding))"
     ),
-    "not decoded": "decoded IS NOT NULL",
+    "not decoded": "decoded IS NOT NULL OR $undecoded",
     "neighbours and their weights are not as many": (
         "neighbour_weights IS NULL "
         "OR (len(neighbour_weights) = len(neighbour_ids) AND isfinite(list_sum(neighbour_weights)))"
@@ -147,6 +147,7 @@ def _limits(manifest: Manifest, shard: Shard) -> dict[str, object]:
         "run": Path(shard.path).parent.name,  # an earlier night's, where its samples are kept
         "encoders": manifest.encoders,
         "dim": manifest.dim,
+        "undecoded": bool(manifest.result.get("undecoded")),
         "easiest": easiest,
         "hardest": hardest,
         "plausibility": gates["min_plausibility"],

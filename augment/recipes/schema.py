@@ -88,6 +88,16 @@ class Generator(Section):
         description="Candidates per anchor: `gates.keep` says which of those that pass is kept. Without it, 1 of "
         "texts, which are dear to encode, and 4 of others.",
     )
+    decode: bool = Field(
+        True,
+        description="Of texts and pictures: publish the real edit that is most like a move, and its vector. false: the "
+        "vector as it was moved, with `decoded` null, for who trains on vectors alone.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_decode(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Where it is true, so that digests of recipes that never had it stay."""
+        return {name: value for name, value in dumped(self).items() if name != "decode" or not value}
 
 
 class VerdictSettings(Section):

@@ -30,6 +30,7 @@ def summary(job: Job, outcome: Outcome) -> TaskResult:
         advice=verdict.advice,
         path=str(job.folder),
         rows=outcome.rows,
+        undecoded=outcome.undecoded or None,
         kept_share=round(kept / max(1, sum(t.proposed for t in tallies.values())), 4),
         real_rows=splits.counts,
         anchors=generated.anchors,

@@ -23,6 +23,11 @@ from augment.runs.rows import Material
 from augment.runs.steps import Steps
 from augment.runs.task import Job
 
+ALONE = (
+    "samples whose vectors were moved are vectors alone, as `generator.decode` asks: their `decoded` is null, and who "
+    "reads contents passes over them"
+)
+
 
 @dataclass(frozen=True)
 class Generated:
@@ -81,7 +86,7 @@ def generate(
         if not gained:
             say(f"{job.name}: it brought nothing on validation rows; no more rounds")
             break
-    warnings += _short(tallies)
+    warnings += _short(tallies) if task.generator.decode else [*_short(tallies), ALONE]
     for line in warnings:
         say(f"{job.name}: warning: {line}")
     return Generated(encoders, studio.modality.dim, tallies, len(studio.anchors), hardness, len(encoders), warnings)

@@ -16,7 +16,7 @@ from augment.contracts.check import checks_of
 from augment.contracts.consumer import Consumer, check_options
 from augment.contracts.content_map import check as check_map
 from augment.contracts.engine import Engine
-from augment.contracts.modality import Histories, Modality, Tools
+from augment.contracts.modality import Histories, Modality, Tools, Vectors
 from augment.contracts.registry import consumer_class, engine, modality_class, source_kind
 from augment.contracts.strategy import check as check_strategy
 from augment.contracts.teacher import check as check_teacher
@@ -69,6 +69,7 @@ class Job:
         if self.modality.default_encoder and "encoder" not in self.task.model_fields_set:
             self.task = self.task.model_copy(update={"encoder": self.modality.default_encoder})
         self._check_encoder()
+        self._check_decoding()
         self.make_with({**self.task.mix_options}, 0)  # an unknown option is said now, not after an hour
         check_metrics(self.consumer, self.task.verdict, f"tasks.{self.name}")
         for strategy in self.task.strategies:
@@ -138,6 +139,14 @@ class Job:
             self.modality.check_encoder(self.task.encoder)
         except UsageError as error:
             raise UsageError(f"tasks.{self.name}.encoder: {error}") from None
+
+    def _check_decoding(self) -> None:
+        """Raise UsageError where vectors alone are asked for and say nothing to a reader."""
+        if not self.task.generator.decode and not issubclass(self.modality, Vectors):
+            raise UsageError(
+                f"tasks.{self.name}.generator.decode: samples of {self.modality.name} are what they decode to; those "
+                "of texts and pictures alone can be vectors"
+            )
 
     def _check_products(self) -> None:
         """Raise UsageError where there are any that this task has no use for, or maps that there are not."""

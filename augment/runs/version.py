@@ -35,6 +35,7 @@ class Outcome:
     examples: list[Example]
     rows: int  # samples of this run
     attribution: dict[str, Attributed] | None = None  # where it was asked for
+    undecoded: int = 0  # samples of the version that are vectors alone
 
 
 def make_version(
@@ -79,4 +80,5 @@ def make_version(
     raised += exposure_alarms(verdict.mix[0], arena) if material.catalogue else []
     found = attribute_if_it_can(job, steps, arena, mixed, verdict.mix, generated.warnings) if attribute else None
     shown = job.modality.examples(samples, filter(None, (arena.train, material.unlabelled)))
-    return Outcome(material, real[0], taught, generated, verdict, raised, shown, len(samples), found)
+    undecoded = mixed["decoded"].null_count
+    return Outcome(material, real[0], taught, generated, verdict, raised, shown, len(samples), found, undecoded)

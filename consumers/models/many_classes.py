@@ -65,7 +65,17 @@ class ManyClasses(Configured):
         options = self.options
         return options.model == "logistic" and options.loss == "cross-entropy" and not options.adversarial
 
+    @property
+    def solved(self) -> bool:
+        """Whether the network on vectors is the one minimum of a convex loss."""
+        return self.deterministic
+
     def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> ManyClasses:
+        self.net_ = self._best(self._rows(train, mix), self._held_out(valid))
+        return self
+
+    def _rows(self, train: pa.Table, mix: pa.Table | None) -> list[torch.Tensor]:
+        """Vectors, soft labels and weights of all that is learnt from; the mix comes last."""
         label, vectors = labels_of(train["label"]), embeddings(train)
         weight = np.ones(len(label), np.float32)
         counts = label.sum(axis=0)
@@ -79,19 +89,24 @@ class ManyClasses(Configured):
             weight = np.concatenate([weight, mix["weight"].to_numpy()])
         shares = np.average(label, axis=0, weights=weight)
         self.prior_ = np.log(np.clip(shares, 1e-4, 1)).astype(np.float32)
-        rows = [torch.from_numpy(x).to(self.device) for x in (vectors, label, weight)]
-        held_out = tuple(torch.from_numpy(x).to(self.device) for x in (embeddings(valid), labels_of(valid["label"])))
+        return [torch.from_numpy(x).to(self.device) for x in (vectors, label, weight)]
+
+    def _held_out(self, valid: pa.Table) -> tuple[torch.Tensor, torch.Tensor]:
+        x, label = (torch.from_numpy(x).to(self.device) for x in (embeddings(valid), labels_of(valid["label"])))
+        return x, label
+
+    def _best(self, rows: list[torch.Tensor], held_out: tuple[torch.Tensor, ...]) -> OnVectors:
+        """Of each strength C, the network of the least log loss on what is held out."""
         fitted, start = [], None
         for c in (self.options.C,) if self.options.C else GRID:
-            net = self._net(vectors.shape[1], label.shape[1])
-            if self.deterministic:
+            net = self._net(rows[0].shape[1], rows[1].shape[1])
+            if self.solved:
                 start = softmax.fit(rows[0], rows[1], rows[2], c, start)
                 net.body.load_state_dict({"weight": start[0], "bias": start[1]})
             else:
                 self._train(net, rows, held_out, c)
             fitted.append(net.eval())
-        self.net_ = min(fitted, key=lambda net: _loss(net, held_out, "cross-entropy"))
-        return self
+        return min(fitted, key=lambda net: _loss(net, held_out, "cross-entropy"))
 
     def _train(self, net: OnVectors, rows: list[torch.Tensor], valid: tuple[torch.Tensor, ...], c: float) -> None:
         options = self.options
@@ -132,19 +147,25 @@ class ManyClasses(Configured):
         return {}
 
     def save(self, folder: Path) -> None:
+        storage.save(folder, *self._kept())
+
+    def _kept(self) -> tuple[storage.Arrays, dict[str, Any]]:
         settings = {"parameters": self.parameters(), "dim": self.net_.dim, "classes": len(self.prior_)}
         settings |= {"prior": self.prior_.tolist(), "rare": self.rare_}
-        storage.save(folder, shared.state_arrays(self.net_), settings)
+        return shared.state_arrays(self.net_), settings
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> ManyClasses:
         arrays, settings = storage.load(folder)
         model = cls(**settings["parameters"], device=device)
-        model.net_ = model._net(settings["dim"], settings["classes"])
-        shared.load_arrays(model.net_, arrays)
-        model.net_.eval()
-        model.prior_, model.rare_ = np.array(settings["prior"], np.float32), settings["rare"]
+        model._restore(arrays, settings)
         return model
+
+    def _restore(self, arrays: storage.Arrays, settings: dict[str, Any]) -> None:
+        self.net_ = self._net(settings["dim"], settings["classes"])
+        shared.load_arrays(self.net_, arrays)
+        self.net_.eval()
+        self.prior_, self.rare_ = np.array(settings["prior"], np.float32), settings["rare"]
 
     @classmethod
     def baselines(cls, seed: int, device: str) -> dict[str, Any]:

@@ -26,8 +26,8 @@ def right_under_pixels(
 ) -> np.ndarray:
     """float64[n]: whether each picture's class is told after projected gradient descent on its pixels (Madry, 2018).
 
-    logit: vectors float32[B, D] → float32[B, K]. pictures: normalised. label: float32[n, K]. A pixel is moved by
-    `REACH` at most, in the square that the encoder sees.
+    logit: pictures float32[B, 3, side, side] in [0, 1], the squares that the encoder sees, → float32[B, K]. pictures:
+    normalised. label: float32[n, K]. A pixel of such a square is moved by `REACH` at most.
     """
     shape, right = (3, encoder.side, encoder.side), []
     for start in range(0, len(pictures), AT_ONCE):
@@ -36,7 +36,7 @@ def right_under_pixels(
         target = torch.from_numpy(label[start : start + AT_ONCE]).to(encoder.device)
 
         def said(pixels: Tensor) -> Tensor:
-            return logit(encoder.embed_pixels(pixels.clamp(0, 1).view(-1, *shape)))
+            return logit(pixels.clamp(0, 1).view(-1, *shape))
 
         box = torch.full((len(x), 1), REACH * x.shape[1] ** 0.5, device=x.device)
         moved = x + attacks.pgd(lambda p, y=target: cross_entropy(said(p), y), x, box, STEPS, "linf")  # type: ignore[misc]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,6 +12,16 @@ from torch import Tensor, nn
 
 from consumers.training.adversarial import Adversary, Net, Rows
 from consumers.training.losses import LOSSES, Loss
+
+
+class Column(Protocol):
+    """A tensor, or what gives some of its rows as one."""
+
+    device: torch.device
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: Tensor, /) -> Tensor: ...
 
 
 def mean_loss(name: str, logit: Tensor, label: np.ndarray) -> float:
@@ -40,7 +51,7 @@ def backward(net: Net, rows: Sequence[Tensor], loss: Loss, adversary: Adversary 
 
 def fit(
     net: nn.Module,
-    rows: Sequence[Tensor],
+    rows: Sequence[Column],
     valid_loss: Callable[[nn.Module], float],
     *,
     epochs: int,

@@ -32,7 +32,7 @@ from augment.runs.rows import Material, read
 from augment.runs.task import Job
 from augment.search.pools import Pools
 from augment.search.space import Choice
-from consumers.image import Image
+from consumers.image import LAST_BLOCK, Image
 from consumers.models.many_classes import GRID
 from consumers.scoring.pixels import right_under_pixels
 
@@ -78,6 +78,7 @@ SLACK = 0.01
 WEIGHTS = (0.1, 0.3, 1.0)
 ATTACKED = 20  # rows whose pixels are attacked
 PLAIN, ROBUST, MIXUP = "logistic, tuned", "logistic, tuned for robustness", "MLP with mixup"
+LAST = "last block, tuned"
 RANDOM, SELF, EDITS, GAN = "RandAugment", "self-training", "real edits + self-training", "GAN + self-training"
 
 
@@ -139,6 +140,8 @@ class Arms:
             PLAIN: (grid, {}, 0.0),
             ROBUST: (grid, {}, SLACK),
             MIXUP: ({"C": (3.0, 10.0, 30.0, 100.0)}, {"model": "mlp", "adversarial": "mixup"}, SLACK),
+            # Its start is tuned by itself; pixels are attacked below.
+            LAST: ({"C": (0.0,)}, {"model": LAST_BLOCK, "encoder": self._job.task.encoder, "pixel_rows": 1}, 0.0),
             RANDOM: (small, {}, SLACK),
             SELF: (small, {}, SLACK),
             EDITS: (small, {}, SLACK),
@@ -211,7 +214,8 @@ class Arms:
         if not kept.exists():
             rows, encoder = test.slice(0, ATTACKED), self._material.prepared.model  # type: ignore[attr-defined]
             pictures, label = rows["image"].to_pylist(), labels_of(rows["label"])
-            np.save(kept, right_under_pixels(encoder, model.net_, pictures, label), allow_pickle=False)
+            logit = model.logits_of_pixels(encoder)
+            np.save(kept, right_under_pixels(encoder, logit, pictures, label), allow_pickle=False)
         found["accuracy_pixels"] = Mean(np.load(kept, allow_pickle=False))
         return {name: found[name] for name in METRICS}
 

@@ -61,7 +61,7 @@ def test_no_pixel_moves_further_than_it_may(monkeypatch):
     monkeypatch.setattr(encoder, "embed_pixels", lambda x: seen.append(x.detach()) or look(x))
     body = torch.nn.Linear(encoder.dim, 3)
     pictures, label = [picture(n % 2 == 0, n) for n in range(10)], np.eye(3, dtype=np.float32)[np.arange(10) % 3]
-    right = right_under_pixels(encoder, body, pictures, label)
+    right = right_under_pixels(encoder, lambda x: body(encoder.embed_pixels(x)), pictures, label)
     assert right.shape == (10,)
     assert set(right) <= {0.0, 1.0}
     first = seen[0]

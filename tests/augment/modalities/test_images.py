@@ -13,7 +13,7 @@ from augment.base.errors import UsageError
 from augment.contracts.tally import Tally
 from augment.contracts.values import Bank
 from augment.modalities.images import EXAMPLES, Images
-from augment.pictures.decoding import decoded
+from augment.pictures.decoding import as_jpeg, decoded
 from augment.pictures.edits import FAMILIES
 from augment.recipes.schema import Recipe
 from augment.runs.task import Job
@@ -72,6 +72,23 @@ def test_a_move_is_decoded_to_the_family_that_it_is_like(images, anchors, bank, 
         monkeypatch.setitem(FAMILIES, name, lambda *given, name=name, edit=edit: (chosen.append(name), edit(*given))[1])
     lengths(images, anchors, bank, bank.displacements[:, 2])
     assert chosen == bank.rows["edit"].to_pylist()[2::VARIANTS]
+
+
+def test_the_bank_s_own_edit_is_done_again(images, anchors, bank):
+    """With its seed, as strong as the move is long beside its family's."""
+    rows, _ = lengths(images, anchors, bank, bank.displacements[:, 2])
+    edits = bank.rows.slice(2).take(pa.array(np.arange(COUNT) * VARIANTS)).to_pylist()
+    usual = {edit: [] for edit in FAMILIES}
+    for edit, step in zip(bank.rows["edit"].to_pylist(), bank.displacements.reshape(-1, images.dim), strict=True):
+        usual[edit].append(np.linalg.norm(step))
+    moved = np.linalg.norm(bank.displacements[:, 2], axis=1)
+    for made, edit, picture, length in zip(
+        rows["image"].to_pylist(), edits, anchors["image"].to_pylist(), moved, strict=True
+    ):
+        found = [step for step in usual[edit["edit"]] if step]
+        strength = np.clip(0.5 * (length / np.mean(found)) ** 2, 0.05, 1)
+        again = FAMILIES[edit["edit"]](decoded(picture), np.random.default_rng(edit["seed"]), strength)
+        assert (decoded(made).float() - decoded(as_jpeg(again)).float()).abs().mean() < 1  # the strength is rounded
 
 
 def test_a_bank_that_moved_nothing_leaves_pictures_as_they_are(images, anchors, bank):

@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from published import DIM, RUNS, flip_a_byte, publish, samples, shard
+from published import DIM, RUNS, TEXT, flip_a_byte, manifest, publish, samples, shard
 
 from augment.publishing.dataset import Dataset
 
@@ -104,4 +105,13 @@ def test_a_row_that_is_an_item_has_weights_in_place_of_what_gates_ask(dataset):
         plausibility=[0.01] * 5, label_agreement=[0.01] * 5, novelty=[0.0] * 5,
     )  # fmt: skip
     publish(dataset, RUNS[0], rows)
+    assert dataset.verify() == []
+
+
+def test_vectors_alone_are_sound_where_the_manifest_says_that_there_are_some(dataset):
+    decoded = [{"text": "nice"}, None, None, None, None]
+    with dataset.stage(RUNS[0]) as stage:
+        stage.write(samples(RUNS[0], decoded=TEXT).set_column(13, "decoded", pa.array(decoded, TEXT)))
+        made = manifest(dataset, stage)
+        dataset.publish(stage, replace(made, result={**made.result, "undecoded": 4}))
     assert dataset.verify() == []
