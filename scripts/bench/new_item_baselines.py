@@ -164,7 +164,7 @@ def judged(split: bench.Split, plain: Score | None, score: Score, scaled: bool) 
             return np.concatenate([ranking.top(self._scores(history, part), seen[part], k) for part in parts])
 
     shown = Shown(model="ease", l2=split.l2, seed=split.seed)
-    vars(shown).update(vars(model))
+    shown.__dict__.update(vars(model))
     if scaled:
         asked = pc.is_in(names, split.valid["item_id"].combine_chunks()).to_numpy(zero_copy_only=False)
         users = everyone[np.isin(known.users.to_numpy(zero_copy_only=False), split.valid["user_id"].to_numpy())]

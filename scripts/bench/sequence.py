@@ -169,7 +169,8 @@ class Sequences:
         kept = self._work / f"{'+'.join(kinds)}{'-taught' if taught else ''}.parquet"
         if not kept.exists():
             order = replace(self._job.order, settings=self._job.task)
-            teacher = build("next-items", {}).fit(room_of(self._job, self.arena, self._steps())) if taught else None
+            room = room_of(self._job, self.arena, self._steps(), [])
+            teacher = build("next-items", {}).fit(room) if taught else None
             studio = Studio(order, self._material.real, self._sparred(), self._work, (), teacher)
             tallies = [Tally() for _ in kinds]
             tables = [table for i, kind in enumerate(kinds)

@@ -110,7 +110,7 @@ class Taught(Clicks):
 
     def _teacher(self) -> Teacher:
         options = {"mean": MEAN}.get(self._name, {})
-        return build(self._name, options).fit(room_of(self._job, self.material.arena, self._steps))
+        return build(self._name, options).fit(room_of(self._job, self.material.arena, self._steps, []))
 
     def _copies(self, label: str, strategies: Sequence[str], judged: int) -> pa.Table:
         """As many as training rows; of `judged` candidates of an anchor, the hardest, where a teacher labels."""
