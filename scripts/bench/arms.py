@@ -215,6 +215,12 @@ def arguments(description: str, sets: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def writing_of(options: argparse.Namespace, count: int) -> argparse.Namespace:
+    """The options, with a file of its own for this number of labels."""
+    out = options.out.with_name(f"{options.out.stem}-{count}.json")
+    return argparse.Namespace(**{**vars(options), "out": out})
+
+
 def development(arena: Arena) -> Arena:
     """The arena one step earlier: its validation rows are the test, its last training rows the validation."""
     train = arena.train.sort_by("timestamp") if "timestamp" in arena.train.column_names else arena.train

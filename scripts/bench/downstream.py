@@ -79,7 +79,7 @@ def learnt(rows: pa.Table, material: Material, encoder: TextEncoder) -> dict[str
 def finish(measured: dict[str, list[dict[str, Measure]]], count: int, options: argparse.Namespace) -> None:
     title = f"Published texts alone, {options.name} by {ENCODER[options.name]}, {count} labels, {options.seeds} seeds"
     results = sentiment.compared(measured, {}, reference=ANCHORS, metrics=METRICS)
-    arms.finish(results, METRICS, sentiment.writing_of(options, count), title)
+    arms.finish(results, METRICS, arms.writing_of(options, count), title)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ from augment.runs.rows import Material, read
 from augment.runs.task import Job
 from augment.search.pools import Pools
 from augment.search.space import Choice
-from consumers.image import LAST_BLOCK, Image
+from consumers import Image
+from consumers.image import LAST_BLOCK
 from consumers.models.many_classes import GRID
 from consumers.scoring.pixels import right_under_pixels
 
@@ -102,8 +103,7 @@ def main() -> None:
                     say(f"n = {count}, seed {seed}, {name}: "
                         + ", ".join(f"{m} {found[m].value():.4f}" for m in METRICS))  # fmt: skip
             title = f"Pictures, {options.name}, {count} labels a class, {options.seeds} seeds"
-            out = options.out.with_name(f"{options.out.stem}-{count}.json")
-            arms.finish(compared(measured, chosen), METRICS, _writing_to(options, out), title)
+            arms.finish(compared(measured, chosen), METRICS, arms.writing_of(options, count), title)
 
 
 def open_set(options: Any, work: Path) -> tuple[Job, Material]:
@@ -247,13 +247,7 @@ def compared(measured: dict[str, list[dict[str, Measure]]], chosen: dict[str, An
 
 def _difference(theirs: list[dict[str, Measure]], mine: list[dict[str, Measure]]) -> dict[str, dict[str, float]]:
     found = compare(theirs, mine, theirs, "", draws=1000, confidence=0.95, seed=0)
-    return {m: {"diff": c.diff, "low": c.low, "high": c.high} for m, c in found.items()}  # type: ignore[dict-item]
-
-
-def _writing_to(options: Any, out: Path) -> Any:
-    options = type(options)(**vars(options))
-    options.out = out
-    return options
+    return {m: {"diff": c.diff, "low": c.low, "high": c.high} for m, c in found.items()}
 
 
 if __name__ == "__main__":

@@ -9,19 +9,15 @@ of validation rows instead: that is where defences were chosen.
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import arms
 import new_items as bench
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import splits
 import torch
 from scipy.sparse import csr_matrix, diags
 
@@ -280,20 +276,6 @@ def _recall(shop: Shop, model: Recommender, asked: pa.Table, names: pa.Array, we
     return hit / np.minimum(wanted.getnnz(axis=1), 20)
 
 
-def combined(found: dict[int, dict[str, Any]], against: dict[int, dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """As in `new_items.py`: the mean difference over splits, and its interval."""
-    out = {}
-    for name in METRICS:
-        pairs = [np.array(arm[name]) - np.array(against[seed][name]) for seed, arm in found.items() if name in arm]
-        if not pairs:
-            continue
-        means = np.array([difference.mean() for difference in pairs])
-        within = np.mean([difference.var(ddof=1) / len(difference) for difference in pairs])
-        error = 1.96 * ((within + (means.var(ddof=1) if len(means) > 1 else 0)) / len(means)) ** 0.5
-        out[name] = {"diff": means.mean(), "low": means.mean() - error, "high": means.mean() + error}
-    return out
-
-
 def reference(name: str) -> str:
     """Of an arm: the same items without the attack and without a defence, or by their rows."""
     if name.startswith("met"):
@@ -302,42 +284,24 @@ def reference(name: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--set", choices=bench.SETS, required=True)
+    parser = splits.arguments(__doc__, bench.SETS)
     parser.add_argument("--dev", action="store_true", help="new items of validation rows: to choose defences")
-    for name in ("data", "demo", "cache", "out"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
     options = parser.parse_args()
     options.by = "new_items"
     torch.set_num_threads(1)
-    made: dict[str, dict[int, dict[str, Any]]] = {}  # arm → of each split that has it
-    for seed in bench.SPLITS:
-        kept = options.cache / f"attacks-{options.set}-{seed}{'-dev' if options.dev else ''}.json"
-        if not kept.exists():
-            split = bench.Split(options, seed)
-            shop = Shop(split, split.valid if options.dev else split.test)
-            say(f"{options.set} {seed}: {len(shop.cheats)} cheats among {len(split.mapped.names)} new items")
-            fresh = stuffing(shop) | pushes(shop) | met(shop)
-            kept.write_text(
-                json.dumps({n: {m: v.round(5).tolist() for m, v in a.items()} for n, a in fresh.items()}), "utf-8"
-            )
-        for name, arm in json.loads(kept.read_text("utf-8")).items():
-            made.setdefault(name, {})[seed] = arm
-    results = []
-    for name, found in made.items():
-        against = reference(name)
-        differences = {} if name == against else combined(found, made[against])
-        mine = list(found.values())
-        values = {m: float(np.mean([np.mean(arm[m]) for arm in mine])) for m in METRICS if m in mine[0]}
-        results.append(arms.Result(name, {}, values, differences, against=against))
-    content = {
-        "title": f"Attacks on new items, {options.set}: {len(bench.SPLITS)} splits",
-        "where": f"CPU, {platform.machine()}",
-        "metrics": METRICS,
-        "arms": [vars(one) for one in results],
-    }
-    options.out.write_text(json.dumps(content, indent=1), "utf-8")
-    print(arms.table(results, METRICS))
+
+    def make(seed: int) -> dict[str, Any]:
+        split = bench.Split(options, seed)
+        shop = Shop(split, split.valid if options.dev else split.test)
+        say(f"{options.set} {seed}: {len(shop.cheats)} cheats among {len(split.mapped.names)} new items")
+        return {"arms": stuffing(shop) | pushes(shop) | met(shop)}
+
+    made, _ = splits.run(
+        bench.SPLITS,
+        lambda seed: options.cache / f"attacks-{options.set}-{seed}{'-dev' if options.dev else ''}.json", make, METRICS,
+    )  # fmt: skip
+    title = f"Attacks on new items, {options.set}: {len(bench.SPLITS)} splits"
+    splits.finish(made, METRICS, reference, title, options.out)
 
 
 if __name__ == "__main__":

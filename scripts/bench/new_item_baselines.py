@@ -11,18 +11,14 @@ alone, and new ones beside EASE. Pseudo-interactions (`new_item_pairs`) train EA
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import arms
 import new_items as bench
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import splits
 import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
@@ -258,37 +254,19 @@ def pairs(split: bench.Split) -> dict[str, dict[str, np.ndarray]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--set", choices=bench.SETS, required=True)
-    for name in ("data", "demo", "cache", "out"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    options = parser.parse_args()
+    options = splits.arguments(__doc__, bench.SETS).parse_args()
     options.by = "new_items"
     torch.set_num_threads(1)
-    made: dict[str, list[dict[str, list[float]]]] = {}
-    for seed in bench.SPLITS:
-        kept = options.cache / f"baselines-{options.set}-{seed}.json"
-        if not kept.exists():
-            found = every(bench.Split(options, seed))
-            kept.write_text(
-                json.dumps({n: {m: v.round(5).tolist() for m, v in arm.items()} for n, arm in found.items()}), "utf-8"
-            )
-        for name, arm in json.loads(kept.read_text("utf-8")).items():
-            made.setdefault(name, []).append(arm)
-            say(f"{options.set} {seed}: {name}: " + ", ".join(f"{m} {np.mean(arm[m]):.4f}" for m in bench.METRICS))
-    results = []
-    for name, found in made.items():
-        against = "EASE without recency" if name.startswith("EASE without") else "EASE"
-        values = {m: float(np.mean([np.mean(arm[m]) for arm in found])) for m in bench.METRICS}
-        differences = {} if name == against else bench.combined(found, made[against])
-        results.append(arms.Result(name, {}, values, differences, against=against))
-    content = {
-        "title": f"New items, {options.set}: visual recommenders and pairs, {len(bench.SPLITS)} splits",
-        "where": f"CPU, {platform.machine()}",
-        "metrics": bench.METRICS,
-        "arms": [vars(one) for one in results],
-    }
-    options.out.write_text(json.dumps(content, indent=1), "utf-8")
+    made, _ = splits.run(
+        bench.SPLITS, lambda seed: options.cache / f"baselines-{options.set}-{seed}.json",
+        lambda seed: {"arms": every(bench.Split(options, seed))}, bench.METRICS,
+    )  # fmt: skip
+    title = f"New items, {options.set}: visual recommenders and pairs, {len(bench.SPLITS)} splits"
+    splits.finish(made, bench.METRICS, _reference, title, options.out)
+
+
+def _reference(name: str) -> str:
+    return "EASE without recency" if name.startswith("EASE without") else "EASE"
 
 
 if __name__ == "__main__":

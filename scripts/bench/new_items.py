@@ -12,20 +12,16 @@ over users, and over the splits' differences too. A run that was stopped goes on
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import arms
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import splits
 import torch
 from scipy.sparse import csr_matrix, vstack
 from torch.nn import functional as F
@@ -299,61 +295,29 @@ def _two_towers(split: Split, vectors: np.ndarray, new: np.ndarray) -> np.ndarra
         return (user(items) @ made.T).numpy()
 
 
-def combined(
-    found: list[dict[str, list[float]]], against: list[dict[str, list[float]]], metrics: Iterable[str] = tuple(METRICS)
-) -> dict[str, dict[str, float]]:
-    """Metric → mean difference over splits, and the 95% interval over users within them and over the splits."""
-    out = {}
-    for name in metrics:
-        pairs = [(np.array(a[name]), np.array(b[name])) for a, b in zip(found, against, strict=True)]
-        means = np.array([(a - b).mean() for a, b in pairs])
-        within = np.mean([(a - b).var(ddof=1) / len(a) for a, b in pairs])
-        error = 1.96 * ((within + (means.var(ddof=1) if len(means) > 1 else 0)) / len(means)) ** 0.5
-        out[name] = {"diff": means.mean(), "low": means.mean() - error, "high": means.mean() + error}
-    return out
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--set", choices=SETS, required=True)
+    parser = splits.arguments(__doc__, SETS)
     parser.add_argument("--by", choices=("new_items", "time"), default="new_items", help="how rows are split")
-    for name in ("data", "demo", "cache", "out"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    made: dict[str, list[dict[str, list[float]]]] = {}
-    chosen = []
-    for seed in SPLITS:
-        kept = options.cache / f"{options.set}-{options.by}-{seed}-{digest(SETS[options.set])[:8]}.json"
-        if not kept.exists():
-            started, split = time.process_time(), Split(options, seed)
-            say(f"{options.set} {seed}: {split.found.map.name} {split.found.map.options}, {split.exposure:.2f} asked")
-            arms_of = published(split) | direct(split)
-            kept.write_text(json.dumps({
-                "chosen": f"{split.found.map.name} ({split.found.share:g})",
-                "seconds": time.process_time() - started,
-                "arms": {n: {m: v.round(5).tolist() for m, v in arm.items()} for n, arm in arms_of.items()},
-            }), "utf-8")  # fmt: skip
-        content = json.loads(kept.read_text("utf-8"))
-        chosen.append(content["chosen"])
-        for name, arm in content["arms"].items():
-            made.setdefault(name, []).append(arm)
-            say(f"{options.set} {seed}: {name}: " + ", ".join(f"{m} {np.mean(arm[m]):.4f}" for m in METRICS))
-    results = []
-    for name, found in made.items():
-        against = next((kind for kind in ("MF", "SASRec") if name.startswith(kind)), "EASE")
-        values = {m: float(np.mean([np.mean(arm[m]) for arm in found])) for m in METRICS}
-        differences = {} if name == against else combined(found, made[against])
-        results.append(arms.Result(name, {}, values, differences, against=against))
-    by = " by time" if options.by == "time" else ""
-    title = f"New items, {options.set}{by}: {len(SPLITS)} splits, maps chosen: {', '.join(chosen)}"
-    content = {
-        "title": title,
-        "where": f"CPU, {platform.machine()}",
-        "metrics": METRICS,
-        "arms": [vars(one) for one in results],
-    }
-    options.out.write_text(json.dumps(content, indent=1), "utf-8")
+    name, by = f"{options.set}-{options.by}", " by time" if options.by == "time" else ""
+
+    def make(seed: int) -> dict[str, Any]:
+        split = Split(options, seed)
+        say(f"{options.set} {seed}: {split.found.map.name} {split.found.map.options}, {split.exposure:.2f} asked")
+        return {"chosen": f"{split.found.map.name} ({split.found.share:g})", "arms": published(split) | direct(split)}
+
+    made, said = splits.run(
+        SPLITS, lambda seed: options.cache / f"{name}-{seed}-{digest(SETS[options.set])[:8]}.json", make, METRICS
+    )
+    chosen = ", ".join(one["chosen"] for one in said)
+    title = f"New items, {options.set}{by}: {len(SPLITS)} splits, maps chosen: {chosen}"
+    splits.finish(made, METRICS, _reference, title, options.out)
+
+
+def _reference(name: str) -> str:
+    """Of an arm: its own model without new items."""
+    return next((kind for kind in ("MF", "SASRec") if name.startswith(kind)), "EASE")
 
 
 if __name__ == "__main__":

@@ -12,21 +12,17 @@ never see them. Paired over users, and over the splits' differences too. A run t
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import arms
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import splits
 import torch
-from new_items import combined
 from scipy.sparse import csr_matrix
 
 from augment.base.files import digest
@@ -214,39 +210,23 @@ def _neighbours(model: Recommender, size: int) -> Scores:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--set", choices=SETS, required=True)
-    for name in ("data", "demo", "cache", "out"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    options = parser.parse_args()
+    options = splits.arguments(__doc__, SETS).parse_args()
     torch.set_num_threads(1)
-    made: dict[str, list[dict[str, list[float]]]] = {}
-    metrics = {"ndcg": METRICS["ndcg"]} if options.set == "unmet" else METRICS
-    for seed in SPLITS:
-        kept = options.cache / f"users-{options.set}-{seed}-{digest(SETS[options.set])[:8]}.json"
-        if not kept.exists():
-            started = time.process_time()
-            split = Split(options, seed)
-            fresh = unmet_arms(split, options.demo) if options.set == "unmet" else arms_of(split)
-            content = {n: {m: v.round(5).tolist() for m, v in one.items()} for n, one in fresh.items()}
-            kept.write_text(json.dumps({"seconds": time.process_time() - started, "arms": content}), "utf-8")
-        for name, arm in json.loads(kept.read_text("utf-8"))["arms"].items():
-            made.setdefault(name, []).append(arm)
-            say(f"{options.set} {seed}: {name}: " + ", ".join(f"{m} {np.mean(arm[m]):.4f}" for m in metrics))
-    results = []
-    for name, found in made.items():
-        plain = (kind for kind in AGAINST if kind in made and name.startswith(kind.partition(":")[0]))
-        against = next(plain, "EASE")
-        values = {m: float(np.mean([np.mean(arm[m]) for arm in found])) for m in metrics}
-        differences = {} if name == against else combined(found, made[against], metrics)
-        results.append(arms.Result(name, {}, values, differences, against=against))
-    figures = {
-        "title": f"New users, {options.set}: {len(SPLITS)} splits",
-        "where": f"CPU, {platform.machine()}",
-        "metrics": metrics,
-        "arms": [vars(one) for one in results],
-    }
-    options.out.write_text(json.dumps(figures, indent=1), "utf-8")
+    unmet = options.set == "unmet"
+    metrics = {"ndcg": METRICS["ndcg"]} if unmet else METRICS
+
+    def make(seed: int) -> dict[str, Any]:
+        split = Split(options, seed)
+        return {"arms": unmet_arms(split, options.demo) if unmet else arms_of(split)}
+
+    def reference(name: str) -> str:
+        return next((kind for kind in AGAINST if kind in made and name.startswith(kind.partition(":")[0])), "EASE")
+
+    made, _ = splits.run(
+        SPLITS, lambda seed: options.cache / f"users-{options.set}-{seed}-{digest(SETS[options.set])[:8]}.json", make,
+        metrics,
+    )  # fmt: skip
+    splits.finish(made, metrics, reference, f"New users, {options.set}: {len(SPLITS)} splits", options.out)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def main() -> None:
             results = compared(measured[count], chosen[count], reference=REFERENCE)
             rivals(results, measured[count])
             title = f"Sentiment, {options.name}, {count} labels and {ROWS - count:,} unlabelled, {options.seeds} seeds"
-            arms.finish(results, METRICS, writing_of(options, count), title)
+            arms.finish(results, METRICS, arms.writing_of(options, count), title)
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -121,12 +121,6 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--variants", type=int, default=8, help="typos per attacked row")
     parser.add_argument("--synonyms", action="store_true", help="synonyms in the pool too")
     return parser
-
-
-def writing_of(options: argparse.Namespace, count: int) -> argparse.Namespace:
-    """The options, with a file of its own for this number of labels."""
-    out = options.out.with_name(f"{options.out.stem}-{count}.json")
-    return argparse.Namespace(**{**vars(options), "out": out})
 
 
 def open_set(options: Any, work: Path) -> tuple[Job, Material]:
