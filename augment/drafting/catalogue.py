@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from augment.drafting.guess import NAMES, Guess, plain
+from augment.drafting.guess import Guess
 from augment.drafting.look import NEARLY, Column, Look
-from augment.drafting.pictures import PICTURES, named, with_pictures
+from augment.drafting.names import NAMES, every_named, named
+from augment.drafting.pictures import PICTURES, with_pictures
 
 CATALOGUE = "catalogue"  # the kind of its guess
 # Names of a column that describes an item, most telling first.
-_TEXTS = "description product_description title name product_name item_name product_title text summary 标题 名称 描述"
+_TEXTS = """description product_description title name product_name item_name product_title display_name text
+summary 标题 名称 描述 beschreibung titel bezeichnung titre libellé nom descripción título titolo nome descrizione
+descrição название описание наименование 商品名 タイトル 상품명"""
 _LONG = 12  # characters, in the mean, of what is a text rather than a property
 
 
 def catalogue(look: Look, image: str | None = None) -> Guess | None:
     """The guess for a file that has one row an item and no user; None for any other. image: the column that the user
     chose for pictures."""
-    lower = {plain(name): column for name, column in reversed(look.columns.items())}
-    item = next((lower[name] for name in [*NAMES["item"].split(), "id"] if name in lower), None)
-    if item is None or any(name in lower for name in NAMES["user"].split()) or item.distinct < NEARLY * item.rows:
+    item = named(look.columns, NAMES["item"] + " id")
+    if item is None or every_named(look.columns, NAMES["user"]) or item.distinct < NEARLY * item.rows:
         return None
     others = [column for column in look.columns.values() if column is not item and column.distinct > 1]
-    text = next((lower[name] for name in _TEXTS.split() if name in lower and _is_text(lower[name])), None)
+    text = next(filter(_is_text, every_named(look.columns, _TEXTS)), None)
     picture = named(look.pictures, PICTURES, image) or next(iter(look.pictures.values()), None)
     others = [column for column in others if column is not text and column.name not in look.pictures]
     numbers = [column.name for column in others if _measured(column)]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import duckdb
 
 from augment.base.errors import BadInput, UsageError
-from augment.drafting.guess import NAMES, Choices, Guess, plain, script_of
+from augment.drafting.guess import Choices, Guess, script_of
 from augment.drafting.look import Column, Look
-from augment.drafting.pictures import PICTURES, named, with_pictures
+from augment.drafting.names import NAMES, every_named, named
+from augment.drafting.pictures import PICTURES, with_pictures
 from augment.sources.sql import name_of
 
 # Names of a column that says which class, most telling first.
 _CLASSES = """label category kind class class_name type article_type product_type product_category department
-sub_category rating stars score 标签 类别"""
+sub_category rating stars score 标签 类别 kategorie catégorie categoria categoría カテゴリ 카테고리 категория
+klasse sterne"""
 MOST = 200  # classes: a column of more tells rows apart, not kinds
 
 
@@ -28,7 +30,7 @@ def of_many_classes(db: duckdb.DuckDBPyConnection, look: Look, choices: Choices)
         if choices.task == "image":
             raise UsageError(f"{look.path}: no column holds pictures: bytes, base64, or paths of files; say --image")
         return None
-    if choices.task is None and any(plain(name) in NAMES["user"].split() for name in look.columns):
+    if choices.task is None and every_named(look.columns, NAMES["user"]):
         return None  # a log of what people did, with a picture beside
     text = None if picture else named(look.columns, NAMES["text"], choices.text)
     label = named(look.columns, _CLASSES, choices.label)

@@ -15,8 +15,9 @@ from augment.base.errors import UsageError
 from augment.contracts.registry import consumer_class
 from augment.drafting.catalogue import CATALOGUE, catalogue
 from augment.drafting.classes import of_many_classes
-from augment.drafting.guess import NAMES, Choices, Guess, check_choices, guess, plain
+from augment.drafting.guess import Choices, Guess, check_choices, guess
 from augment.drafting.look import Look, look
+from augment.drafting.names import NAMES, every_named
 from augment.drafting.trial import tried
 
 LOG = "recommender"  # the kind of a log whose items a catalogue describes
@@ -67,8 +68,7 @@ def _guesses(files: list[Path], choices: Choices) -> Iterator[Guess]:
 
 def _beside_a_log(seen: Look, looks: list[Look]) -> bool:
     """Whether another file has users: a catalogue alone is nothing to learn from."""
-    users = NAMES["user"].split()
-    return any(plain(name) in users for other in looks if other is not seen for name in other.columns)
+    return any(every_named(other.columns, NAMES["user"]) for other in looks if other is not seen)
 
 
 def _utf8(path: Path) -> Path:

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import os
 
-from augment.drafting.guess import Guess, plain
+from augment.drafting.guess import Guess
 from augment.drafting.look import Column
 
 # Names of a column of pictures, most telling first.
-PICTURES = "image picture photo img image_jpeg image_bytes image_path picture_path file_name filename path 图片"
-
-
-def named(columns: dict[str, Column], names: str, chosen: str | None = None) -> Column | None:
-    """The column that the user chose, or that has one of these names, the first first."""
-    lower = {plain(name): column for name, column in reversed(columns.items())}
-    wanted = [plain(chosen)] if chosen else names.split()
-    return next((lower[name] for name in wanted if name in lower), None)
+PICTURES = """image picture photo img image_jpeg image_bytes image_path picture_path file_name filename path 图片
+bild foto immagine imagen imagem 画像 사진 фото"""
 
 
 def with_pictures(found: Guess, picture: Column) -> None:
