@@ -60,7 +60,8 @@ class Guess:
     split: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     script: str = "latin"  # of the texts: latin, chinese or other
-    products: str = ""  # the source that is its catalogue
+    products: str = ""  # the source that is its catalogue,
+    people: str = ""  # and that of what its users declare
     seen: list[Column] = field(default_factory=list)
 
     def source(self, **changes: Any) -> Source:
