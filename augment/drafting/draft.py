@@ -14,7 +14,7 @@ from augment.base.errors import UsageError
 from augment.contracts.registry import consumer_class
 from augment.drafting.catalogue import CATALOGUE, PEOPLE, beside
 from augment.drafting.classes import of_many_classes
-from augment.drafting.guess import Choices, Guess, check_choices, guess
+from augment.drafting.guess import Choices, Guess, check_choices, guess, with_units
 from augment.drafting.look import Look, look
 from augment.drafting.names import NAMES, every_named
 from augment.drafting.trial import tried
@@ -62,6 +62,7 @@ def _guesses(files: list[Path], choices: Choices) -> dict[str, Guess]:
             ]
             found = beside(db, seen, logs, choices.image) if logs else None
             found = found or of_many_classes(db, seen, choices) or guess(db, seen, choices)
+            with_units(found)
             named[_name(found.path, named)] = found
         _join(named)
         for db, found in zip(opened, named.values(), strict=True):

@@ -306,6 +306,13 @@ def _fields(found: Guess, columns: dict[str, Column]) -> None:
     found.mutable = [name for name in (*found.fields, *found.numbers) if is_mutable(name)]
 
 
+def with_units(found: Guess) -> None:
+    """The guess says what stands beside its numbers, as in 4.50 € or 20%."""
+    read = (*found.numbers, found.roles.get("label"))
+    if units := sorted({column.unit for column in found.seen if column.unit and column.name in read}):
+        found.options["units"] = units
+
+
 def is_mutable(name: str) -> bool:
     """Whether a field's change leaves what is asked the same, by its name: the hour or price, not the user or ad."""
     words = set(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()))

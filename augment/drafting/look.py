@@ -13,11 +13,12 @@ import duckdb
 
 from augment.base.errors import BadInput
 from augment.base.files import check_regular
+from augment.drafting.units import unit
 from augment.recipes.source import Columns, Source
 from augment.sources.dialects import as_utf8, dialect_of
 from augment.sources.encodings import BLOCK, fitting, opened
 from augment.sources.formats import kind_of, sample
-from augment.sources.sql import WORDS, literal, quoted, text_of
+from augment.sources.sql import WORDS, figure, literal, quoted, text_of
 from augment.sources.tables import one_line
 
 SAMPLE = 10_000  # first rows looked at, and as many of all rows where there are more
@@ -45,6 +46,7 @@ class Column:
     missing: list[str]  # words that mean missing
     values: list[str]  # the most frequent ones
     counts: list[int]  # of these
+    unit: str = ""  # that all have before or after the number
 
     @property
     def binary(self) -> bool:
@@ -160,25 +162,37 @@ def _column(db: duckdb.DuckDBPyConnection, name: str, kind: str) -> Column | Non
     """None for a column that is no text, such as pictures."""
     text = f"nullif(trim({text_of(quoted(name), kind)}), '')"
     there = f"lower(t) NOT IN ({', '.join(map(literal, MISSING))})"
-    plain = "CASE WHEN NOT regexp_matches(t, '^[+-]?0[0-9]') THEN TRY_CAST(t AS DOUBLE) END"
-    comma = "regexp_full_match(t, '[+-]?\\d+(\\.\\d{3})*,\\d+')"
-    point = f"CASE WHEN {comma} THEN TRY_CAST(replace(replace(t, '.', ''), ',', '.') AS DOUBLE) ELSE {plain} END"
     try:
-        rows, distinct, numbers, fraction, commas, low, high, missing = db.execute(
-            f"SELECT count(*), count(DISTINCT t), count({plain}), coalesce(bool_or({plain} <> floor({plain})), false), "
-            f"count({point}) * CAST(coalesce(bool_or({comma} AND NOT regexp_matches(t, ',\\d{{3}}$')), false) AS INT), "
-            f"coalesce(min({point}), 0), coalesce(max({point}), 0), "
-            f"(SELECT list(DISTINCT t) FROM (SELECT {text} AS t FROM seen) WHERE NOT {there}) "
-            f"FROM (SELECT {text} AS t FROM seen) WHERE {there}"
-        ).fetchall()[0]
         values = db.execute(
             f"SELECT t, count(*) FROM (SELECT {text} AS t FROM seen) WHERE {there} "
             "GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 20"
         ).fetchall()
+        one = unit([str(value) for value, _ in values])
+        rows, distinct, numbers, fraction, commas, low, high, missing = db.execute(
+            f"SELECT count(*), count(DISTINCT t), {_numbers(one)}, "
+            f"(SELECT list(DISTINCT t) FROM (SELECT {text} AS t FROM seen) WHERE NOT {there}) "
+            f"FROM (SELECT {text} AS t FROM seen) WHERE {there}"
+        ).fetchall()[0]
     except duckdb.Error:
         return None
     number = bool(rows) and numbers == rows
     comma_only = bool(rows) and not number and commas == rows
     mostly = bool(rows) and numbers >= NEARLY * rows
+    most, counts = map(list, zip(*values, strict=True)) if values else ([], [])
     return Column(name, text, rows, distinct, number, mostly, bool(fraction), comma_only, low, high,
-                  sorted(missing or []), *map(list, zip(*values, strict=True) if values else ([], [])))  # fmt: skip
+                  sorted(missing or []), most, counts, one if mostly or comma_only else "")  # fmt: skip
+
+
+def _numbers(one: str) -> str:
+    """SQL of how many values `t` are numbers, whether any is no whole one, how many are with a decimal comma where some
+    can be nothing else, the least and the greatest. one: the unit that they have."""
+    units = [one] if one else []
+    plain = f"CASE WHEN NOT regexp_matches(t, '^[+-]?0[0-9]') THEN {figure('t', '.', units)} END"
+    with_comma = f"(contains(t, ',') AND {figure('t', ',', units)} IS NOT NULL)"
+    point = f"CASE WHEN {with_comma} THEN {figure('t', ',', units)} ELSE {plain} END"
+    certain = f"{with_comma} AND {figure('t', '.', units)} IS NULL"  # 6,25 and 1.234,50, not 1,234
+    return (
+        f"count({plain}), coalesce(bool_or({plain} <> floor({plain})), false), "
+        f"count({point}) * CAST(coalesce(bool_or({certain}), false) AS INT), "
+        f"coalesce(min({point}), 0), coalesce(max({point}), 0)"
+    )
