@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from augment.base.errors import BadInput
 from augment.base.files import check_regular
 from augment.drafting.units import unit
 from augment.recipes.source import Columns, Source
+from augment.sources.contents import check_text
 from augment.sources.dialects import as_utf8, dialect_of
 from augment.sources.encodings import BLOCK, fitting, opened
 from augment.sources.formats import kind_of, sample
@@ -76,6 +78,8 @@ def look(db: duckdb.DuckDBPyConnection, path: Path, chosen: Iterable[str] = ()) 
     check_regular(str(path))
     if not path.stat().st_size:
         raise BadInput(f"{path} is empty")
+    if kind_of(str(path)) != "Parquet":
+        check_text(str(path), kind_of(str(path)) == "delimited text")
     options: dict[str, Any] = {}
 
     def seen() -> list[str]:
@@ -98,6 +102,8 @@ def look(db: duckdb.DuckDBPyConnection, path: Path, chosen: Iterable[str] = ()) 
         if by_place or sum(_is_value(name) for name in names) * 2 > len(names):  # the first line is a row
             options |= {"header": False, "names": [f"column{place + 1}" for place in range(_width(path, options))]}
             names = seen()
+    if kind_of(str(path)) == "delimited text" and (len(names) == 1 or not _rows(db)):
+        _check_header(path)
     if not _rows(db) and kind_of(str(path)) == "delimited text":  # quotes that no line closes
         options["quote"] = ""
         names = seen()
@@ -125,6 +131,19 @@ def _no_rows(path: Path, names: list[str]) -> str:
         return f"{path} has no rows"
     shown = one_line(", ".join(names))
     return f"{path}: no line has as many values as the first, which is to name them ({shown}): mend that line"
+
+
+def _check_header(path: Path) -> None:
+    """Raise BadInput where lines stand above the one that names columns, as in many a shop's exports."""
+    with opened(str(path)) as stream:
+        lines = [line for line in stream.read(BLOCK).decode("utf-8", "replace").splitlines()[:-1] if line.strip()][:50]
+    for delimiter in ",;\t|":
+        widths = [len(row) for line in lines for row in csv.reader([line], delimiter=delimiter)]
+        usual = max(set(widths), key=widths.count, default=1)
+        above = widths.index(usual) if usual in widths else 0
+        if usual > 1 and above and widths.count(usual) >= 0.6 * len(widths):
+            first = one_line(lines[above])
+            raise BadInput(f"{path}: lines stand above the one that names the columns ({first}): remove them")
 
 
 def _width(path: Path, options: dict[str, Any]) -> int:
