@@ -17,6 +17,7 @@ from augment.drafting.classes import of_many_classes
 from augment.drafting.guess import Choices, Guess, check_choices, guess, with_units
 from augment.drafting.look import Look, look
 from augment.drafting.names import NAMES, every_named
+from augment.drafting.pictures import find_pictures
 from augment.drafting.trial import tried
 
 LOG = "recommender"  # the kind of a log of what users did with items
@@ -55,6 +56,8 @@ def _guesses(files: list[Path], choices: Choices) -> dict[str, Guess]:
         chosen = choices.roles.values() if len(files) == 1 else ()
         looks = [look(db, path, chosen) for db, path in zip(opened, files, strict=True)]
         check_choices(choices, looks)
+        for db, seen in zip(opened, looks, strict=True):
+            find_pictures(db, seen)
         named: dict[str, Guess] = {}
         for db, seen in zip(opened, looks, strict=True):
             logs = [
@@ -63,6 +66,7 @@ def _guesses(files: list[Path], choices: Choices) -> dict[str, Guess]:
             found = beside(db, seen, logs, choices.image) if logs else None
             found = found or of_many_classes(db, seen, choices) or guess(db, seen, choices)
             with_units(found)
+            found.unread = seen.unread
             named[_name(found.path, named)] = found
         _join(named)
         for db, found in zip(opened, named.values(), strict=True):
@@ -113,6 +117,7 @@ def _source(found: Guess, name: str) -> list[str]:
     lines = [
         f"[sources.{name}]",
         f"# Looks like {what}; seen: {_printable(', '.join(column.name for column in found.seen))}",
+        *(f"# '{_printable(column)}' is not read: it holds {why}" for column, why in found.unread.items()),
         f"path = {_quote(str(found.path))}",
         f"columns = {{ {', '.join(columns)} }}{_note(found, 'columns')}",
     ]

@@ -62,6 +62,7 @@ class Guess:
     script: str = "latin"  # of the texts: latin, chinese or other
     products: str = ""  # the source that is its catalogue,
     people: str = ""  # and that of what its users declare
+    unread: dict[str, str] = field(default_factory=dict)  # columns of pictures, it seems, that cannot be read → why
     seen: list[Column] = field(default_factory=list)
 
     def source(self, **changes: Any) -> Source:
@@ -77,7 +78,7 @@ def guess(db: duckdb.DuckDBPyConnection, look: Look, choices: Choices) -> Guess:
     """
     path, options, columns = look.path, look.options, look.columns
     roles = _roles(columns, choices)
-    kind, positive = _kind(path, columns, roles, choices, "names" in options)
+    kind, positive = _kind(look, roles, choices)
     if kind != "sentiment":
         roles.pop("text", None)
         roles.pop("segment", None)
@@ -119,10 +120,9 @@ def _roles(columns: dict[str, Column], choices: Choices) -> dict[str, str]:
     return roles
 
 
-def _kind(
-    path: Path, columns: dict[str, Column], roles: dict[str, str], choices: Choices, headless: bool
-) -> tuple[str, float | list[str] | None]:
+def _kind(look: Look, roles: dict[str, str], choices: Choices) -> tuple[str, float | list[str] | None]:
     """The task, and the source's `positive`; puts the label among the roles."""
+    path, columns = look.path, look.columns
     text = "text" in roles and choices.task in (None, "sentiment")
     chosen, useless = roles.get("label"), ""
     if choices.task != "recommender":
@@ -142,9 +142,9 @@ def _kind(
                 raise BadInput(f"{path}: nothing to learn from label {useless}")
     if choices.task in (None, "recommender") and {"user", "item"} <= roles.keys():
         return "recommender", None
-    if useless and not any(column.binary for column in columns.values()):
+    if useless and not look.unread and not any(column.binary for column in columns.values()):
         raise BadInput(f"{path}: nothing to learn from label {useless}")
-    raise UsageError(_no_task(path, columns, choices, headless))
+    raise UsageError(_no_task(look, choices))
 
 
 def _labels(columns: dict[str, Column], roles: dict[str, str], text: bool) -> list[str]:
@@ -201,7 +201,9 @@ def _is_click(value: str) -> bool:
     return re.fullmatch(r"[01](\.0+)?", value) is not None
 
 
-def _no_task(path: Path, columns: dict[str, Column], choices: Choices, headless: bool) -> str:
+def _no_task(look: Look, choices: Choices) -> str:
+    path, columns, headless = look.path, look.columns, "names" in look.options
+
     def shown(column: Column) -> str:
         return f"{column.name} ({column.values[0]})" if headless and column.values else column.name
 
@@ -221,6 +223,8 @@ def _no_task(path: Path, columns: dict[str, Column], choices: Choices, headless:
     wanted = "; ".join(f"{needed[kind]} for {kind}" for kind in kinds)
     if lists := [c.name for c in columns.values() if c.values and all(value.startswith("[") for value in c.values)]:
         wanted += f"; of lists, as in '{lists[0]}', give a row for each entry"
+    for name, why in list(look.unread.items())[:1]:
+        wanted = f"'{one_line(name)}' holds {why}; else {wanted}"
     if not headless and kind_of(str(path)) == "delimited text":
         wanted += "; by place, as column2, if the first line is a row"
     return f"{first} fit no task by their names; say which are which: {wanted}; or write it by hand (init --explain)"

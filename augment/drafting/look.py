@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,8 +26,6 @@ from augment.sources.tables import one_line
 SAMPLE = 10_000  # first rows looked at, and as many of all rows where there are more
 NEARLY = 0.97  # of a column's values; of the rest, fewer are bad rows than stop a run
 MISSING = ("\\n", "na", "n/a", "#n/a", "null", "none", "nan", "nil", "-", "--", "?")
-_PICTURES = ("/9j/", "iVBORw0KGgo", "UklGR", "R0lGOD")  # how JPEG, PNG, WebP and GIF begin in base64
-_FILES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 _DELIMITERS = ("::", "\x01", "^", "~")  # that readers take only when they are told to
 
 
@@ -64,7 +62,9 @@ class Look:
     path: Path
     options: dict[str, Any]
     columns: dict[str, Column]
-    pictures: dict[str, Column]  # that hold pictures: bytes or base64, without `values`, or paths of files
+    kinds: dict[str, str]  # DuckDB's type of each column, of those too that are no text
+    pictures: dict[str, Column] = field(default_factory=dict)  # bytes or base64, without `values`, or paths of files
+    unread: dict[str, str] = field(default_factory=dict)  # columns that might be of pictures → why they are not read
 
 
 def look(db: duckdb.DuckDBPyConnection, path: Path, chosen: Iterable[str] = ()) -> Look:
@@ -117,7 +117,7 @@ def look(db: duckdb.DuckDBPyConnection, path: Path, chosen: Iterable[str] = ()) 
         for column in commas:
             column.number = column.mostly = column.fraction = True
     found = {column.name: column for column in columns if column}
-    return Look(path, options, found, _pictures(db, dict(zip(names, kinds, strict=True)), found))
+    return Look(path, options, found, dict(zip(names, kinds, strict=True)))
 
 
 def _rows(db: duckdb.DuckDBPyConnection) -> int:
@@ -155,26 +155,6 @@ def _width(path: Path, options: dict[str, Any]) -> int:
 
 def _is_value(name: str) -> bool:
     return re.fullmatch(r"\s*[+-]?\d+([.,:/-]\d+)*\s*", name) is not None
-
-
-def _is_file(value: str) -> bool:
-    return value.lower().endswith(_FILES) and "://" not in value
-
-
-def _pictures(db: duckdb.DuckDBPyConnection, kinds: dict[str, str], columns: dict[str, Column]) -> dict[str, Column]:
-    found = {}
-    for name, kind in kinds.items():
-        text = f"base64({quoted(name)})" if kind == "BLOB" else text_of(quoted(name), kind)
-        try:
-            first = db.execute(f"SELECT left({text}, 300) FROM seen WHERE {text} <> '' LIMIT 20").fetchall()
-        except duckdb.Error:
-            continue
-        values = [str(row[0]) for row in first]
-        if values and all(value.startswith(_PICTURES) for value in values):
-            found[name] = Column(name, text, len(values), len(values), False, False, False, False, 0, 0, [], [], [])
-        elif name in columns and values and all(map(_is_file, values)):
-            found[name] = columns[name]
-    return found
 
 
 def _column(db: duckdb.DuckDBPyConnection, name: str, kind: str) -> Column | None:

@@ -82,6 +82,8 @@ def _mend(guess: Guess, reason: str, share: float) -> bool:
         return _drop(guess, reason.removesuffix(" too long"))
     if guess.kind == CATALOGUE and reason.startswith("image "):  # an item is worth more than its picture
         return without_pictures(guess, f"'{guess.roles.get('image')}' is left out: {share:.0%} are bad: {reason}")
+    if reason.startswith("image ") and share < 0.5 and "max_bad_share" not in guess.options:
+        return _set(guess, "max_bad_share", round(1.2 * share + 0.05, 2), f"{share:.0%} are bad: {reason}")
     if reason == "label missing":
         return _set(guess, "unlabelled", 0, "rows without a label are left out")
     if name == "timestamp":
