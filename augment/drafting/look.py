@@ -73,13 +73,7 @@ def look(db: duckdb.DuckDBPyConnection, path: Path, chosen: Iterable[str] = ()) 
     chosen: columns that the user names; one by its place, as column2, says that there is no header.
     Raises BadInput for a file that cannot be read, or has no rows.
     """
-    if not path.exists():
-        raise BadInput(f"no file at {path}")
-    check_regular(str(path))
-    if not path.stat().st_size:
-        raise BadInput(f"{path} is empty")
-    if kind_of(str(path)) != "Parquet":
-        check_text(str(path), kind_of(str(path)) == "delimited text")
+    _check_file(path)
     options: dict[str, Any] = {}
 
     def seen() -> list[str]:
@@ -118,6 +112,16 @@ def look(db: duckdb.DuckDBPyConnection, path: Path, chosen: Iterable[str] = ()) 
             column.number = column.mostly = column.fraction = True
     found = {column.name: column for column in columns if column}
     return Look(path, options, found, dict(zip(names, kinds, strict=True)))
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise BadInput(f"no file at {path}")
+    check_regular(str(path))
+    if not path.stat().st_size:
+        raise BadInput(f"{path} is empty")
+    if kind_of(str(path)) != "Parquet":
+        check_text(str(path), kind_of(str(path)) == "delimited text")
 
 
 def _rows(db: duckdb.DuckDBPyConnection) -> int:
