@@ -142,10 +142,11 @@ def _check_header(path: Path) -> None:
     with opened(str(path)) as stream:
         lines = [line for line in stream.read(BLOCK).decode("utf-8", "replace").splitlines()[:-1] if line.strip()][:50]
     for delimiter in ",;\t|":
-        widths = [len(row) for line in lines for row in csv.reader([line], delimiter=delimiter)]
+        rows = [row for line in lines for row in csv.reader([line], delimiter=delimiter)]
+        widths = [len(row) for row in rows]
         usual = max(set(widths), key=widths.count, default=1)
         above = widths.index(usual) if usual in widths else 0
-        if usual > 1 and above and widths.count(usual) >= 0.6 * len(widths):
+        if usual > 1 and above and widths.count(usual) >= 0.6 * len(widths) and not any(map(_is_value, rows[above])):
             first = one_line(lines[above])
             raise BadInput(f"{path}: lines stand above the one that names the columns ({first}): remove them")
 
