@@ -333,6 +333,7 @@ class Recommender(ByModel):
     def first_recipe(cls, found: Looked) -> list[str]:
         improve = ["ndcg@20", "tail_recall@20", "coverage"]
         improve += ["ndcg_all@20", "recall_new@20"] if found.products else []
+        improve += ["ndcg_unmet_users@20"] if found.people else []
         return [
             'options = { model = "mf" }  # vectors, as a shop serves them; without it EASE, which has none',
             'teachers = ["ease"]  # what vectors cannot hold it names: the best items of each user',

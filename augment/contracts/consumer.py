@@ -37,6 +37,11 @@ class Looked(Protocol):
         ...
 
     @property
+    def people(self) -> str:
+        """The source of what its users declare of themselves, or "" where there is none."""
+        ...
+
+    @property
     def script(self) -> str:
         """Of the texts: latin, chinese or other."""
         ...

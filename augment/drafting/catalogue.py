@@ -1,30 +1,65 @@
-"""Which of the user's files is a catalogue: a row for each item that the log of another is about."""
+"""Which of the user's files stand beside the log of another: its catalogue, a row an item; its people, a row a user."""
 
 from __future__ import annotations
 
-from augment.drafting.guess import NAMES, Guess, plain
-from augment.drafting.look import NEARLY, Column, Look
-from augment.drafting.pictures import PICTURES, named, with_pictures
+import re
 
-CATALOGUE = "catalogue"  # the kind of its guess
+import duckdb
+
+from augment.drafting.guess import Guess
+from augment.drafting.look import NEARLY, Column, Look
+from augment.drafting.names import CLICKS, NAMES, every_named, named
+from augment.drafting.pictures import PICTURES, with_pictures
+from augment.sources.sql import name_of
+
+CATALOGUE, PEOPLE = "catalogue", "people"  # the kinds of their guesses
 # Names of a column that describes an item, most telling first.
-_TEXTS = "description product_description title name product_name item_name product_title text summary 标题 名称 描述"
+_TEXTS = """description product_description title name product_name item_name product_title display_name text
+summary 标题 名称 描述 beschreibung titel bezeichnung titre libellé nom descripción título titolo nome descrizione
+descrição название описание наименование 商品名 タイトル 상품명"""
+_WHEN = re.compile(r"(date|time|_at|At)$")  # names of columns that say when a user came, not who it is
 _LONG = 12  # characters, in the mean, of what is a text rather than a property
 
 
-def catalogue(look: Look, image: str | None = None) -> Guess | None:
-    """The guess for a file that has one row an item and no user; None for any other. image: the column that the user
-    chose for pictures."""
-    lower = {plain(name): column for name, column in reversed(look.columns.items())}
-    item = next((lower[name] for name in [*NAMES["item"].split(), "id"] if name in lower), None)
-    if item is None or any(name in lower for name in NAMES["user"].split()) or item.distinct < NEARLY * item.rows:
+def beside(
+    db: duckdb.DuckDBPyConnection, look: Look, logs: list[tuple[duckdb.DuckDBPyConnection, Look]], image: str | None
+) -> Guess | None:
+    """The guess for a file that describes items or users of the logs; None for any other.
+
+    image: the column that the user chose for pictures. A key that is called `id` alone is of those whose ids it has.
+    """
+    ids = {role: _shared(db, named(look.columns, "id"), logs, role) for role in ("user", "item")}
+    key = "user" if ids["user"] > ids["item"] else "item"
+    return catalogue(look, image, " id" * (key == "item")) or people(look, " id" * (key == "user"))
+
+
+def _shared(
+    db: duckdb.DuckDBPyConnection, key: Column | None, logs: list[tuple[duckdb.DuckDBPyConnection, Look]], role: str
+) -> int:
+    """How many of the key's values some log has for the role, of those that were looked at."""
+    if key is None:
+        return 0
+    own, others = _values(db, key), [(log, named(look.columns, NAMES[role])) for log, look in logs]
+    return max((len(own & _values(log, column)) for log, column in others if column), default=0)
+
+
+def _values(db: duckdb.DuckDBPyConnection, column: Column) -> set[str]:
+    return {row[0] for row in db.execute(f"SELECT DISTINCT {name_of(column.sql)} FROM seen").fetchall() if row[0]}
+
+
+def catalogue(look: Look, image: str | None = None, also: str = " id") -> Guess | None:
+    """The guess for a file that has one row an item and no user; None for any other.
+
+    image: the column that the user chose for pictures; also: names of the key that could be another's.
+    """
+    item = named(look.columns, NAMES["item"] + also)
+    if item is None or every_named(look.columns, NAMES["user"]) or item.distinct < NEARLY * item.rows:
         return None
     others = [column for column in look.columns.values() if column is not item and column.distinct > 1]
-    text = next((lower[name] for name in _TEXTS.split() if name in lower and _is_text(lower[name])), None)
+    text = next(filter(_is_text, every_named(look.columns, _TEXTS)), None)
     picture = named(look.pictures, PICTURES, image) or next(iter(look.pictures.values()), None)
     others = [column for column in others if column is not text and column.name not in look.pictures]
-    numbers = [column.name for column in others if _measured(column)]
-    fields = [column.name for column in others if not _measured(column) and column.distinct < 0.5 * column.rows]
+    fields, numbers = _properties(others)
     if text is None and picture is None and not fields and not numbers:
         return None
     roles = {"item": item.name} | ({"text": text.name} if text else {})
@@ -32,6 +67,30 @@ def catalogue(look: Look, image: str | None = None) -> Guess | None:
     if picture:
         with_pictures(found, picture)
     return found
+
+
+def people(look: Look, also: str = "") -> Guess | None:
+    """The guess for a file that has one row a user, with what each declares, and no items; None for any other."""
+    user = named(look.columns, NAMES["user"] + also)
+    if user is None or every_named(look.columns, NAMES["item"]) or user.distinct < NEARLY * user.rows:
+        return None
+    asked = every_named(look.columns, CLICKS)  # and what users said or did is no attribute but a task of its own
+    if any(column.binary for column in asked) or any(map(_is_text, every_named(look.columns, NAMES["text"]))):
+        return None
+    times = every_named(look.columns, NAMES["timestamp"])
+    others = [c for c in look.columns.values() if c is not user and c.distinct > 1]
+    declared = [c for c in others if c not in times and not _WHEN.search(c.name)]
+    fields, numbers = _properties(declared)
+    if not fields and not numbers:
+        return None
+    seen = list(look.columns.values())
+    return Guess(look.path, PEOPLE, {"user": user.name}, fields, numbers, options=look.options, seen=seen)
+
+
+def _properties(columns: list[Column]) -> tuple[list[str], list[str]]:
+    """The names of those that many have alike, and of what is measured."""
+    numbers = [column.name for column in columns if _measured(column)]
+    return [c.name for c in columns if not _measured(c) and c.distinct < 0.5 * c.rows], numbers
 
 
 def _is_text(column: Column) -> bool:

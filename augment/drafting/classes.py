@@ -5,14 +5,17 @@ from __future__ import annotations
 import duckdb
 
 from augment.base.errors import BadInput, UsageError
-from augment.drafting.guess import NAMES, Choices, Guess, plain, script_of
+from augment.drafting.guess import Choices, Guess, script_of
 from augment.drafting.look import Column, Look
-from augment.drafting.pictures import PICTURES, named, with_pictures
+from augment.drafting.names import NAMES, every_named, named
+from augment.drafting.pictures import PICTURES, with_pictures
 from augment.sources.sql import name_of
+from augment.sources.tables import one_line
 
 # Names of a column that says which class, most telling first.
 _CLASSES = """label category kind class class_name type article_type product_type product_category department
-sub_category rating stars score 标签 类别"""
+sub_category rating stars score 标签 类别 kategorie catégorie categoria categoría カテゴリ 카테고리 категория
+klasse sterne"""
 MOST = 200  # classes: a column of more tells rows apart, not kinds
 
 
@@ -26,9 +29,12 @@ def of_many_classes(db: duckdb.DuckDBPyConnection, look: Look, choices: Choices)
     picture = None if choices.task == "category" else named(look.pictures, PICTURES, choices.image)
     if picture is None and choices.task != "category":
         if choices.task == "image":
-            raise UsageError(f"{look.path}: no column holds pictures: bytes, base64, or paths of files; say --image")
+            why = "".join(f"; '{one_line(name)}' holds {why}" for name, why in look.unread.items())
+            raise UsageError(
+                f"{look.path}: no column holds pictures: bytes, base64, or paths of files; say --image{why}"
+            )
         return None
-    if choices.task is None and any(plain(name) in NAMES["user"].split() for name in look.columns):
+    if choices.task is None and every_named(look.columns, NAMES["user"]):
         return None  # a log of what people did, with a picture beside
     text = None if picture else named(look.columns, NAMES["text"], choices.text)
     label = named(look.columns, _CLASSES, choices.label)
@@ -51,7 +57,11 @@ def _classes(db: duckdb.DuckDBPyConnection, look: Look, label: Column) -> list[s
     named = name_of(label.sql)
     missing = {word.lower() for word in label.missing}
     query = f"SELECT {named} AS c, count(*) FROM seen WHERE {named} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
-    found = [str(name) for name, _ in db.execute(query).fetchall() if str(name).lower() not in missing]
+    words = [str(name).strip() for name, _ in db.execute(query).fetchall() if str(name).lower() not in missing]
+    classes: dict[str, str] = {}
+    for word in words:  # in another case it is the same class
+        classes.setdefault(word.lower(), word)
+    found = list(classes.values())
     if not 2 <= len(found) <= MOST:
         problem = "one class alone" if len(found) < 2 else f"{len(found):,} different ones, over {MOST}"
         raise BadInput(f"{look.path}: nothing to learn from label '{label.name}': it has {problem}; say --label")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,21 @@ import duckdb
 
 from augment.base.errors import UsageError
 from augment.contracts.registry import consumer_class
-from augment.drafting.catalogue import CATALOGUE, catalogue
+from augment.drafting.catalogue import CATALOGUE, PEOPLE, beside
 from augment.drafting.classes import of_many_classes
-from augment.drafting.guess import NAMES, Choices, Guess, check_choices, guess, plain
+from augment.drafting.guess import Choices, Guess, check_choices, guess, with_units
 from augment.drafting.look import Look, look
+from augment.drafting.names import NAMES, every_named
+from augment.drafting.pictures import find_pictures
 from augment.drafting.trial import tried
 
-LOG = "recommender"  # the kind of a log whose items a catalogue describes
+LOG = "recommender"  # the kind of a log of what users did with items
+BESIDE = {CATALOGUE: "a catalogue", PEOPLE: "what users declare of themselves"}  # kinds that describe these
+SPLITS = {
+    "time": "the latest rows are the test",
+    "user_time": "each user's latest rows are the test",
+    "new_items": "a share of items is held out, as if they were new",
+}
 
 
 def write_recipe(files: list[Path], choices: Choices | None = None) -> str:
@@ -35,22 +42,13 @@ def write_recipe(files: list[Path], choices: Choices | None = None) -> str:
         'output = "sparring-out/my-shop"',
         "",
     ]
-    named: dict[str, Guess] = {}
-    for found in _guesses([_utf8(path) for path in files], choices or Choices()):
-        name = re.sub(r"[^a-z0-9_-]+", "-", found.path.name.split(".")[0].lower()).strip("-_")[:80] or "source"
-        while name in named:
-            name += "-2"
-        named[name] = found
-    products = next((name for name, found in named.items() if found.kind == CATALOGUE), "")
-    for name, found in named.items():
-        if products and found.kind == LOG:
-            found.products = products
-            found.split = {"by": "new_items", "core": found.split.get("core", 1)}
-        parts += _source(found, name) + ([] if found.kind == CATALOGUE else _task(found, name))
+    for name, found in _guesses([_utf8(path) for path in files], choices or Choices()).items():
+        parts += _source(found, name) + ([] if found.kind in BESIDE else _task(found, name))
     return "\n".join(parts) + "\n"
 
 
-def _guesses(files: list[Path], choices: Choices) -> Iterator[Guess]:
+def _guesses(files: list[Path], choices: Choices) -> dict[str, Guess]:
+    """Name of a source → what its file is, which has been tried."""
     with ExitStack() as stack:
         opened = [stack.enter_context(duckdb.connect()) for _ in files]
         for db in opened:
@@ -59,16 +57,47 @@ def _guesses(files: list[Path], choices: Choices) -> Iterator[Guess]:
         looks = [look(db, path, chosen) for db, path in zip(opened, files, strict=True)]
         check_choices(choices, looks)
         for db, seen in zip(opened, looks, strict=True):
-            found = catalogue(seen, choices.image) if _beside_a_log(seen, looks) else None
+            find_pictures(db, seen)
+        named: dict[str, Guess] = {}
+        for db, seen in zip(opened, looks, strict=True):
+            logs = [
+                (other, log) for other, log in zip(opened, looks, strict=True) if log is not seen and _has_users(log)
+            ]
+            found = beside(db, seen, logs, choices.image) if logs else None
             found = found or of_many_classes(db, seen, choices) or guess(db, seen, choices)
+            with_units(found)
+            found.unread = seen.unread
+            named[_name(found.path, named)] = found
+        _join(named)
+        for db, found in zip(opened, named.values(), strict=True):
             tried(db, found)
-            yield found
+        return named
 
 
-def _beside_a_log(seen: Look, looks: list[Look]) -> bool:
-    """Whether another file has users: a catalogue alone is nothing to learn from."""
-    users = NAMES["user"].split()
-    return any(plain(name) in users for other in looks if other is not seen for name in other.columns)
+def _name(path: Path, taken: dict[str, Guess]) -> str:
+    """What a recipe calls the source in that file."""
+    name = re.sub(r"[^a-z0-9_-]+", "-", path.name.split(".")[0].lower()).strip("-_")[:80] or "source"
+    while name in taken:
+        name += "-2"
+    return name
+
+
+def _join(named: dict[str, Guess]) -> None:
+    """Logs have the catalogue and the people that stand beside them, and a split that tests what these are for."""
+    first = {kind: next((name for name, found in named.items() if found.kind == kind), "") for kind in BESIDE}
+    for found in named.values():
+        if found.kind != LOG:
+            continue
+        found.products, found.people, core = first[CATALOGUE], first[PEOPLE], found.split.get("core", 1)
+        if found.people and "timestamp" in found.roles:
+            found.split = {"by": "time", "core": core}
+        elif found.products:
+            found.split = {"by": "new_items", "core": core}
+
+
+def _has_users(look: Look) -> bool:
+    """Whether something may stand beside the file: what does is nothing to learn from alone."""
+    return bool(every_named(look.columns, NAMES["user"]))
 
 
 def _utf8(path: Path) -> Path:
@@ -84,26 +113,20 @@ def _source(found: Guess, name: str) -> list[str]:
     columns += [f"{key} = {_list(names)}" for key in ("fields", "numbers") if (names := getattr(found, key))]
     if found.mutable is not None:
         columns.append(f"mutable = {_list(found.mutable)}")
-    what = "a catalogue" if found.kind == CATALOGUE else f"{found.kind} data"
+    what = BESIDE.get(found.kind, f"{found.kind} data")
     lines = [
         f"[sources.{name}]",
         f"# Looks like {what}; seen: {_printable(', '.join(column.name for column in found.seen))}",
+        *(f"# '{_printable(column)}' is not read: it holds {why}" for column, why in found.unread.items()),
         f"path = {_quote(str(found.path))}",
         f"columns = {{ {', '.join(columns)} }}{_note(found, 'columns')}",
     ]
     if found.mutable is not None:
         lines.append("# mutable: fields whose change leaves what is asked the same; attacks swap these alone")
     lines += [f"{option} = {_value(value)}{_note(found, option)}" for option, value in found.options.items()]
-    if found.split.get("by") == "user_time":
-        core = found.split["core"]
-        lines.append(f'split = {{ by = "user_time", core = {core} }}  # each user\'s latest rows are the test')
-    elif found.split.get("by") == "new_items":
-        core = found.split["core"]
-        lines.append(
-            f'split = {{ by = "new_items", core = {core} }}  # a share of items is held out, as if they were new'
-        )
-    elif found.split:
-        lines.append('split = { by = "time" }  # the latest rows are the test')
+    if by := found.split.get("by"):
+        core = f", core = {found.split['core']}" if "core" in found.split else ""
+        lines.append(f'split = {{ by = "{by}"{core} }}  # {SPLITS[by]}')
     elif "split" in found.notes:
         lines.append(f'split = {{ by = "random" }}{_note(found, "split")}')
     return [*lines, ""]
@@ -116,6 +139,10 @@ def _task(found: Guess, name: str) -> list[str]:
     if found.products:
         head.append(
             f'products = "{found.products}"  # its items that nobody has met are published as sums of known ones'
+        )
+    if found.people:
+        head.append(
+            f'new_users = {{ attributes = "{found.people}" }}  # users of few rows, or none but attributes, get rows'
         )
     return [*head, *samples, *own, ""]
 

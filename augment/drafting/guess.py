@@ -15,27 +15,17 @@ import duckdb
 
 from augment.base.errors import BadInput, UsageError, suggest
 from augment.drafting.look import NEARLY, Column, Look
+from augment.drafting.names import CLICKS, GOOD, LETTERS, NAMES, OPINIONS, among, every_named, named, plain, rating
 from augment.recipes.source import Columns, Source, Split
 from augment.sources.formats import kind_of
 from augment.sources.sql import AMBIGUOUS, EARLIEST, WORDS, given, microseconds
 from augment.sources.tables import one_line
 
-# Role → names a column of it goes by, most telling first; spaces, points and hyphens count as _.
-NAMES = {
-    "user": "user_id user userid customer_id customer member_id visitor_id visitorid session_id uid 用户",
-    "item": "item_id item itemid product_id product productid sku asin movie_id ad_id iid 商品",
-    "timestamp": "timestamp time ts event_time datetime date created_at unixreviewtime 时间",
-    "text": "text review_text review reviewtext body comment content 评论 评价 内容",
-    "segment": "category segment department class_name genre",
-}
-CLICKS = "label click clicked is_click target converted purchase is_purchase y"
-OPINIONS = "label sentiment polarity rating stars score overall target 标签 评分"
-_GOOD = """positive pos good like liked love happy satisfied recommended yes 正面 好评 积极 позитивный хорошо positiv
-positif positivo click clicked purchase purchased"""
 # Words in names of fields whose change leaves what is asked the same, and of those that never do: whose, and of what.
 _MUTABLE = """hour minute weekday dow dayofweek day daypart month season position pos slot rank placement device os
 browser platform network connection carrier screen price discount channel referrer referer page layout"""
 _FIXED = "id ids user item ad product customer member visitor session sku brand gender sex age category genre title"
+_WORDS = 20  # different labels in words, at most: all that a look keeps
 
 
 @dataclass(frozen=True)
@@ -70,7 +60,9 @@ class Guess:
     split: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     script: str = "latin"  # of the texts: latin, chinese or other
-    products: str = ""  # the source that is its catalogue
+    products: str = ""  # the source that is its catalogue,
+    people: str = ""  # and that of what its users declare
+    unread: dict[str, str] = field(default_factory=dict)  # columns of pictures, it seems, that cannot be read → why
     seen: list[Column] = field(default_factory=list)
 
     def source(self, **changes: Any) -> Source:
@@ -86,7 +78,7 @@ def guess(db: duckdb.DuckDBPyConnection, look: Look, choices: Choices) -> Guess:
     """
     path, options, columns = look.path, look.options, look.columns
     roles = _roles(columns, choices)
-    kind, positive = _kind(path, columns, roles, choices, "names" in options)
+    kind, positive = _kind(look, roles, choices)
     if kind != "sentiment":
         roles.pop("text", None)
         roles.pop("segment", None)
@@ -98,6 +90,8 @@ def guess(db: duckdb.DuckDBPyConnection, look: Look, choices: Choices) -> Guess:
         found.notes["positive"] = "labels from here on are 1" if isinstance(positive, float) else "these labels are 1"
     _time(db, found, columns, choices)
     _missing(found, columns)
+    if kind == "recommender":
+        _unused_label(found, columns)
     if kind == "ctr":
         _fields(found, columns)
     if kind == "sentiment":
@@ -116,51 +110,47 @@ def guess(db: duckdb.DuckDBPyConnection, look: Look, choices: Choices) -> Guess:
 
 def _roles(columns: dict[str, Column], choices: Choices) -> dict[str, str]:
     """Role → column, but for the label: as chosen, else by name."""
-    lower = {plain(name): name for name in reversed(columns)}
-    roles = {}
-    for role, column in choices.roles.items():
-        if found := column if column in columns else lower.get(plain(column)):
-            roles[role] = found
+    roles = {role: found.name for role, name in choices.roles.items() if (found := named(columns, "", name))}
     for role, names in NAMES.items():
-        found = next((lower[name] for name in names.split() if name in lower), None)
-        if role not in roles and found and found not in roles.values() and columns[found].rows:
-            roles[role] = found
+        if role not in roles:
+            free = [c for c in every_named(columns, names) if c.rows and c.name not in roles.values()]
+            if role == "text":  # numbers are none, whatever they are called
+                free = [c for c in free if not c.mostly]
+            roles |= {role: free[0].name} if free else {}
     return roles
 
 
-def _kind(
-    path: Path, columns: dict[str, Column], roles: dict[str, str], choices: Choices, headless: bool
-) -> tuple[str, float | list[str] | None]:
+def _kind(look: Look, roles: dict[str, str], choices: Choices) -> tuple[str, float | list[str] | None]:
     """The task, and the source's `positive`; puts the label among the roles."""
+    path, columns = look.path, look.columns
     text = "text" in roles and choices.task in (None, "sentiment")
     chosen, useless = roles.get("label"), ""
     if choices.task != "recommender":
         for label in [chosen] if chosen else _labels(columns, roles, text):
             column = columns[label]
-            clicks = plain(label) in CLICKS.split()[1:] and "text" not in choices.roles
+            clicks = among(label, CLICKS.partition(" ")[2]) and "text" not in choices.roles
             reviews = text and not (clicks and {"user", "item"} & roles.keys())
             if usable := _positive(column, rated=reviews or bool(chosen) or choices.task == "ctr"):
                 roles["label"] = label
                 return "sentiment" if reviews else "ctr", usable[0]
-            useless = useless or (
-                f"{path}: nothing to learn from label '{label}', whose values are "
-                f"{one_line(', '.join(column.values[:8])) or 'none'}: needed are 0 and 1, numbers of which the higher "
-                "are better, or words such as positive and negative"
-            )
-            if chosen or (clicks and column.distinct < 2):
-                raise BadInput(useless)
+            if chosen or not _positive(column, rated=True):  # else a rating, which would do for reviews
+                useless = useless or (
+                    f"'{label}', whose values are {one_line(', '.join(column.values[:8])) or 'none'}: needed are 0 and "
+                    "1, numbers of which the higher are better, or words such as positive and negative"
+                )
+            if useless and (chosen or (clicks and column.distinct < 2)):
+                raise BadInput(f"{path}: nothing to learn from label {useless}")
     if choices.task in (None, "recommender") and {"user", "item"} <= roles.keys():
         return "recommender", None
-    if useless and not any(column.binary for column in columns.values()):
-        raise BadInput(useless)
-    raise UsageError(_no_task(path, columns, choices, headless))
+    if useless and not look.unread and not any(column.binary for column in columns.values()):
+        raise BadInput(f"{path}: nothing to learn from label {useless}")
+    raise UsageError(_no_task(look, choices))
 
 
 def _labels(columns: dict[str, Column], roles: dict[str, str], text: bool) -> list[str]:
     """Columns whose name is one of a label, most telling first."""
-    lower = {plain(name): name for name in reversed(columns)}
     names = f"{OPINIONS} {CLICKS}" if text else f"{CLICKS} {OPINIONS}"
-    return [lower[name] for name in dict.fromkeys(names.split()) if name in lower and lower[name] not in roles.values()]
+    return [column.name for column in every_named(columns, names) if column.name not in roles.values()]
 
 
 def _positive(column: Column, rated: bool) -> tuple[float | list[str] | None] | None:
@@ -183,19 +173,37 @@ def _positive(column: Column, rated: bool) -> tuple[float | list[str] | None] | 
             return None
         if low < 0:  # a polarity: 0 is neither
             return (0.0 if column.fraction else 1.0,)
-        return (0.8 * high if low < 0.8 * high else high,)
+        return (_threshold(low, high),)
     words = {value.lower() for value in column.values}
     if words <= {word for both in WORDS.values() for word in both}:
         return (None,)
-    good = [value for value in column.values if value.lower() in _GOOD.split()]
-    return (good,) if good and column.distinct <= 10 and len(good) < column.distinct else None
+    good = [value for value in column.values if value.casefold() in GOOD.split() or LETTERS.get(value.lower()) in words]
+    if not good and rated:
+        good = _well_rated(column)
+    return (good,) if good and column.distinct <= _WORDS and len(good) < column.distinct else None
+
+
+def _well_rated(column: Column) -> list[str]:
+    """Labels that differ in their number alone, as `4 out of 5 stars` or `★★★★☆`: those at the upper end."""
+    found = {word: rated for word in column.values if (rated := rating(word))}
+    if len(found) != column.distinct or len({beside for beside, _ in found.values()}) > 1:
+        return []
+    numbers = [number for _, number in found.values()]
+    return sorted(word for word, (_, number) in found.items() if number >= _threshold(min(numbers), max(numbers)))
+
+
+def _threshold(low: float, high: float) -> float:
+    """From which number on a rating is good."""
+    return 0.8 * high if low < 0.8 * high else high
 
 
 def _is_click(value: str) -> bool:
     return re.fullmatch(r"[01](\.0+)?", value) is not None
 
 
-def _no_task(path: Path, columns: dict[str, Column], choices: Choices, headless: bool) -> str:
+def _no_task(look: Look, choices: Choices) -> str:
+    path, columns, headless = look.path, look.columns, "names" in look.options
+
     def shown(column: Column) -> str:
         return f"{column.name} ({column.values[0]})" if headless and column.values else column.name
 
@@ -213,6 +221,10 @@ def _no_task(path: Path, columns: dict[str, Column], choices: Choices, headless:
     }
     kinds = [choices.task] if choices.task else list(needed)
     wanted = "; ".join(f"{needed[kind]} for {kind}" for kind in kinds)
+    if lists := [c.name for c in columns.values() if c.values and all(value.startswith("[") for value in c.values)]:
+        wanted += f"; of lists, as in '{lists[0]}', give a row for each entry"
+    for name, why in list(look.unread.items())[:1]:
+        wanted = f"'{one_line(name)}' holds {why}; else {wanted}"
     if not headless and kind_of(str(path)) == "delimited text":
         wanted += "; by place, as column2, if the first line is a row"
     return f"{first} fit no task by their names; say which are which: {wanted}; or write it by hand (init --explain)"
@@ -223,9 +235,27 @@ def _no_task(path: Path, columns: dict[str, Column], choices: Choices, headless:
 
 def _time(db: duckdb.DuckDBPyConnection, found: Guess, columns: dict[str, Column], choices: Choices) -> None:
     """Find how the times are written; a column that holds none loses its role."""
-    if (name := found.roles.get("timestamp")) is None:
+    if (first := found.roles.get("timestamp")) is None:
         return
-    column = columns[name]
+    others = [] if choices.timestamp else every_named(columns, NAMES["timestamp"])
+    taken = set(found.roles.values())
+    for column in [columns[first], *(other for other in others if other.name not in taken)]:
+        if fits := _forms(db, column):
+            found.roles["timestamp"] = column.name
+            if fits[0] is not None:
+                found.options["timestamp_format"] = fits[0]
+                if len(fits) > 1:
+                    found.notes["timestamp_format"] = f"or {', '.join(map(str, fits[1:]))}: these rows do not tell"
+            return
+    if choices.timestamp:
+        seen = one_line(columns[first].values[0]) if columns[first].values else "nothing"
+        raise UsageError(f"{found.path}: --time {first}: '{seen}' is no time that can be read")
+    del found.roles["timestamp"]
+    found.notes["columns"] = f"'{first}' is left out: no times that can be read"
+
+
+def _forms(db: duckdb.DuckDBPyConnection, column: Column) -> list[str | None]:
+    """How nearly all of a column's times can be read: None, or formats. Nothing for one that holds none."""
     text = given(column.sql, column.missing)
     soonest = "epoch_us(now()) + 86400000000"
     forms = (None, *AMBIGUOUS)
@@ -234,16 +264,8 @@ def _time(db: duckdb.DuckDBPyConnection, found: Guess, columns: dict[str, Column
     total, *counts = db.execute(f"SELECT count(*), {read} FROM ({values})").fetchall()[0]
     best = max(counts, default=0)
     if best < 0.95 * total or not total:
-        if choices.timestamp:
-            raise UsageError(f"{found.path}: --time {name}: '{one_line(column.values[0])}' is no time that can be read")
-        del found.roles["timestamp"]
-        found.notes["columns"] = f"'{name}' is left out: no times that can be read"
-        return
-    fits = [form for form, count in zip(forms, counts, strict=True) if count == best]
-    if fits[0] is not None:
-        found.options["timestamp_format"] = fits[0]
-        if len(fits) > 1:
-            found.notes["timestamp_format"] = f"or {', '.join(map(str, fits[1:]))}: these rows do not tell"
+        return []
+    return [form for form, count in zip(forms, counts, strict=True) if count == best]
 
 
 def _missing(found: Guess, columns: dict[str, Column]) -> None:
@@ -255,6 +277,20 @@ def _missing(found: Guess, columns: dict[str, Column]) -> None:
     words |= {word for column in columns.values() for word in column.missing if word == "\\N"}
     if words:
         found.options["null"] = sorted(words)
+
+
+def _unused_label(found: Guess, columns: dict[str, Column]) -> None:
+    """Whoever has rated a thing has met it, whatever the rating: say so, where there are ratings or clicks."""
+    name = next(iter(_labels(columns, found.roles, text=False)), None)
+    if name is None or columns[name].distinct < 2:
+        return
+    usable = _positive(columns[name], rated=True)
+    how = (
+        f'; with label = "{name}" and keep = {usable[0]:g}, rows below are dropped'
+        if (usable and isinstance(usable[0], float))
+        else ""
+    )
+    found.notes.setdefault("columns", f"'{name}' is not used: every row is an interaction{how}")
 
 
 def _fields(found: Guess, columns: dict[str, Column]) -> None:
@@ -272,6 +308,13 @@ def _fields(found: Guess, columns: dict[str, Column]) -> None:
     if not (found.fields or found.numbers or {"user", "item"} & found.roles.keys()):
         raise BadInput(f"{found.path}: nothing to learn from beside the label '{found.roles['label']}'")
     found.mutable = [name for name in (*found.fields, *found.numbers) if is_mutable(name)]
+
+
+def with_units(found: Guess) -> None:
+    """The guess says what stands beside its numbers, as in 4.50 € or 20%."""
+    read = (*found.numbers, found.roles.get("label"))
+    if units := sorted({column.unit for column in found.seen if column.unit and column.name in read}):
+        found.options["units"] = units
 
 
 def is_mutable(name: str) -> bool:
@@ -295,11 +338,6 @@ def check_choices(choices: Choices, looks: list[Look]) -> None:
     """Raise UsageError for a chosen column that none of the files has."""
     names = [name for look in looks for name in look.columns]
     for role, column in choices.roles.items():
-        if not {column, plain(column)} & {*names, *map(plain, names)}:
+        if column not in names and plain(column) not in map(plain, names):
             option = "time" if role == "timestamp" else role
             raise UsageError(f"--{option} {column}: no such column{suggest(column, names)}")
-
-
-def plain(name: str) -> str:
-    """A column's name as `NAMES` has it."""
-    return re.sub(r"[\s.-]+", "_", name.strip().lower())

@@ -13,17 +13,19 @@ import pyarrow.parquet as pq
 
 from augment.base.errors import BadInput
 from augment.contracts.registry import consumer_class
-from augment.drafting.catalogue import CATALOGUE
+from augment.drafting.catalogue import CATALOGUE, PEOPLE
 from augment.drafting.guess import Guess
 from augment.drafting.pictures import without_pictures
 from augment.recipes.source import OF_TEXT, Source
+from augment.sources import prepare as rules
 from augment.sources.formats import MALFORMED, own
-from augment.sources.prepare import PRODUCTS, prepare, prepare_catalogue
+from augment.sources.prepare import prepare, prepare_catalogue
 from augment.sources.splits import TooManyBad
 from augment.sources.sql import literal
 
 WHOLE = 32_000_000  # bytes up to which a file is tried whole; of a larger one, the rows that were looked at
 MENDS = 12  # of one guess
+BESIDE = {CATALOGUE: rules.PRODUCTS, PEOPLE: rules.PEOPLE}
 PICTURES = 300  # of which a file is tried: each is decoded
 
 
@@ -34,8 +36,8 @@ def tried(db: duckdb.DuckDBPyConnection, guess: Guess) -> None:
         for number in range(MENDS):
             try:
                 source = guess.source(**_as_part(part)) if part else guess.source()
-                if guess.kind == CATALOGUE:
-                    prepare_catalogue("init", source, PRODUCTS, Path(folder) / str(number), 0)
+                if guess.kind in BESIDE:
+                    prepare_catalogue("init", source, BESIDE[guess.kind], Path(folder) / str(number), 0)
                 else:
                     prepare("init", source, consumer_class(guess.kind).modality, Path(folder) / str(number), 0)
                 return
@@ -80,6 +82,8 @@ def _mend(guess: Guess, reason: str, share: float) -> bool:
         return _drop(guess, reason.removesuffix(" too long"))
     if guess.kind == CATALOGUE and reason.startswith("image "):  # an item is worth more than its picture
         return without_pictures(guess, f"'{guess.roles.get('image')}' is left out: {share:.0%} are bad: {reason}")
+    if reason.startswith("image ") and share < 0.5 and "max_bad_share" not in guess.options:
+        return _set(guess, "max_bad_share", round(1.2 * share + 0.05, 2), f"{share:.0%} are bad: {reason}")
     if reason == "label missing":
         return _set(guess, "unlabelled", 0, "rows without a label are left out")
     if name == "timestamp":

@@ -153,6 +153,9 @@ class Source(Section):
     timestamp_format: str | None = Field(
         None, description="How timestamps are written, such as %d.%m.%Y %H:%M (strptime); for dates of another order."
     )
+    units: list[str] = Field(
+        [], description="What stands before or after labels and numbers and is no part of them, such as €, % or kg."
+    )
     null: list[str] = Field([], description="Values that mean missing, besides empty ones: NA, -, \\N and the like.")
     connection: str | None = Field(
         None, description="sqlite:///file.db or postgresql://…; ${NAME} is read from the environment."
@@ -227,14 +230,16 @@ class Source(Section):
             raise ValueError("`quote` is one ASCII character that is not in `delimiter`, or ''")
         if self.header == bool(self.names):
             raise ValueError("`names` names the columns of files with `header = false`, and of no others")
+        if odd := [unit for unit in self.units if not unit.strip() or re.search(r"[\d\0]", unit)]:
+            raise ValueError(f"`units`: {odd[0]!r} is none: they are not empty, and without digits")
         if twice := next((name for name in self.names if self.names.count(name) > 1), None):
             raise ValueError(f"`names` has '{twice}' twice")
         try:
             codec_of(self.encoding)
         except (LookupError, ValueError):
             raise ValueError(f"no encoding '{self.encoding}'; such as utf-8, gb18030, big5, latin-1, utf-16") from None
-        if self.connection and (odd := given(self, OF_TEXT)):
-            raise ValueError(f"`{odd[0]}` is for files, not for a query")
+        if self.connection and (of_text := given(self, OF_TEXT)):
+            raise ValueError(f"`{of_text[0]}` is for files, not for a query")
         return self
 
     @field_validator("classes", mode="before")
@@ -261,7 +266,7 @@ class Source(Section):
     @model_serializer(mode="wrap")
     def _without_new_ones(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Keys that came later only where they are given, so that digests of recipes that never had any stay."""
-        return _without(dumped(self), "options", "images", "classes")
+        return _without(dumped(self), "options", "images", "classes", "units")
 
     @field_serializer("connection")
     def _without_password(self, connection: str | None) -> str | None:

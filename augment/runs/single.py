@@ -30,7 +30,7 @@ def generate_only(
 ) -> dict[str, Any]:
     """Write gated samples of one task as Parquet shards into `folder`: no verdict, nothing published."""
     job = open_job(recipe, name, device, threads)
-    if folder.exists() and any(folder.iterdir()):
+    if any(_made(folder).iterdir()):
         raise UsageError(f"{folder} is not empty; choose a new folder")
     with work_folder(job) as work, Dataset(work / "stage").stage(job.digest) as stage:
         material = read(job, work)
@@ -38,7 +38,6 @@ def generate_only(
         victim = job.make(job.seeds[0]).fit(material.arena.train, material.arena.valid)
         taught = lesson(job, material, [victim], steps)
         generated = generate(job, material, victim, stage, steps, teacher=taught.teacher)
-        folder.mkdir(parents=True, exist_ok=True)
         for shard in stage.files:
             shutil.copy(stage.root / shard.path, folder)
         if material.ngrams:  # _: readers of the folder's Parquet pass over it
@@ -59,6 +58,7 @@ def train(recipe: Recipe, name: str, folder: Path, *, version: str = "current", 
     check_owner(recipe)
     published = job.dataset.version(version)
     samples = job.dataset.read(published.version).to_table()
+    _made(folder)
     with work_folder(job) as work:
         material = read(job, work, spaces.load_local(job.dataset.root, published.manifest.encoders))
         _check_space(job, material, published.manifest)
@@ -74,6 +74,15 @@ def train(recipe: Recipe, name: str, folder: Path, *, version: str = "current", 
         "rows": len(arena.train),
         "samples": len(samples),
     }
+
+
+def _made(folder: Path) -> Path:
+    """The folder, before any work is done for it. Raises UsageError where a file is in its place."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"{folder}: a file is there, or in its path; choose another folder") from None
+    return folder
 
 
 def evaluate(

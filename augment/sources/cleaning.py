@@ -111,7 +111,7 @@ class Cleaning:
         return given(own(column), self.source.null)
 
     def _number(self, column: str) -> str:
-        return number_of(self._given(column), self.source.decimal)
+        return number_of(self._given(column), self.source.decimal, self.source.units)
 
     def _label(self, column: str) -> str:
         if self.source.classes:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from augment.base.errors import BadInput
 from augment.recipes.source import Source, codec_of
+from augment.sources.contents import check_text
 from augment.sources.encodings import BLOCK, LENIENT, MALFORMED, check, fitting, opened, wide
 
 DELIMITERS = (",", ";", "\t", "|")  # that a first line may have without being asked
@@ -42,8 +43,9 @@ class Dialect:
 def as_utf8(path: str, source: Source, folder: Path, lines: bool = True) -> str:
     """The path of a text file, or of a copy in `folder` where it is not UTF-8; or, with `lines`, these end unlike.
 
-    Raises BadInput for text that is not in the source's encoding; the error names the one that fits.
+    Raises BadInput for what is no text, and for text of another encoding than the source's, naming the one that fits.
     """
+    check_text(path, lines)
     codec = codec_of(source.encoding)
     utf8 = codec in ("utf-8", "utf-8-sig", "ascii")
     valid, beyond, plain = _survey(path, source.quote)

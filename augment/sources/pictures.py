@@ -31,6 +31,7 @@ LEAVES = "image leaves the folder of images"
 ABSENT = "image file missing"
 NO_FILE = "image is no file"
 UNREADABLE = "image file unreadable"
+ADDRESS = "image is a web address, and none is fetched"
 NOT_BASE64 = "image is neither base64 nor, without a folder `images`, a path"
 SCHEMA = pa.schema(
     [("__row", pa.int64()), ("__picture", pa.binary()), ("__content", pa.string()), ("__bad", pa.string())]
@@ -111,6 +112,8 @@ def _taken(value: str | None, root: Path | None) -> tuple[bytes | None, str | No
     try:
         if value is None:
             raise BadPicture(TOO_HEAVY)
+        if value.startswith(("http://", "https://")):
+            raise BadPicture(ADDRESS)
         picture = normalised(_decoded(value) if root is None else _read(value, root))
     except BadPicture as reason:
         return None, None, str(reason)

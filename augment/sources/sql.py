@@ -20,6 +20,8 @@ COMPACT = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}  # digits → form
 _DATES = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y")
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", ", %H:%M:%S", "T%H:%M:%S")
 AMBIGUOUS = tuple(day + time for day in _DATES for time in _TIMES)  # what `timestamp_format` is for
+_WIDE = "\\x{00A0}\\x{2009}\\x{202F}"  # spaces that do not break a line
+_SPACE = f"[ {_WIDE}]"  # between a number and its unit, and between thousands
 
 
 def text_of(column: str, kind: str, binary: bool = False) -> str:
@@ -67,16 +69,31 @@ def name_of(text: str) -> str:
     )
 
 
-def number_of(text: str, decimal: str = ".") -> str:
+def number_of(text: str, decimal: str = ".", units: Iterable[str] = ()) -> str:
     """SQL for a number of text; NaN is null, yes and true are 1, no and false are 0."""
-    number = text
-    if decimal == ",":  # a point can only be between groups of thousands
-        grouped = f"regexp_full_match({text}, '[+-]?\\d{{1,3}}(\\.\\d{{3}})+(,\\d*)?')"
-        number = (
-            f"replace(CASE WHEN {grouped} THEN replace({text}, '.', '') ELSE replace({text}, '.', '?') END, ',', '.')"
-        )
+    number = figure(text, decimal, units)
     words = " ".join(f"WHEN lower({text}) IN ({', '.join(map(literal, w))}) THEN {n}.0" for n, w in WORDS.items())
-    return f"CASE {words} WHEN NOT isnan(TRY_CAST({number} AS DOUBLE)) THEN TRY_CAST({number} AS DOUBLE) END"
+    return f"CASE {words} WHEN NOT isnan({number}) THEN {number} END"
+
+
+def figure(text: str, decimal: str = ".", units: Iterable[str] = ()) -> str:
+    """SQL for the number in text, null where there is none: one of the units may stand before or after it, and groups
+    of thousands apart, where that leaves one reading."""
+    bare = _without_units(text, units) if units else text
+    between = "," if decimal == "." else "."
+    grouped = f"[+-]?[1-9]\\d{{0,2}}(?:[{between}'’]\\d{{3}}|{_SPACE}\\d{{3}})+(?:\\{decimal}\\d*)?"
+    gaps = literal(f"[{between}'’ {_WIDE}]")
+    joined = f"regexp_replace({bare}, {gaps}, '', 'g')"
+    apart = f"CASE WHEN regexp_full_match({bare}, {literal(grouped)}) THEN {joined} ELSE {bare} END"
+    if decimal == ".":
+        return f"coalesce(TRY_CAST({text} AS DOUBLE), TRY_CAST({apart} AS DOUBLE))"
+    return f"TRY_CAST(replace(replace({apart}, '.', '?'), ',', '.') AS DOUBLE)"  # a point stands between groups alone
+
+
+def _without_units(text: str, units: Iterable[str]) -> str:
+    one = "|".join(re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unit) for unit in units)
+    before, after = literal(f"^([+-]?)(?:{one}){_SPACE}*"), literal(f"{_SPACE}*(?:{one})$")
+    return f"regexp_replace(regexp_replace({text}, {before}, '\\1'), {after}, '')"
 
 
 def microseconds(text: str, form: str | None = None) -> str:

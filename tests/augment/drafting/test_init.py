@@ -294,8 +294,8 @@ def test_without_a_label_the_columns_of_0_and_1_are_named_and_can_be_chosen(tmp_
 
 
 def test_every_role_and_the_task_can_be_chosen(tmp_path):
-    table = pa.table({"Kunde": [f"k{i % 8}" for i in range(ROWS)], "Artikel": [f"a{i // 8}" for i in range(ROWS)],
-                      "Wann": [1_700_000_000 + 900 * i for i in range(ROWS)], "Gekauft": [i % 2 for i in range(ROWS)],
+    table = pa.table({"Wer": [f"k{i % 8}" for i in range(ROWS)], "Ware": [f"a{i // 8}" for i in range(ROWS)],
+                      "Wann": [1_700_000_000 + 900 * i for i in range(ROWS)], "Getan": [i % 2 for i in range(ROWS)],
                       "Notiz": [f"Notiz {i}" for i in range(ROWS)]})  # fmt: skip
 
     def columns(**choices):
@@ -304,19 +304,19 @@ def test_every_role_and_the_task_can_be_chosen(tmp_path):
         ((task,), (source,)) = made.tasks.values(), made.sources.values()
         return task.consumer, {k: v for k, v in source.columns.model_dump().items() if v and k != "mutable"}
 
-    who = {"user": "Kunde", "item": "artikel"}
-    both = {"user": "Kunde", "item": "Artikel"}
+    who = {"user": "Wer", "item": "ware"}
+    both = {"user": "Wer", "item": "Ware"}
     assert columns(**who) == ("recommender", both)
     assert columns(**who, timestamp="Wann")[1] == {**both, "timestamp": "Wann"}
-    assert columns(label="Gekauft", task="ctr", user="Kunde")[0] == "ctr"
-    assert columns(text="Notiz", label="Gekauft") == ("sentiment", {"text": "Notiz", "label": "Gekauft"})
-    assert columns(text="Notiz", label="Gekauft", task="ctr", **who)[0] == "ctr"
-    with pytest.raises(UsageError, match="--label gekaufd: no such column; did you mean 'Gekauft'"):
-        columns(label="gekaufd")
+    assert columns(label="Getan", task="ctr", user="Wer")[0] == "ctr"
+    assert columns(text="Notiz", label="Getan") == ("sentiment", {"text": "Notiz", "label": "Getan"})
+    assert columns(text="Notiz", label="Getan", task="ctr", **who)[0] == "ctr"
+    with pytest.raises(UsageError, match="--label getam: no such column; did you mean 'Getan'"):
+        columns(label="getam")
     with pytest.raises(UsageError, match="--time Notiz: 'Notiz 0' is no time"):
         columns(**who, timestamp="Notiz")
     with pytest.raises(UsageError, match="--text and --label for sentiment"):
-        columns(task="sentiment", user="Kunde")
+        columns(task="sentiment", user="Wer")
 
 
 def test_one_malformed_line_is_not_why_a_file_is_refused(tmp_path):
