@@ -88,6 +88,9 @@ def main() -> None:
     parser.add_argument("--labels", type=int, nargs="*", default=LABELS)
     parser.add_argument("--attacked", type=int, default=120, help="test rows under corruptions")
     parser.add_argument("--samples", type=int, default=600)
+    parser.add_argument(
+        "--arms", nargs="*", help="these alone, by their names; the robust logistic regression among them"
+    )
     parser.set_defaults(seeds=3, budget=8)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -130,6 +133,7 @@ class Arms:
         self._few = replace(material, arena=self.arena, unlabelled=unlabelled)
         self._job = Job(job.recipe.model_copy(update={"seed": seed}), job.name, job.device)
         self._kept = options.out.parent / f"work-{options.name}" / "arms" / f"{count}-{seed}"
+        self._wanted = options.arms
         self._samples = options.samples
 
     def all(self) -> Iterator[tuple[str, Any, dict[str, Measure]]]:
@@ -147,7 +151,8 @@ class Arms:
             EDITS: (small, {}, SLACK),
             GAN: (small, {}, SLACK),
         }
-        for name, (space, extra, slack) in spaces.items():
+        for name in self._wanted or spaces:
+            space, extra, slack = spaces[name]
             place = self._kept / "".join(c if c.isalnum() else "-" for c in name.lower())
             if not (place / "chosen.json").exists():
                 found, model = self._tuned(name, space, extra, slack)
@@ -239,7 +244,7 @@ def compared(measured: dict[str, list[dict[str, Measure]]], chosen: dict[str, An
         if name != ROBUST:
             result.differences = _difference(measured[ROBUST], found)
         results.append(result)
-    for result in (result for result in results if result.name == GAN):
+    for result in (result for result in results if result.name == GAN and EDITS in measured):
         against = _difference(measured[EDITS], measured[GAN])
         result.rivals = {m: {"name": EDITS, **d} for m, d in against.items()}
     return results
