@@ -59,7 +59,7 @@ class Found(NamedTuple):
 
 
 class Near(NamedTuple):
-    place: np.ndarray  # int64[n, k] of known users, the likest first
+    place: np.ndarray  # int64[n, k] of known users, the nearest_edits first
     likeness: np.ndarray  # float32[n, k] in [0, 1]; 0: not alike
 
 

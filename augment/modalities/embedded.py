@@ -77,7 +77,7 @@ def codes(column: pa.ChunkedArray) -> np.ndarray:
     return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def likest(step: np.ndarray, bank: Bank) -> tuple[np.ndarray, np.ndarray] | None:
+def nearest_edits(step: np.ndarray, bank: Bank) -> tuple[np.ndarray, np.ndarray] | None:
     """Of each move float32[n, D]: the place int64[n] in the bank of the real displacement that is most like it by
     cosine, and the move's length in the mean one of that one's family (column `edit`), float64[n], 0 where it stands
     still.

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from augment.contracts.modality import Perturbation, Prepared, RowRules, Tools
 from augment.contracts.result import Example
 from augment.contracts.values import Bank
-from augment.modalities.embedded import Embedded, likest
+from augment.modalities.embedded import Embedded, nearest_edits
 from augment.pictures.encoders import DEFAULT, ImageEncoder, check_name, image_encoder
 
 STRENGTHS = (0.15, 0.85)  # of real edits in the bank, the least and the most
@@ -97,7 +97,7 @@ class Images(Embedded):
         same corner cut, the same hand in the same place; the stronger the longer the move is beside that family's
         displacements: vectors move by the root of the strength (measured). What did not move keeps its picture.
         """
-        found = likest(embedding - self.encode(anchors), bank)
+        found = nearest_edits(embedding - self.encode(anchors), bank)
         if found is None:
             return anchors, self.encode(anchors)
         place, share = found

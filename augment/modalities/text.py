@@ -14,7 +14,7 @@ from augment.contracts.values import Bank
 from augment.language import typos
 from augment.language.encoders import TextEncoder
 from augment.language.lexicon import homophones, unfetched
-from augment.modalities.embedded import Embedded, likest
+from augment.modalities.embedded import Embedded, nearest_edits
 from augment.watch.floods import floods
 
 FAMILIES: dict[str, Callable[..., str]] = {  # (text, rng, rate, rank) → the text, edited
@@ -114,7 +114,7 @@ def _edits(step: np.ndarray, bank: Bank) -> tuple[list[str], np.ndarray]:
     """Of each move float32[n, D]: the family of edits that is most like it, and the share of words to touch,
     float64[n]: losing words at random shortens a vector by the square of the distance.
     """
-    found = likest(step, bank)
+    found = nearest_edits(step, bank)
     if found is None:
         return [next(iter(FAMILIES))] * len(step), np.zeros(len(step))
     place, share = found

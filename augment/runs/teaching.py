@@ -27,9 +27,7 @@ OWN = "cross-fitted"  # the consumer itself, of rows that it never saw
 
 @dataclass(frozen=True)
 class Lesson:
-    """teacher: None where samples keep their anchors' labels. plain: those that teachers trained on all
-    training rows.
-    """
+    """teacher: None where samples keep their anchors' labels. plain: models that teachers trained on all of the rows."""
 
     teacher: Teacher | None = None
     tried: dict[str, Taught] = field(default_factory=dict)

@@ -198,7 +198,7 @@ def _pseudo(model: Recommender, count: int, share: float) -> Scores:
 
 
 def _neighbours(model: Recommender, size: int) -> Scores:
-    """How many of the known users of the likest histories have each item."""
+    """How many of the known users of the nearest_edits histories have each item."""
 
     def score(shown: csr_matrix, users: np.ndarray) -> np.ndarray:
         known = np.flatnonzero(shown.getnnz(axis=1) > FEW)

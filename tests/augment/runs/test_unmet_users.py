@@ -82,8 +82,8 @@ def test_a_row_names_known_users_of_like_attributes(ran):
     row = rows["nobody"]
     assert row["decoded"]["items"] == []
     assert sum(row["neighbour_weights"]) == pytest.approx(1, abs=1e-5)
-    likest = row["neighbour_ids"][:10]
-    assert sum(int(name[1:]) % KINDS == 3 for name in likest) >= 9
+    nearest_edits = row["neighbour_ids"][:10]
+    assert sum(int(name[1:]) % KINDS == 3 for name in nearest_edits) >= 9
     assert row["label_source"] == "attributes"
 
 
