@@ -27,7 +27,7 @@ OWN = "cross-fitted"  # the consumer itself, of rows that it never saw
 
 @dataclass(frozen=True)
 class Lesson:
-    """teacher: None where samples keep their anchors' labels. plain: models that teachers trained on all of the rows."""
+    """teacher: None where samples keep their anchors' labels. plain: what teachers trained on all rows."""
 
     teacher: Teacher | None = None
     tried: dict[str, Taught] = field(default_factory=dict)
