@@ -19,7 +19,7 @@ def wanted():
 def test_agreement_is_the_share_of_other_items_that_hidden_ones_outrank(wanted):
     anchors = pa.table({"targets": wanted})
     validity = RankingValidity(anchors, 0.1, seed=0)
-    shown = [items[: len(items) // 2] + ["new"] for items in wanted]
+    shown = [[*items[: len(items) // 2], "new"] for items in wanted]
     rows = pa.table({"items": shown, "targets": wanted})
     every = np.arange(len(wanted))
     found = validity.agreement(Candidates(every, rows, np.zeros((len(every), 1), np.float32)))
