@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -112,6 +113,7 @@ class Recommender(ByModel):
         return not self.ranker_.chance
 
     def fit(self, train: pa.Table, valid: pa.Table, mix: pa.Table | None = None) -> Recommender:
+        self.__dict__.pop("_vectors", None)  # of rows that it was fitted to before
         self.items_ = pc.unique(whole(train["item_id"])).sort()
         self.users_ = pc.unique(whole(train["user_id"])).sort()
         if min(len(self.users_), len(self.items_)) < 2:
@@ -295,8 +297,12 @@ class Recommender(ByModel):
 
     def tables(self) -> dict[str, tuple[list[str], np.ndarray]]:
         """Item vectors: the model's own factors, else the singular vectors of the training matrix."""
-        vectors = self.state_["item"] if "item" in self.state_ else singular_vectors(binary(self.history_), DIM)
-        return {"item_id": (self.items_.to_pylist(), np.ascontiguousarray(vectors, np.float32))}
+        return {"item_id": (self.items_.to_pylist(), np.ascontiguousarray(self._vectors, np.float32))}
+
+    @cached_property
+    def _vectors(self) -> np.ndarray:
+        """Kept: a modality and the victim of one model ask for them."""
+        return self.state_["item"] if "item" in self.state_ else singular_vectors(binary(self.history_), DIM)
 
     def _history(self, rows: pa.Table) -> csr_matrix:
         return ordered(rows, self.users_, self.items_)

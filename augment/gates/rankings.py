@@ -37,18 +37,16 @@ class RankingValidity(Validity):
         anchor, rows = candidates.anchor, candidates.rows
         shown, targets = self._matrix(rows["items"]), self._matrix(rows["targets"])
         scores = self._fitted.scores(anchor, shown)
-        out = np.ones(len(rows), np.float32)
-        for i, score in enumerate(scores):
-            seen, target = _row(shown, i), _row(targets, i)
-            hidden = np.setdiff1d(target, seen)
-            if not len(hidden):
-                continue
-            others = np.delete(score, target)
-            if not len(others):  # the user has every item
-                continue
-            below = np.searchsorted(np.sort(others), score[hidden])
-            out[i] = below.mean() / len(others)
-        return out
+        own = np.repeat(np.arange(len(rows)), np.diff(targets.indptr)), targets.indices
+        hidden = np.asarray(shown[own] == 0).ravel()
+        others = len(self._items) - np.diff(targets.indptr)
+        below = np.zeros(len(rows))
+        for row, item in zip(*(place[hidden].tolist() for place in own), strict=True):
+            score, target = scores[row], _row(targets, row)
+            below[row] += np.count_nonzero(score < score[item]) - np.count_nonzero(score[target] < score[item])
+        count = np.bincount(own[0][hidden], minlength=len(rows))
+        # A user who has every item, or hides none, is not in doubt.
+        return np.where(count * others > 0, below / np.maximum(count, 1) / np.maximum(others, 1), 1).astype(np.float32)
 
     def filter(self, anchor: np.ndarray, rows: pa.Table) -> tuple[pa.Table, int]:
         """Only judged against the anchor's whole history: what a copy hides is no reason to trust a negative.

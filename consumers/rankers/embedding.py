@@ -150,7 +150,7 @@ class _Trainer:
     def _batch(self, chosen: Tensor) -> Batch:
         at, rows = chosen.numpy(), self._rows
         wanted = self._dense(self._aims[at].toarray())
-        own = wanted > 0
+        own = asked = wanted > 0
         if rows.person is not None:  # what a synthetic user's own person has is no negative of it
             own = own | (self._dense(rows.inputs[self._people[at]].toarray()) > 0)
         if self._likely is not None:
@@ -159,7 +159,8 @@ class _Trainer:
         taught = None
         if rows.teacher is not None and rows.taught is not None:
             taught = self._dense(np.asarray(rows.taught[at] @ rows.teacher))
-        return Batch(chosen.to(self._device), wanted, own, avoided, taught)
+        unasked = None if own is asked else own & ~asked
+        return Batch(chosen.to(self._device), wanted, own, unasked, avoided, taught)
 
     def _pairs(self, users: Tensor, items: Tensor, batch: Batch) -> Pairs | None:
         if self._options.loss not in PAIRS:

