@@ -60,7 +60,7 @@ class Unavailable(SparringError):
 
 
 class Ended(KeyboardInterrupt):
-    """The system asks to end (SIGTERM), or the terminal went (SIGHUP): what ctrl-C would stop stops, told and cleared."""
+    """The system asks to end (SIGTERM), or the terminal is gone (SIGHUP): what ctrl-C stops, this stops likewise."""
 
     def __init__(self, number: int) -> None:
         self.exit_code = 128 + number
