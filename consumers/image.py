@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
 from augment.base.errors import BadInput, UsageError
 from augment.contracts.consumer import Looked
@@ -23,7 +23,7 @@ from augment.numeric.columns import labels_of
 from augment.numeric.measures import Mean, Measure
 from augment.pictures.decoding import as_jpeg, decoded
 from augment.pictures.edits import FAMILIES, HELD_OUT, Edit
-from augment.pictures.encoders import ImageEncoder, check_name, image_encoder
+from augment.pictures.encoders import ImageEncoder, image_encoder
 from augment.pictures.halves import Trunk
 from consumers.data import storage
 from consumers.models import last_block
@@ -68,29 +68,19 @@ class Image(ManyClasses):
         attacked_rows: int = Field(150, ge=0, description="Test rows, at most, that attacks are made of.")
         variants: int = Field(1, ge=0, description="Of each attacked picture by each family that samples are made of.")
         held_out: int = Field(1, ge=0, description="Of each by each corruption that generation never uses.")
-        encoder: str = Field(
-            "",
-            description="The task's encoder: pixels are attacked through it, if it is named; last-block tunes it.",
-        )
-        pixel_rows: int = Field(24, ge=1, description="Pictures under that attack; each costs a dozen encodings.")
-
-        @field_validator("encoder")
-        @classmethod
-        def _of_pictures(cls, name: str) -> str:
-            try:
-                if name:
-                    check_name(name)
-            except UsageError as error:
-                raise ValueError(str(error)) from None
-            return name
-
-        @model_validator(mode="after")
-        def _has_what_it_tunes(self) -> Image.Options:
-            if self.model == LAST_BLOCK and not self.encoder:
-                raise ValueError(f"model '{LAST_BLOCK}' needs `encoder`, the task's own, to tune")
-            return self
+        pixel_rows: int = Field(0, ge=0, description="Pictures of which pixels are attacked, a dozen encodings each.")
 
     options: Options
+
+    def __init__(self, *, encoder: str = "", seed: int = 0, device: str = "cpu", **options: Any) -> None:
+        """encoder: that of the vectors, which model last-block tunes, and through which pixels are attacked."""
+        super().__init__(seed=seed, device=device, **options)
+        self.encoder = encoder
+        if self.options.model == LAST_BLOCK and not encoder:
+            raise UsageError(f"{self.name}: model '{LAST_BLOCK}' needs `encoder`, whose last block it tunes")
+
+    def parameters(self) -> dict[str, Any]:
+        return {**super().parameters(), "encoder": self.encoder}
 
     @property
     def solved(self) -> bool:
@@ -138,11 +128,11 @@ class Image(ManyClasses):
         }
 
     def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
-        """Raises UsageError where the option `encoder` is not the one whose vectors the rows have."""
+        """Raises UsageError where `encoder` is not the one whose vectors the rows have."""
         measures = super().evaluate(test, attacked)
         if not attacked:
             return measures
-        at = self._attacked(test)[: self.options.pixel_rows if self.options.encoder else 0]
+        at = self._attacked(test)[: self.options.pixel_rows if self.encoder else 0]
         rows, right = test.take(pa.array(at)), np.empty(0)
         if len(at):
             encoder = self._encoder(self.net_.dim)
@@ -162,13 +152,13 @@ class Image(ManyClasses):
 
     def _trunk(self, dim: int) -> Trunk:
         self._encoder(dim)
-        return _trunk(self.options.encoder, self.device)
+        return _trunk(self.encoder, self.device)
 
     def _encoder(self, dim: int) -> ImageEncoder:
-        encoder = _encoder(self.options.encoder, self.device)
+        encoder = _encoder(self.encoder, self.device)
         if encoder.dim != dim:
             raise UsageError(
-                f"option encoder = '{self.options.encoder}' has vectors of {encoder.dim} numbers, and the rows' "
+                f"encoder '{self.encoder}' has vectors of {encoder.dim} numbers, and the rows' "
                 f"have {dim}: name the task's own encoder"
             )
         return encoder

@@ -59,6 +59,13 @@ class Unavailable(SparringError):
     exit_code = 8
 
 
+class Ended(KeyboardInterrupt):
+    """The system asks to end (SIGTERM), or the terminal is gone (SIGHUP): what ctrl-C stops, this stops likewise."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+
+
 def check_type(value: Any, default: Any, where: str) -> None:
     """Raise UsageError for an option that is not what its default is; a whole number may stand for any number."""
     kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sys
 import traceback
+from types import FrameType
 
 import click
 
-from augment.base.errors import SparringError
+from augment.base.errors import Ended, SparringError
 from augment.base.progress import say
 from augment.cli import nightly, run, search, setup, tables
 from augment.cli.terminal import in_utf8
@@ -23,13 +25,18 @@ def main() -> None:
     in_utf8()
     # Spinning threads make small loops many times slower when processes share cores; torch reads this at import.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no second
+        if (number := getattr(signal, name, None)) and signal.getsignal(number) == signal.SIG_DFL:  # not under nohup
+            signal.signal(number, _end)
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("stopped; nothing half-written is left, run it again to finish", 130)
+    except (click.Abort, KeyboardInterrupt) as error:  # click makes the first of the second
+        stop = error.__cause__ if isinstance(error, click.Abort) else error
+        code = stop.exit_code if isinstance(stop, Ended) else 130
+        _fail("stopped; nothing half-written is left, run it again to finish", code)
     except SparringError as error:
         _fail(str(error), 7 if _no_room(error) else error.exit_code)
     except Exception as error:
@@ -41,6 +48,11 @@ def main() -> None:
             f"{type(error).__name__}: {error} (a bug: set SPARRING_DEBUG=1 for the traceback, and report it)",
             1,
         )
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)  # the next one ends it at once
+    raise Ended(number)
 
 
 def _no_room(error: Exception) -> bool:

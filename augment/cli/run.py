@@ -98,5 +98,5 @@ def _show_run(result: RunResult) -> None:
         notes = [task.reason, task.labels, task.advice, *said]
         click.echo("\n".join(f"  {note}" for note in notes if note))
     if result.status == "unchanged":
-        click.echo("\nnothing to do: recipe, data and versions are those of the last run")
+        click.echo("\nnothing to do: a run of this recipe, these data and packages ended before")
     click.echo(f"\nreport: {result.report}  ({result.seconds:.0f} s)")

@@ -52,9 +52,10 @@ class Consumer(Protocol):
 
     The constructor takes hyper-parameters only (keyword, each with a default), `seed` and `device`, and stores each
     under its own name, as scikit-learn's estimators do. One named `mutable`, tuple[str, ...] or None, is given the
-    fields that the recipe's source names so: attacks may change no others.
+    fields that the recipe's source names so: attacks may change no others. One named `encoder`, str, is given the name
+    of the task's.
 
-    Options: a pydantic model of the hyper-parameters, without the three above (see `contracts.options`); without it,
+    Options: a pydantic model of the hyper-parameters, without those four (see `contracts.options`); without it,
     the constructor's signature says what there is, and a default of what type it is. Where one option decides which
     others there are, a class method `options_for(given)` gives the model for some of them, and `option_models()` all
     such models by when they hold, "" for those that always do. All three are optional.
@@ -138,7 +139,7 @@ def options_of(consumer: type[Consumer], given: Mapping[str, Any] | None = None)
     """The hyper-parameters that a recipe may set beside those `given`; without prose where there is no model."""
     if model := _model(consumer, given or {}):
         return described(model)
-    apart = ("seed", "device", "mutable")
+    apart = ("seed", "device", "mutable", "encoder")
     signature = inspect.signature(consumer).parameters
     return [Described(name, one.default, "") for name, one in signature.items() if name not in apart]
 

@@ -153,7 +153,6 @@ def judge(
         tolerance=tolerance_of(consumer, settings),
         confidence=settings.confidence,
         rehearsed=getattr(consumer, "rehearsed", ()),
-        rows=len(arena.test),
     )
     verdict = replace(verdict, mix=mixed)
     primary = consumer.metrics["clean"][0]

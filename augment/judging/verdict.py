@@ -152,7 +152,6 @@ def decide(
     tolerance: float,
     confidence: float,
     rehearsed: Collection[str] = (),
-    rows: int = 0,
 ) -> Verdict:
     """Publish only what is not worse on `clean` and better on at least one of `improve`, worse on none of them.
 
@@ -160,10 +159,10 @@ def decide(
     Better is a paired test at `confidence`, Holm-corrected over `improve` (Holm, 1979). A gain on `rehearsed` metrics,
     attacks that samples are made of, is asked for in vain: alone it shows that the test was practised, no more.
 
-    What the test rows cannot answer is left out of `improve`; in `clean`, nothing is published. rows: how many test
-    rows there are; where an interval is too wide to tell, the reason says how many would be needed.
+    What the test rows cannot answer is left out of `improve`; in `clean`, nothing is published. Where an interval is
+    too wide to tell, the reason says how many units would be needed.
     """
-    comparisons, rule = dict(comparisons), _Rule(tolerance, 1 - confidence, rows)
+    comparisons, rule = dict(comparisons), _Rule(tolerance, 1 - confidence)
     silent = [m for m in clean if not _measured(comparisons, m)]
     asked = {m: comparisons[m] for m in improve if _measured(comparisons, m)}
     harmed = {m: comparisons[m] for m in clean if m not in silent and not rule.spares(comparisons[m])}
@@ -211,7 +210,6 @@ class _Rule:
 
     tolerance: float
     alpha: float
-    rows: int
 
     def spares(self, c: Comparison) -> bool:
         return c.gain("worst") >= -self.tolerance and c.gain() >= -self.tolerance / 2
@@ -241,8 +239,9 @@ class _Rule:
         left = (room / (c.high - c.diff) * error) ** 2 - c.seeds_error**2
         if left <= 0:
             return "more `seeds` would tell"
-        needed = self.rows * c.units_error**2 / left
-        return f"about {float(f'{needed:.2g}'):,.0f} test rows would tell (there are {self.rows:,})"
+        needed = c.units * c.units_error**2 / left  # attacked ones alone, where an attack is what is measured
+        about = f"about {float(f'{needed:.2g}'):,.0f}"
+        return f"{about} of the test rows or users that it counts would tell ({c.units:,} now)"
 
 
 def holm(p_values: Mapping[Name, float], alpha: float) -> list[Name]:

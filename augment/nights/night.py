@@ -64,7 +64,7 @@ def night(
         raise
     except BaseException as error:
         found.error = reason_of(error)
-        if not isinstance(error, SparringError):
+        if not isinstance(error, SparringError | KeyboardInterrupt):
             found.traceback = traceback_of(error)
         for name in recipe.tasks:
             found.tasks.setdefault(name, TaskResult.failed(found.error))

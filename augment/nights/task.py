@@ -13,9 +13,8 @@ from augment.nights.facts import facts_of
 from augment.nights.partitions import days_kept, same_space, samples_of
 from augment.publishing import spaces
 from augment.publishing.canary import canary
-from augment.publishing.manifest import Version
 from augment.publishing.stage import Stage
-from augment.runs.result import manifest_of, refusal, summary
+from augment.runs.result import as_before, manifest_of, refusal, summary
 from augment.runs.rows import encode, read_rows
 from augment.runs.steps import Steps, steps_of
 from augment.runs.task import Job
@@ -32,7 +31,9 @@ def night_of(job: Job, day: date, ledger: Ledger) -> TaskResult:
 
 def _night_of(job: Job, day: date, ledger: Ledger) -> TaskResult:
     if done := job.dataset.find(job.digest):
-        return _as_before(job, done)
+        if done.version is None:  # rejected, and still so
+            return TaskResult.stored(done.manifest.result)
+        return as_before(job, done)
     stay, gone = days_kept(job, day)
     try:
         with steps_of(job) as steps, job.dataset.stage(job.digest, str(day)) as stage:
@@ -51,20 +52,6 @@ def _night_of(job: Job, day: date, ledger: Ledger) -> TaskResult:
             return _conclude(job, day, stage, outcome, about, stay, gone, steps)
     except Refused as error:
         return refusal(job, str(error))
-
-
-def _as_before(job: Job, done: Version) -> TaskResult:
-    """What this very night ended in before: nothing is done again."""
-    result = TaskResult.stored(done.manifest.result, version=done.version)
-    if done.version is None:  # rejected, and still so
-        return result
-    current = job.dataset.version()
-    if not any(shard.path.startswith(f"{job.digest}/") for shard in current.manifest.files):
-        result.reason = (
-            f"published as version {done.version}, of which current version {current.version} holds no samples; "
-            f"`sparring rollback {job.folder} {done.version}` brings them back"
-        )
-    return replace(result, status="unchanged")
 
 
 def _conclude(

@@ -200,11 +200,13 @@ class Dataset:
         return self._refused(path) if path.exists() else None
 
     def version(self, number: int | str | None = None) -> Version:
-        """A published version by number or run digest; the current one by default."""
+        """A published version by number, as a word too, or run digest; the current one by default."""
+        if isinstance(number, str) and number.isdecimal() and int(number) in self._commits():
+            number = int(number)
         if isinstance(number, str) and number not in ("", "current"):
             found = self.find(number)
             if found is None or found.version is None:
-                raise UsageError(f"{self.root}: no published version has the run {number}")
+                raise UsageError(f"{self.root}: no published version {number}; see `sparring ls {self.root}`")
             return found
         if number is None or number in ("", "current"):
             number = self.current()

@@ -30,6 +30,8 @@ def apart(tasks: dict[str, TaskResult], failures: list[Exception], *names: str) 
 
 def reason_of(error: BaseException) -> str:
     """One line."""
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped before it was done"
     said = " ".join(str(error).split())
     if isinstance(error, SparringError):
         return said

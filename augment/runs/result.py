@@ -12,7 +12,7 @@ import numpy as np
 from augment.contracts.result import Compared, TaskResult
 from augment.contracts.tally import Tally
 from augment.judging.verdict import Comparison
-from augment.publishing.manifest import Manifest, Shard
+from augment.publishing.manifest import Manifest, Shard, Version
 from augment.runs.task import Job
 from augment.runs.version import Outcome
 
@@ -74,6 +74,20 @@ def refusal(job: Job, reason: str) -> TaskResult:
     """The result of a task that a gate ended before there was anything to compare."""
     nothing = {"edges": [0.0, 1.0], "real": [0.0], "mix": [0.0]}
     return TaskResult("rejected", reason, path=str(job.folder), seeds=len(job.seeds), histograms={"hardness": nothing})
+
+
+def as_before(job: Job, done: Version) -> TaskResult:
+    """What this very run ended in before: nothing is done again, and what was made current since then stays."""
+    result = TaskResult.stored(done.manifest.result, status="unchanged", version=done.version)
+    if done.version is None or (current := job.dataset.current()) is None:
+        return result
+    samples = job.dataset.version(current).manifest.files
+    if not any(shard.path.startswith(f"{job.digest}/") for shard in samples):
+        result.reason = (
+            f"published as version {done.version}, of which current version {current} holds no samples; "
+            f"`sparring rollback {job.folder} {done.version}` brings them back"
+        )
+    return result
 
 
 def _plain(comparison: Comparison) -> Compared:

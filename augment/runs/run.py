@@ -21,7 +21,7 @@ from augment.publishing.stage import Stage
 from augment.recipes.schema import Recipe
 from augment.runs.apart import apart
 from augment.runs.attribution import attribute_again
-from augment.runs.result import manifest_of, refusal, summary
+from augment.runs.result import as_before, manifest_of, refusal, summary
 from augment.runs.rows import read
 from augment.runs.steps import clear_left, steps_of
 from augment.runs.task import Job
@@ -65,7 +65,7 @@ def run(
 
 def _run_task(job: Job, attribute: bool) -> TaskResult:
     if found := job.dataset.find(job.digest):
-        result = TaskResult.stored(found.manifest.result, status="unchanged", version=found.version)
+        result = as_before(job, found)
         if attribute and result.attribution is None:
             result.attribution = attribute_again(job, found)
         return result

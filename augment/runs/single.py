@@ -18,7 +18,7 @@ from augment.recipes.schema import Recipe
 from augment.runs.result import finite
 from augment.runs.rounds import generate
 from augment.runs.rows import Material, read
-from augment.runs.steps import Steps, work_folder
+from augment.runs.steps import WORK, Steps, delivered, work_folder
 from augment.runs.task import Job, open_job
 from augment.runs.teaching import lesson
 
@@ -30,18 +30,18 @@ def generate_only(
 ) -> dict[str, Any]:
     """Write gated samples of one task as Parquet shards into `folder`: no verdict, nothing published."""
     job = open_job(recipe, name, device, threads)
-    if any(_made(folder).iterdir()):
+    if any(not path.name.startswith(WORK) for path in _made(folder).iterdir()):
         raise UsageError(f"{folder} is not empty; choose a new folder")
-    with work_folder(job) as work, Dataset(work / "stage").stage(job.digest) as stage:
+    with delivered(folder) as out, work_folder(job) as work, Dataset(work / "stage").stage(job.digest) as stage:
         material = read(job, work)
         steps = Steps(work)
         victim = job.make(job.seeds[0]).fit(material.arena.train, material.arena.valid)
         taught = lesson(job, material, [victim], steps)
         generated = generate(job, material, victim, stage, steps, teacher=taught.teacher)
         for shard in stage.files:
-            shutil.copy(stage.root / shard.path, folder)
+            shutil.copy(stage.root / shard.path, out)
         if material.ngrams:  # _: readers of the folder's Parquet pass over it
-            write_whole(folder / f"_{NGRAMS_FILE}", material.ngrams.content)
+            write_whole(out / f"_{NGRAMS_FILE}", material.ngrams.content)
     tallies = generated.tallies
     return {
         "path": str(folder),
@@ -58,16 +58,15 @@ def train(recipe: Recipe, name: str, folder: Path, *, version: str = "current", 
     check_owner(recipe)
     published = job.dataset.version(version)
     samples = job.dataset.read(published.version).to_table()
-    _made(folder)
-    with work_folder(job) as work:
+    with delivered(_made(folder)) as out, work_folder(job) as work:
         material = read(job, work, spaces.load_local(job.dataset.root, published.manifest.encoders))
         _check_space(job, material, published.manifest)
         arena = material.arena
-        job.make_on_mix(job.recipe.seed).fit(arena.train, arena.valid, samples).save(folder)
+        job.make_on_mix(job.recipe.seed).fit(arena.train, arena.valid, samples).save(out)
         if material.ngrams:
-            write_whole(folder / NGRAMS_FILE, material.ngrams.content)
-    mix = {"path": str(job.folder), "version": published.version, "run": published.run}
-    write_whole(folder / "mix.json", json.dumps(mix).encode())
+            write_whole(out / NGRAMS_FILE, material.ngrams.content)
+        mix = {"path": str(job.folder), "version": published.version, "run": published.run}
+        write_whole(out / "mix.json", json.dumps(mix).encode())
     return {
         "model": str(folder),
         "mix_version": published.version,

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from augment.base.errors import BadInput, Diverged, SparringError
+from augment.base.errors import BadInput, Diverged, Locked, SparringError
 from augment.base.files import sync, write_whole
 from augment.contracts.consumer import Consumer
 from augment.contracts.tally import Tally
@@ -100,22 +100,50 @@ def _batches(path: Path) -> Iterator[pa.Table]:
         ) from None
 
 
-WORK = ".work-"  # prefix of the folder of work that publishes nothing
+WORK, LOCK = ".work-", ".lock"  # prefix of the folder of work that publishes nothing, and what is in it
 
 
 @contextmanager
 def work_folder(job: Job) -> Iterator[Path]:
-    """Scratch space beside the output, gone when the work ends well or ill; locked, so that a killed one's is known."""
+    """Scratch space beside the output."""
     output = Path(job.recipe.output)
     output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=WORK, dir=output) as folder, FileLock(Path(folder) / ".lock"):
+    with _scratch(output) as folder:
+        yield folder
+
+
+@contextmanager
+def delivered(folder: Path) -> Iterator[Path]:
+    """A folder in `folder`, whose files are moved there when the work ends well: else what is there stays as it is.
+
+    What they replace goes first: killed in between, there are never halves of two models. Raises Locked while another
+    command writes there.
+    """
+    clear_work(folder)
+    with _scratch(folder) as made:
+        if len([*folder.glob(f"{WORK}*")]) > 1:
+            raise Locked(f"{folder}: another command writes there; wait for it, or choose another folder")
+        yield made
+        paths = [path for path in made.iterdir() if path.name != LOCK]
+        for path in paths:
+            sync(path)
+            (folder / path.name).unlink(missing_ok=True)
+        for path in paths:
+            path.replace(folder / path.name)
+        sync(folder)
+
+
+@contextmanager
+def _scratch(place: Path) -> Iterator[Path]:
+    """Gone when the work ends well or ill; locked, so that a killed one's is known."""
+    with tempfile.TemporaryDirectory(prefix=WORK, dir=place) as folder, FileLock(Path(folder) / LOCK):
         yield Path(folder)
 
 
 def clear_work(output: Path) -> None:
     """Remove the scratch space that killed processes left; live ones hold their locks."""
     for folder in output.glob(f"{WORK}*"):
-        with suppress(Timeout), FileLock(folder / ".lock", timeout=0):
+        with suppress(Timeout), FileLock(folder / LOCK, timeout=0):
             shutil.rmtree(folder, ignore_errors=True)
 
 

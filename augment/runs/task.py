@@ -175,8 +175,10 @@ class Job:
         """The consumer with `options` before the recipe's. Raises UsageError for one that it does not have."""
         options = {**self.task.options, **options}
         check_options(self.consumer, options, f"tasks.{self.name}.options")
-        mutable = self.source.columns.mutable
-        if mutable is not None and "mutable" in inspect.signature(self.consumer).parameters:
+        taken, mutable = inspect.signature(self.consumer).parameters, self.source.columns.mutable
+        if "encoder" in taken:
+            options["encoder"] = self.task.encoder
+        if mutable is not None and "mutable" in taken:
             options["mutable"] = tuple(field_column(name) for name in mutable)
         return self.consumer(**options, seed=seed, device=self.device)
 

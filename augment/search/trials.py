@@ -18,6 +18,8 @@ from augment.contracts.values import Arena
 from augment.runs.task import Job
 from augment.search.space import OBJECTIVES, Choice, Trial, choice_of
 
+TRIED = "tried"  # of a trial that was not stopped; optuna holds a stopped one for failed, as one without a figure is
+
 
 class Fit:
     """Train on a mix and measure on validation rows, for a few seeds."""
@@ -66,10 +68,11 @@ def study(
     study = optuna.create_study(
         study_name=name, storage=storage, directions=["maximize"] * len(OBJECTIVES), load_if_exists=True
     )
-    done = [t for t in study.trials if t.state.is_finished()]
+    done = [t for t in study.trials if TRIED in t.user_attrs]
     # Another seed after a stop: the same one would draw the first trials again.
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(done), n_startup_trials=max(5, trials // 4))
-    if first and not study.trials:
+    waiting = any(t.state == optuna.trial.TrialState.WAITING for t in study.trials)
+    if first and not done and not waiting:
         study.enqueue_trial(dict(first))
     with bar(max(0, trials - len(done)), f"search, {name}", "trial") as shown:
 
@@ -77,6 +80,7 @@ def study(
             choice = suggest(trial)
             trial.set_user_attr("choice", json.dumps(asdict(choice)))
             values = fit(choice)
+            trial.set_user_attr(TRIED, True)
             shown.update()
             if values is None:
                 raise optuna.TrialPruned

@@ -145,7 +145,7 @@ class Arms:
             ROBUST: (grid, {}, SLACK),
             MIXUP: ({"C": (3.0, 10.0, 30.0, 100.0)}, {"model": "mlp", "adversarial": "mixup"}, SLACK),
             # Its start is tuned by itself; pixels are attacked below.
-            LAST: ({"C": (0.0,)}, {"model": LAST_BLOCK, "encoder": self._job.task.encoder, "pixel_rows": 1}, 0.0),
+            LAST: ({"C": (0.0,)}, {"model": LAST_BLOCK, "encoder": self._job.task.encoder}, 0.0),
             RANDOM: (small, {}, SLACK),
             SELF: (small, {}, SLACK),
             EDITS: (small, {}, SLACK),

@@ -46,7 +46,8 @@ def test_without_an_encoder_pixels_are_not_measured(shop):
 def test_an_attack_on_pixels_is_small_and_worse_than_chance_moves(shop, monkeypatch):
     encoder, test = glimpses(), shop.held_out[1]
     monkeypatch.setattr(image, "_encoder", lambda name, device: encoder)
-    shop.victim.options = shop.victim.options.model_copy(update={"encoder": "glimpses", "pixel_rows": 20})
+    shop.victim.options = shop.victim.options.model_copy(update={"pixel_rows": 20})
+    monkeypatch.setattr(shop.victim, "encoder", "glimpses")
     attacked = {"pool": shop.real.prepared.attach(Image(attacked_rows=40).attacks(test, 0)["pool"])}
     found = shop.victim.evaluate(test, attacked)
     clean, under = found["accuracy"].value(), found["accuracy_pixels"].value()
@@ -86,8 +87,7 @@ def test_a_saved_classifier_of_pictures_keeps_its_rarest_classes(tmp_path):
 
 def test_another_encoder_than_the_rows_have_is_said(shop, monkeypatch):
     monkeypatch.setattr(image, "_encoder", lambda name, device: SimpleNamespace(dim=7))
-    model = Image(C=1.0, attacked_rows=3).fit(*shop.held_out)
-    model.options = model.options.model_copy(update={"encoder": "other"})
+    model = Image(C=1.0, attacked_rows=3, pixel_rows=3, encoder="other").fit(*shop.held_out)
     with pytest.raises(UsageError, match="has vectors of 7 numbers, and the rows' have"):
         model.evaluate(
             shop.held_out[1], {"pool": shop.real.prepared.attach(model.attacks(shop.held_out[1], 0)["pool"])}

@@ -20,7 +20,7 @@ from consumers.models import last_block
 from consumers.models.last_block import LastBlock, Learnt, Pictures
 from consumers.training.adversarial import Settings
 
-TUNED = {"model": "last-block", "encoder": "efficientnet-lite0", "C": 3.0}
+TUNED = {"model": "last-block", "encoder": "efficientnet-lite0", "C": 3.0, "pixel_rows": 24}
 ENCODER = glimpses()  # in that one's place
 TRUNK = Trunk(ENCODER)
 

@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -91,6 +92,32 @@ def test_each_error_is_one_line_with_its_code(error, code, monkeypatch, capsys):
     assert err.strip().startswith("sparring: ")
     assert len(err.strip().splitlines()) == 1
     assert json.loads(out)["code"] == code
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_who_is_asked_to_end_clears_up_and_says_so(name, monkeypatch, capsys, tmp_path):
+    number, left = getattr(signal, name), tmp_path / "scratch"
+    before = signal.signal(number, signal.SIG_DFL)
+
+    def asked(*args, **kwargs):
+        try:
+            left.touch()
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        finally:
+            left.unlink()
+
+    monkeypatch.setattr(module.run, "recipe_of", asked)
+    monkeypatch.setattr(sys, "argv", ["sparring", "run", "demo"])
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            module.main()
+        assert signal.getsignal(number) == signal.SIG_DFL  # the next one ends it at once
+    finally:
+        signal.signal(number, before)
+    assert stopped.value.code == 128 + number
+    assert capsys.readouterr().err.strip().startswith("sparring: stopped; nothing half-written is left")
+    assert not left.exists()
 
 
 @pytest.mark.parametrize(

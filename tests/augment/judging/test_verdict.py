@@ -150,7 +150,7 @@ def comparison(diff, half, units_error=None, seeds_error=0.0, p=None, better_is=
 def reason(clean, improve, rehearsed=(), tolerance=0.002):
     found = {f"c{i}": c for i, c in enumerate(clean)} | {f"i{i}": c for i, c in enumerate(improve)}
     names = [[n for n in found if n[0] == kind] for kind in "ci"]
-    verdict = decide(found, *names, tolerance=tolerance, confidence=0.95, rehearsed=rehearsed, rows=8000)
+    verdict = decide(found, *names, tolerance=tolerance, confidence=0.95, rehearsed=rehearsed)
     return "" if verdict.accepted else verdict.reason
 
 
@@ -161,7 +161,7 @@ def test_a_refusal_says_which_limit_by_how_far_and_what_would_let_it_through():
     assert not reason([comparison(0.0, 0.001)], [GAIN])
     wide = reason([comparison(0.0, 0.004)], [GAIN])
     assert "c0 +0.0000 [-0.0040, +0.0040] reaches 0.0020 below the tolerance of 0.002" in wide
-    assert "about 32,000 test rows would tell (there are 8,000)" in wide  # half as wide: four times the rows
+    assert "about 400 of the test rows or users that it counts would tell (100 now)" in wide  # half as wide: four times
     assert "tolerance = 0.004 would let it through" in wide
     assert not reason([comparison(0.0, 0.004)], [GAIN], tolerance=0.004)
     lower = reason([comparison(0.0, 0.004, better_is="lower")], [GAIN])
@@ -184,7 +184,7 @@ def test_no_gain_says_what_was_nearest():
     said = reason([], [comparison(0.004, 0.008, p=0.3), comparison(-0.01, 0.02)])
     assert "no gain on i0, i1; the nearest is i0 +0.0040" in said
     assert "p = 0.3, and at most 0.025 is asked" in said
-    assert "about 32,000 test rows" in said
+    assert "about 400 of the test rows" in said
     assert "none is above zero" in reason([], [comparison(-0.01, 0.02)])
 
 

@@ -1,6 +1,7 @@
 """One source or task that fails stops no other; what was decided before is not decided again."""
 
 import json
+import signal
 import sys
 
 import pytest
@@ -9,7 +10,7 @@ from nights import day, nightly_recipe, write
 from published import flip_a_byte
 from ran import night, run
 
-from augment.base.errors import BadInput, Diverged, Unavailable, UsageError
+from augment.base.errors import BadInput, Diverged, Ended, Unavailable, UsageError
 from augment.cli import main
 from augment.cli.nightly import nightly as command
 from augment.nights import night as nightly
@@ -91,6 +92,19 @@ def test_a_generator_that_diverges_stops_only_its_task(two, told, tmp_path, monk
     assert status(told[0]) == {"ctr": "failed", "second": "published"}
     assert list(tmp_path.glob("out/.run-*/round0"))  # where the last good checkpoint is
     assert status(night(two(), as_of=day(2), device="cpu")) == {"ctr": "published", "second": "unchanged"}
+
+
+def test_a_night_that_is_asked_to_end_tells_of_it(two, told, tmp_path, monkeypatch):
+    def asked(*_, **__):
+        raise Ended(signal.SIGTERM)
+
+    monkeypatch.setattr("augment.nights.task.make_version", asked)
+    with pytest.raises(Ended):
+        night(two(), as_of=day(2), device="cpu", notify=f"tee {tmp_path}/notified.json")
+    assert status(told[0]) == {"ctr": "failed", "second": "failed"}
+    assert told[0]["error"] == "stopped before it was done"
+    assert "traceback" not in told[0]
+    assert json.loads((tmp_path / "notified.json").read_text()) == told[0]
 
 
 def broken_victim(monkeypatch, rows):

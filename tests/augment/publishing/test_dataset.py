@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -10,10 +11,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from deltalake import DeltaTable
 from published import DIM, RUNS, TEXT, flip_a_byte, manifest, publish, reject, samples, shard
 
 from augment.base.errors import BadInput, Locked, UsageError
+from augment.cli.tables import show
 from augment.contracts.sample import LATER, sample_schema
 from augment.publishing import pins
 from augment.publishing.dataset import Dataset
@@ -114,6 +117,20 @@ def test_a_run_is_found_by_its_digest(dataset):
     assert dataset.find(RUNS[0]).version == 0
     assert dataset.version(RUNS[1]).version == 1
     assert dataset.find(RUNS[2]) is None
+
+
+def test_a_version_is_named_by_its_number_in_a_command_too(dataset):
+    for run in RUNS[:2]:
+        publish(dataset, run)
+    reject(dataset, RUNS[2])
+    for name, run in (("0", RUNS[0]), ("1", RUNS[1]), (RUNS[0], RUNS[0]), ("current", RUNS[1])):
+        assert dataset.version(name).run == run
+        assert dataset.verify(name) == []
+        shown = CliRunner().invoke(show, [str(dataset.root), name, "--json"], catch_exceptions=False)
+        assert json.loads(shown.output)["run"] == run
+    for name in ("2", "-1", "²", RUNS[2]):
+        with pytest.raises(UsageError, match=f"no published version {name}; see `sparring ls"):
+            dataset.version(name)
 
 
 def test_a_published_run_is_not_staged_again(dataset):

@@ -48,7 +48,7 @@ def job(folder, **given):
     (PICTURES | {"task": 'encoder = "usem3"'}, "tasks.kinds.encoder: no image encoder 'usem3'"),
     (PICTURES | {"task": 'encoder = "torchvision:resnet:w.pth"'}, "no architecture 'resnet'; did you mean 'resnet"),
     (PICTURES | {"task": 'encoder = "torchvision:resnet18"'}, "name its weights"),
-    (PICTURES | {"task": 'options = { encoder = "minilm" }'}, "no image encoder 'minilm'"),
+    (PICTURES | {"task": 'options = { encoder = "minilm" }'}, "tasks.kinds.options: unknown option 'encoder'"),
     (PICTURES | {"task": 'products = "goods"'}, "new items are published for recommenders, not image"),
     (TEXTS | {"task": "new_users = {}"}, "published for recommenders, not category"),
 ])  # fmt: skip
@@ -66,3 +66,12 @@ def test_ratings_need_no_quotes(tmp_path):
 
 def test_pictures_have_an_encoder_of_their_own(tmp_path):
     assert job(tmp_path, **PICTURES).task.encoder == "efficientnet-lite0"
+
+
+def test_a_consumer_is_given_the_tasks_encoder(tmp_path):
+    tuned = PICTURES | {"task": 'options = { model = "last-block" }'}
+    for given, encoder in (("", "efficientnet-lite0"), ('encoder = "torchvision:resnet18:w.pth"\n', None)):
+        model = job(tmp_path, **tuned | {"task": given + tuned["task"]}).make(0)
+        assert model.options.model == "last-block"
+        assert model.encoder == (encoder or "torchvision:resnet18:w.pth")
+    assert "encoder" not in vars(job(tmp_path, **TEXTS).make(0))

@@ -231,3 +231,25 @@ def test_a_study_of_which_nothing_could_be_measured_is_one_line(tmp_path):
     nothing = dict.fromkeys(space.OBJECTIVES, float("nan"))
     with pytest.raises(BadInput, match="search, plain: no trial could be measured"):
         trials.study(tmp_path / "log", "plain", 2, None, 0, lambda trial: Choice(), lambda choice: nothing, {})
+
+
+def test_a_study_that_was_stopped_amid_the_recipes_own_settings_tries_them_again(tmp_path):
+    tried = []
+
+    def fit(choice):
+        tried.append(choice.weight)
+        if len(tried) == 1:
+            raise KeyboardInterrupt
+        return dict.fromkeys(space.OBJECTIVES, 0.5)
+
+    def go():
+        def suggest(trial):
+            return Choice(weight=trial.suggest_float("weight", 0.1, 1.0))
+
+        return trials.study(tmp_path / "log", "portfolio", 2, None, 0, suggest, fit, {"weight": 0.75})
+
+    with pytest.raises(KeyboardInterrupt):
+        go()
+    assert len(go()) == len(go()) == 2
+    assert tried[:2] == [0.75, 0.75]
+    assert len(tried) == 3
