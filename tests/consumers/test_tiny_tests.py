@@ -76,7 +76,7 @@ def check(model, test, attacked):
     assert set(found) == set(named)
     compared = compare([found] * 2, [found] * 2, [found] * 2, "itself", draws=20, confidence=0.95, seed=0)
     for metric in named:
-        verdict = decide(compared, [metric], named, tolerance=0.01, confidence=0.95, rows=len(test))
+        verdict = decide(compared, [metric], named, tolerance=0.01, confidence=0.95)
         assert not verdict.accepted
         assert ("not measurable" in verdict.reason) == (not compared[metric].measured)
     plain = {name: _plain(c) for name, c in compared.items()}
