@@ -88,7 +88,9 @@ def test_validation_rows_that_tell_nothing_still_give_a_baseline():
     assert strongest_baseline(Fake, [0], arena(), "cpu")[0] == "strong"
 
 
-def test_a_plain_model_that_is_the_consumer_itself_is_not_trained_again():
+def counted():
+    """A consumer that counts how often it is trained."""
+
     class Counted(Fake):
         fitted = 0
 
@@ -96,6 +98,11 @@ def test_a_plain_model_that_is_the_consumer_itself_is_not_trained_again():
             type(self).fitted += 1
             return self
 
+    return Counted
+
+
+def test_a_plain_model_that_is_the_consumer_itself_is_not_trained_again():
+    Counted = counted()
     own = [Counted(level=0.5, name="bold", fancy=True, seed=seed).fit(None, None) for seed in (0, 1)]
     name, models = strongest_baseline(Counted, [0, 1], arena(), "cpu", real=own)
     assert (name, models) == ("strong", own)
@@ -106,13 +113,7 @@ def test_a_plain_model_that_is_the_consumer_itself_is_not_trained_again():
 
 
 def test_a_plain_model_that_a_teacher_trained_is_not_trained_again():
-    class Counted(Fake):
-        fitted = 0
-
-        def fit(self, train, valid, mix=None):
-            type(self).fitted += 1
-            return self
-
+    Counted = counted()
     taught = Counted(level=0.5, name="bold", fancy=True)
     name, models = strongest_baseline(Counted, [0, 1], arena(), "cpu", plain=[taught])
     assert (name, models[0]) == ("strong", taught)
