@@ -29,7 +29,7 @@ from augment.generation.catalogue import Catalogue
 from augment.generation.weighted import Stamp, Weighted, spacing, usual
 from augment.numeric.columns import whole
 from augment.numeric.ease import FILTER_L2, ease
-from augment.numeric.histories import binary, minus, ordered
+from augment.numeric.histories import binary, minus, moments, ordered
 from augment.numeric.neighbours import Neighbours
 from augment.numeric.new_items import MET, NEW_ITEMS, new_scores, standardised
 from augment.numeric.vectors import unit
@@ -38,6 +38,7 @@ from augment.watch.stuffing import honesty
 
 HELD, TRIED, TRIED_USERS = 0.2, 5_000, 2_000  # share of known items treated as new, of at most so many, and users
 LEAST = 20  # known items, of which a map can be learnt; and interactions with new ones, by which a scale can be found
+SOONER = 0.9  # of items that `MET` users have
 PLACES = 20  # of a list of recommendations
 REACHED = 0.95  # of the most places that new items can have
 USERS = 512  # at a time: bounds the memory
@@ -70,14 +71,14 @@ class Known:
     users: pa.Array
     history: csr_matrix  # binary float32[U, I]
     place: np.ndarray  # int64[I], where each is in the catalogue; −1 for young ones and those that it lacks
-    young: np.ndarray  # bool[I], whether the catalogue has it and fewer than `MET` users do: a model says little of it
+    young: np.ndarray  # bool[I], whether the catalogue has it, and it is just out (`just_out`)
 
     @classmethod
     def of(cls, train: pa.Table, catalogue: Catalogue) -> Known:
         items, users = (pc.unique(whole(train[name])).sort() for name in ("item_id", "user_id"))
         history = binary(ordered(train, users, items))
         place = pc.fill_null(pc.index_in(items, catalogue.items), -1).to_numpy(zero_copy_only=False)
-        young = (history.getnnz(axis=0) < MET) & (place >= 0)
+        young = just_out(train, history, items) & (place >= 0)
         if (place[~young] >= 0).sum() < LEAST:  # too few are left to learn from
             young[:] = False
         return cls(items, users, history, np.where(young, -1, place), young)
@@ -86,6 +87,25 @@ class Known:
     def described(self) -> np.ndarray:
         """int64: places among `items` of those that the catalogue has, without young ones."""
         return np.flatnonzero(self.place >= 0)
+
+
+def just_out(train: pa.Table, history: csr_matrix, items: pa.Array) -> np.ndarray:
+    """bool[I]: whom fewer than `MET` users have, though there was not the time for it yet.
+
+    There was, where nine of ten items that so many have found them sooner: such an item is no new one, but one that few
+    want, and a row would put it where new ones belong. Without timestamps every item that few have counts as just out.
+    """
+    few = history.getnnz(axis=0) < MET
+    if "timestamp" not in train.column_names or few.all():
+        return few
+    moment, item = moments(train), pc.index_in(whole(train["item_id"]), items).to_numpy(zero_copy_only=False)
+    user = pc.rank(whole(train["user_id"]), tiebreaker="dense").to_numpy()
+    order = np.lexsort((moment, user, item))
+    once = order[np.append(True, (np.diff(item[order]) != 0) | (np.diff(user[order]) != 0))]  # first of each pair
+    once = once[np.lexsort((moment[once], item[once]))]
+    start = np.searchsorted(item[once], np.arange(len(items)))
+    first, enough = moment[once[start]], moment[once[start[~few] + MET - 1]]
+    return few & (moment.max() - first < np.quantile(enough - first[~few], SOONER))
 
 
 def choose(catalogue: Catalogue, known: Known, wanted: NewItems, seed: int) -> Found:

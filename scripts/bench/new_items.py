@@ -33,6 +33,7 @@ from augment.generation.catalogue import Catalogue
 from augment.language.encoders import text_encoder
 from augment.language.ngrams import Ngrams
 from augment.language.typos import typo
+from augment.numeric.columns import whole
 from augment.numeric.ease import ease
 from augment.numeric.histories import binary, by_time
 from augment.numeric.new_items import standardised
@@ -239,18 +240,20 @@ def _by_columns(split: Split, columns: np.ndarray, names: pa.Array) -> dict[str,
 def _judged(
     split: Split, model: Recommender, score: Callable[[csr_matrix], np.ndarray], names: pa.Array
 ) -> dict[str, np.ndarray]:
-    """`score` gives new items' scores to shown histories; they are standardised like known ones, then scaled."""
+    """`score` gives new items' scores to shown histories; they are scaled as rows are, on those that are asked for."""
     known = split.known
     users = pc.index_in(pc.unique(split.valid["user_id"].combine_chunks()), known.users).drop_null().to_numpy()
     shown = known.history[users]
     plain = standardised(model._scores(known.history, users))
     plain[shown.nonzero()] = -np.inf
-    size = new_items.scale_for(split.exposure, new_items.highest(plain), new_items.highest(score(shown)))
+    asked = pc.is_in(names, whole(split.valid["item_id"])).to_numpy(zero_copy_only=False)
+    size = new_items.scale_for(split.exposure, new_items.highest(plain), new_items.highest(score(shown)[:, asked]))
 
     class Fixed(Rows):
         def beside(self, scores: np.ndarray, history: csr_matrix, wanted: pa.Array) -> np.ndarray:
-            place = pc.index_in(wanted, names).to_numpy(zero_copy_only=False)
-            return np.concatenate([standardised(scores), size * score(binary(history))[:, place]], axis=1)
+            place = place_of(wanted, names)
+            of_new = np.where(place < 0, -np.inf, size * score(binary(history))[:, place])  # some have no content
+            return np.concatenate([standardised(scores), of_new.astype(np.float32)], axis=1)
 
     empty = csr_matrix((len(names), len(model.items_)), dtype=np.float32)
     model.new_ = Fixed(names, empty, place_of(names, model.items_))

@@ -106,6 +106,16 @@ def test_an_item_that_few_have_met_is_new_still_and_nobodys_neighbour():
     assert mapped.weights[:, known.items.index("new1-0").as_py()].nnz
 
 
+def test_an_old_item_that_few_want_is_no_new_one():
+    train, products = shop()
+    train = train.append_column("timestamp", pa.array(np.linspace(0, 100, len(train)), pa.float64()))
+    few = {"user_id": ["u1", "u2", "u1", "u1"], "item_id": ["new0-0", "new1-0", "new1-0", "new1-0"],
+           "timestamp": [1.0, 99.0, 100.0, 100.0]}  # fmt: skip
+    known = new_items.Known.of(pa.concat_tables([pa.table(few), train]), catalogue(products))
+    assert known.items.filter(pa.array(known.young)).to_pylist() == ["new1-0"]
+    assert known.place[known.items.index("new0-0").as_py()] >= 0
+
+
 def test_where_hardly_any_item_was_met_often_all_of_them_are_known():
     train, products = shop()
     few = train.filter(pa.array(np.arange(len(train)) % 12 == 0))
