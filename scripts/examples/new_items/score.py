@@ -11,7 +11,7 @@ import pandas as pd
 
 from consumers import open_mix
 
-OWN = 1.5  # standard deviations that an item counts more to a user who has it
+OWN = 6.0  # standard deviations that an item counts more to a user who has it
 
 
 def new_scores(rows: pd.DataFrame, scores: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:

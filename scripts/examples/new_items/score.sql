@@ -10,6 +10,6 @@ near AS (
     SELECT anchor_id, unnest(neighbour_ids) AS item_id, unnest(neighbour_weights) AS weight
     FROM published WHERE strategy = 'new-items'
 )
-SELECT user_id, anchor_id, sum(weight * (z + CASE WHEN history.item_id IS NULL THEN 0 ELSE 1.5 END)) AS new_score
+SELECT user_id, anchor_id, sum(weight * (z + CASE WHEN history.item_id IS NULL THEN 0 ELSE 6 END)) AS new_score
 FROM near JOIN known USING (item_id) LEFT JOIN history USING (user_id, item_id)
 GROUP BY user_id, anchor_id
