@@ -26,7 +26,7 @@ from augment.contracts.modality import Histories
 from augment.contracts.tally import STUFFED, Tally
 from augment.contracts.values import Arena
 from augment.generation.catalogue import Catalogue
-from augment.generation.weighted import Stamp, Weighted, spacing, usual
+from augment.generation.weighted import PLACES, Stamp, Weighted, ndcg, spacing, usual
 from augment.numeric.columns import whole
 from augment.numeric.ease import FILTER_L2, ease
 from augment.numeric.histories import binary, minus, moments, ordered
@@ -39,7 +39,6 @@ from augment.watch.stuffing import honesty
 HELD, TRIED, TRIED_USERS = 0.2, 5_000, 2_000  # share of known items treated as new, of at most so many, and users
 LEAST = 20  # known items, of which a map can be learnt; and interactions with new ones, by which a scale can be found
 SOONER = 0.9  # of items that `MET` users have
-PLACES = 20  # of a list of recommendations
 REACHED = 0.95  # of the most places that new items can have
 USERS = 512  # at a time: bounds the memory
 ITEMS = 256  # new ones at a time
@@ -50,7 +49,7 @@ class Found(NamedTuple):
     map: ContentMap
     share: float  # of properties in the content's vectors, beside texts
     seen: float  # of pictures, beside both
-    recall: float  # at 20, of known items treated as new, among themselves
+    ndcg: float  # at 20, of known items treated as new, among themselves
 
     def content(self, catalogue: Catalogue, misspelt: bool = False) -> np.ndarray:
         """Unit vectors float32[n, C] of its items."""
@@ -125,21 +124,18 @@ def choose(catalogue: Catalogue, known: Known, wanted: NewItems, seed: int) -> F
     scores = np.asarray(shown @ ease(known.history[:, old], None, FILTER_L2), np.float32)
     behaviour = _behaviour(known.history[:, old])
 
-    def recall(candidate: ContentMap, vectors: np.ndarray) -> float:
+    def quality(candidate: ContentMap, vectors: np.ndarray) -> float:
         fitted = candidate.fit(vectors[known.place[old]], behaviour)
         weights = _sparse(fitted, vectors[known.place[new]], wanted.neighbours)
-        of_new = new_scores(scores, shown, weights)
-        best = np.argpartition(-of_new, min(PLACES, len(new)) - 1, axis=1)[:, :PLACES]
-        hit = np.asarray(hidden[np.arange(len(users))[:, None], best].sum(axis=1)).ravel()
-        return float((hit / np.minimum(hidden.getnnz(axis=1), PLACES)).mean())
+        return ndcg(new_scores(scores, shown, weights), hidden)
 
     near = settings("attention", {}, seed)[-1:]
-    shares = {each: recall(near[0], catalogue.vectors(*each)) for each in product(catalogue.shares, catalogue.seen)}
+    shares = {each: quality(near[0], catalogue.vectors(*each)) for each in product(catalogue.shares, catalogue.seen)}
     best = max(shares, key=lambda each: shares[each])
     vectors = catalogue.vectors(*best)
     tried = [one for name in wanted.maps for one in settings(name, wanted.map_options.get(name, {}), seed)]
-    found = [Found(one, *best, recall(one, vectors)) for one in track(tried, "maps of new items", "map", len(tried))]
-    return max(found, key=lambda one: one.recall)
+    found = [Found(one, *best, quality(one, vectors)) for one in track(tried, "maps of new items", "map", len(tried))]
+    return max(found, key=lambda one: one.ndcg)
 
 
 def made(

@@ -22,7 +22,7 @@ from augment.base.errors import Refused
 from augment.base.progress import track
 from augment.contracts.modality import Histories
 from augment.generation.new_items import singular
-from augment.generation.weighted import Stamp, Weighted, spacing, usual
+from augment.generation.weighted import Stamp, Weighted, ndcg, spacing, usual
 from augment.numeric.columns import whole
 from augment.numeric.ease import FILTER_L2, USERS, ease
 from augment.numeric.histories import binary, minus, moments, ordered
@@ -35,7 +35,6 @@ from augment.recipes.schema import NewUsers
 TRIED, SHARE = 500, 0.2  # known users treated as new: so many, at most that share
 ITEMS = 5_000  # that a setting is chosen by, the commonest: bounds time and memory
 LEAST = 50  # known users, of whom neighbours can be chosen at all
-PLACES = 20  # of a list of recommendations
 SIZES = (30, 100, 300)  # of neighbours tried
 POWERS = (0, 1, 3)  # of a likeness, that are tried as weights
 OWNS = (0.0, 0.1, 0.2, 0.35, 0.5)  # shares of the user's own scores
@@ -213,14 +212,10 @@ def first(history: csr_matrix, count: np.ndarray) -> csr_matrix:
 
 
 def _ndcg(scores: np.ndarray, shown: csr_matrix, hidden: csr_matrix) -> float:
-    """At 20, of scores float32[n, I], of what is not shown."""
+    """Of scores float32[n, I], of what is not shown."""
     scores = scores.copy()
     scores[shown.nonzero()] = -np.inf
-    best = np.stack([*highest_places(np.maximum(scores, -1e30), PLACES)])
-    hit = np.asarray(hidden[np.arange(len(best))[:, None], best].todense())
-    discount = 1 / np.log2(np.arange(2, best.shape[1] + 2))
-    ideal = np.cumsum(discount)[np.clip(hidden.getnnz(axis=1), 1, best.shape[1]) - 1]
-    return float((hit @ discount / ideal).mean())
+    return ndcg(scores, hidden)
 
 
 def _normalised(history: csr_matrix) -> csr_matrix:

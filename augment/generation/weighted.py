@@ -13,6 +13,9 @@ from scipy.sparse import csr_matrix
 from augment.contracts.modality import Histories
 from augment.contracts.sample import sample_schema
 from augment.numeric.neighbours import Neighbours
+from augment.numeric.vectors import highest_places
+
+PLACES = 20  # of a list of recommendations
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,15 @@ class Weighted:
         none = pa.array([[]] * len(self.names), pa.list_(pa.string()))
         fields = list(modality.decoded)
         return pa.StructArray.from_arrays([self.shown if f.name == self.field else none for f in fields], fields=fields)
+
+
+def ndcg(scores: np.ndarray, hidden: csr_matrix) -> float:
+    """At 20, of scores float32[n, I], where each user wants what is hidden [n, I], at least one."""
+    best = np.stack([*highest_places(np.maximum(scores, -1e30), PLACES)])
+    hit = np.asarray(hidden[np.arange(len(best))[:, None], best].todense())
+    discount = 1 / np.log2(np.arange(2, best.shape[1] + 2))
+    ideal = np.cumsum(discount)[np.clip(hidden.getnnz(axis=1), 1, best.shape[1]) - 1]
+    return float((hit @ discount / ideal).mean())
 
 
 def spacing(vectors: np.ndarray) -> np.ndarray:

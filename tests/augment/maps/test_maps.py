@@ -81,7 +81,7 @@ def test_the_chosen_map_finds_kinds_and_says_nothing_of_items_without_content():
     seen = catalogue(products)
     known = new_items.Known.of(train, seen)
     found = new_items.choose(seen, known, NewItems(maps=["ridge", "attention"]), 0)
-    assert found.recall > 0.8
+    assert found.ndcg > 0.65  # by chance about .4
     mapped = new_items.apply(found, seen, known, 15)
     assert mapped.names.to_pylist() == [f"new{kind}-{n}" for kind in range(KINDS) for n in range(2)]
     assert mapped.weights.getnnz(axis=1).max() <= 15
