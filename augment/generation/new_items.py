@@ -38,7 +38,6 @@ from augment.watch.stuffing import honesty
 
 HELD, TRIED, TRIED_USERS = 0.2, 5_000, 2_000  # share of known items treated as new, of at most so many, and users
 LEAST = 20  # known items, of which a map can be learnt; and interactions with new ones, by which a scale can be found
-SOONER = 0.9  # of items that `MET` users have
 REACHED = 0.95  # of the most places that new items can have
 USERS = 512  # at a time: bounds the memory
 ITEMS = 256  # new ones at a time
@@ -91,7 +90,7 @@ class Known:
 def just_out(train: pa.Table, history: csr_matrix, items: pa.Array) -> np.ndarray:
     """bool[I]: whom fewer than `MET` users have, though there was not the time for it yet.
 
-    There was, where nine of ten items that so many have found them sooner: such an item is no new one, but one that few
+    There was, where half of the items that so many have found them sooner: such an item is no new one, but one that few
     want, and a row would put it where new ones belong. Without timestamps every item that few have counts as just out.
     """
     few = history.getnnz(axis=0) < MET
@@ -104,7 +103,7 @@ def just_out(train: pa.Table, history: csr_matrix, items: pa.Array) -> np.ndarra
     once = once[np.lexsort((moment[once], item[once]))]
     start = np.searchsorted(item[once], np.arange(len(items)))
     first, enough = moment[once[start]], moment[once[start[~few] + MET - 1]]
-    return few & (moment.max() - first < np.quantile(enough - first[~few], SOONER))
+    return few & (moment.max() - first < np.median(enough - first[~few]))
 
 
 def choose(catalogue: Catalogue, known: Known, wanted: NewItems, seed: int) -> Found:
