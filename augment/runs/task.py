@@ -203,6 +203,11 @@ class Job:
         return Path(self.recipe.output) / "embeddings.sqlite"
 
     @property
+    def decoded(self) -> Path:
+        """The file that keeps what pictures were decoded to, between runs and nights."""
+        return Path(self.recipe.output) / "decoded.sqlite"
+
+    @property
     def tools(self) -> Tools:
         return Tools(self.recipe.seed, self.task.strategies.keys(), self.encoder)
 

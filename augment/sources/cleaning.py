@@ -31,9 +31,11 @@ HARMLESS = "duplicate"  # quarantined, but no sign of a broken source
 
 class Cleaning:
     def __init__(
-        self, db: duckdb.DuckDBPyConnection, name: str, source: Source, rules: RowRules, folder: Path, seed: int
-    ) -> None:
-        self.db, self.name, self.source = db, name, source
+        self, db: duckdb.DuckDBPyConnection, name: str, source: Source, rules: RowRules, folder: Path, seed: int,
+        cache: Path | None = None,
+    ) -> None:  # fmt: skip
+        """cache: a file that keeps what pictures were decoded to."""
+        self.db, self.name, self.source, self.cache = db, name, source, cache
         self.rules, self.folder, self.seed = rules, folder, seed
         columns = source.columns
         roles = {
@@ -85,7 +87,7 @@ class Cleaning:
             select.append(f"{self._given(text)} AS text")
         rows, bad = "raw", "NULL"
         if image := self.roles.get("image"):
-            pictures.take_in(self.db, self.source, self._given(image))
+            pictures.take_in(self.db, self.source, self._given(image), self.cache)
             select.append("__content AS image")
             rows, bad = "(SELECT * FROM raw LEFT JOIN pictures USING (__row))", "r.__bad"
         select += [f"{self._number(c)} AS {quoted(r)}" for r, c in self.numbers.items()]

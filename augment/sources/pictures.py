@@ -1,4 +1,4 @@
-"""Pictures of a source's rows: decoded, made small and safe, batch by batch; what is none has its reason.
+"""Pictures of a source's rows: read, decoded, made small and safe, batch by batch; what is none has its reason.
 
 A row holds a picture as base64 (bytes of Parquet and of a database are made such), or as a path under the source's
 folder `images`.
@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -19,8 +19,9 @@ import pyarrow as pa
 
 from augment.base.errors import BadInput
 from augment.base.progress import bar
-from augment.pictures.decoding import EMPTY, MAX_BYTES, TOO_HEAVY, BadPicture, normalised
+from augment.pictures.decoding import EMPTY, MAX_BYTES, PICTURES, TOO_HEAVY, BadPicture
 from augment.recipes.source import Source
+from augment.sources.memory import Made, Memory
 
 BATCH_BYTES = 32_000_000  # of what is read at a time; one picture may have as many, `MAX_BYTES` in base64
 BATCH = 256
@@ -38,12 +39,14 @@ SCHEMA = pa.schema(
 )
 
 
-def take_in(db: duckdb.DuckDBPyConnection, source: Source, value: str) -> None:
+def take_in(db: duckdb.DuckDBPyConnection, source: Source, value: str, cache: Path | None = None) -> None:
     """Table `pictures`: of each row of `raw` that has a picture, `__row`, the normalised JPEG `__picture` and the hash
     of it `__content`, or the reason `__bad` why there is none.
 
-    value: SQL of what the row holds. Memory is bounded by a batch. Raises BadInput where there is no folder `images`.
+    value: SQL of what the row holds. cache: a file that keeps what was decoded, see `Memory`. Memory is bounded by a
+    batch. Raises BadInput where there is no folder `images`.
     """
+    memory = Memory(cache, PICTURES)
     root = None if source.images is None else folder_of(source)
     db.execute("CREATE OR REPLACE TABLE pictures (__row BIGINT, __picture BLOB, __content VARCHAR, __bad VARCHAR)")
     sizes = f"SELECT __row, length({value}) FROM raw WHERE {value} IS NOT NULL ORDER BY __row"
@@ -54,13 +57,15 @@ def take_in(db: duckdb.DuckDBPyConnection, source: Source, value: str) -> None:
         for first, last in _batches(lengths):
             within = f"{read} WHERE __row BETWEEN ? AND ? AND {value} IS NOT NULL"
             held = db.execute(within, [int(places[first]), int(places[last - 1])]).fetchall()
-            made = [(place, *_taken(each, root)) for place, each in held]
-            columns = zip(*made, strict=True)
-            batch = pa.table([*map(list, columns)], schema=SCHEMA)
-            db.register("batch", batch)
-            db.execute("INSERT INTO pictures SELECT * FROM batch")
-            db.unregister("batch")
-            shown.update(last - first)
+            for files in _at_once((place, _taken(each, root)) for place, each in held):
+                made = memory.made([file for _, file in files if isinstance(file, bytes)])
+                columns = zip(*_in_place(files, made), strict=True)
+                batch = pa.table([*map(list, columns)], schema=SCHEMA)
+                db.register("batch", batch)
+                db.execute("INSERT INTO pictures SELECT * FROM batch")
+                db.unregister("batch")
+                shown.update(len(files))
+    memory.forget()
 
 
 def fingerprint(source: Source) -> dict[str, str]:
@@ -107,17 +112,36 @@ def _batches(lengths: list[int]) -> Iterator[tuple[int, int]]:
         yield first, len(lengths)
 
 
-def _taken(value: str | None, root: Path | None) -> tuple[bytes | None, str | None, str | None]:
-    """A picture and its hash, or the reason."""
+def _at_once(files: Iterable[tuple[int, bytes | BadPicture]]) -> Iterator[list[tuple[int, bytes | BadPicture]]]:
+    """Some at a time, which hold `BATCH_BYTES` and one more file at most."""
+    some, held = [], 0
+    for place, file in files:
+        some.append((place, file))
+        held += len(file) if isinstance(file, bytes) else 0
+        if held >= BATCH_BYTES:
+            yield some
+            some, held = [], 0
+    if some:
+        yield some
+
+
+def _in_place(files: list[tuple[int, bytes | BadPicture]], made: list[Made]) -> Iterator[tuple[object, ...]]:
+    """Rows of `SCHEMA`; made: of those that could be read, in order."""
+    found = iter(made)
+    for place, file in files:
+        yield (place, *(next(found) if isinstance(file, bytes) else Made(bad=str(file))))
+
+
+def _taken(value: str | None, root: Path | None) -> bytes | BadPicture:
+    """A file as it is, or the reason why there is none."""
     try:
         if value is None:
             raise BadPicture(TOO_HEAVY)
         if value.startswith(("http://", "https://")):
             raise BadPicture(ADDRESS)
-        picture = normalised(_decoded(value) if root is None else _read(value, root))
+        return _decoded(value) if root is None else _read(value, root)
     except BadPicture as reason:
-        return None, None, str(reason)
-    return picture, hashlib.sha256(picture).hexdigest(), None
+        return reason
 
 
 def _decoded(text: str) -> bytes:

@@ -24,24 +24,27 @@ def fingerprint(source: Source) -> dict[str, str]:
     return source_kind(source).fingerprint(source) | pictures.fingerprint(source)
 
 
-def prepare(name: str, source: Source, modality: str, folder: Path, seed: int) -> Splits:
+def prepare(name: str, source: Source, modality: str, folder: Path, seed: int, cache: Path | None = None) -> Splits:
     """Read, clean and split one source into `folder`.
 
-    modality: the name of the one whose rules rows must keep (`Modality.rows`).
+    modality: the name of the one whose rules rows must keep (`Modality.rows`). cache: a file that keeps what pictures
+    were decoded to, for the next run.
     Raises UsageError for one that there is not; BadInput for a file or column that is missing, too many bad rows
     (`TooManyBad`), or a split left empty.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with workspace(folder / "source.duckdb", name) as db:
-        return Cleaning(db, name, source, modality_class(modality).rows, folder, seed).read()
+        return Cleaning(db, name, source, modality_class(modality).rows, folder, seed, cache).read()
 
 
-def prepare_catalogue(name: str, source: Source, rules: RowRules, folder: Path, seed: int) -> Splits:
+def prepare_catalogue(
+    name: str, source: Source, rules: RowRules, folder: Path, seed: int, cache: Path | None = None
+) -> Splits:
     """Read and clean a catalogue into `folder`: all its rows are in `train`, and the other splits do not exist.
 
-    rules: `PRODUCTS` or `PEOPLE`, whose rows are items or users. Raises BadInput for a file or column that is missing,
-    too many bad rows (`TooManyBad`), or no row left.
+    rules: `PRODUCTS` or `PEOPLE`, whose rows are items or users. cache: as of `prepare`. Raises BadInput for a file or
+    column that is missing, too many bad rows (`TooManyBad`), or no row left.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with workspace(folder / "source.duckdb", name) as db:
-        return Cleaning(db, name, source, rules, folder, seed).read()
+        return Cleaning(db, name, source, rules, folder, seed, cache).read()
