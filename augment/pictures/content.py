@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 
 class BadContent(ValueError):
@@ -23,4 +23,11 @@ class Content:
     @cached_property
     def rules(self) -> str:
         """All that what is made of a file depends on, but for its bytes."""
-        return repr((self.role, self.limits, [(name, version(name)) for name in self.packages]))
+        return repr((self.role, self.limits, [(name, _version(name)) for name in self.packages]))
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # an extra, without which some files are read all the same
+        return ""

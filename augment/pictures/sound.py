@@ -52,6 +52,17 @@ def waveform(clip: bytes) -> np.ndarray:
     return heard if rate == RATE else resample_poly(heard, RATE // common, rate // common).astype(np.float32)
 
 
+def wav(heard: np.ndarray) -> bytes:
+    """A WAV file of float32[T] in [-1, 1], one channel of `RATE` samples a second, of 16 bits."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(RATE)
+        out.writeframes((heard * 32_767).round().clip(-32_768, 32_767).astype("<i2").tobytes())
+    return file.getvalue()
+
+
 def log_mel(heard: np.ndarray) -> torch.Tensor:
     """float32[BANDS, frames]: natural logarithm of the energy in bands that are even in mel (Stevens et al., 1937), 0
     for silence."""

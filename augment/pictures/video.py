@@ -10,23 +10,26 @@ import io
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from augment.base.errors import UsageError
+from augment.pictures.content import BadContent
 
 MOST = 16  # frames of a clip
 SIDE = 256  # longest side of a frame, as of pictures
 MAX_BYTES = 200_000_000
 MAX_FRAMES = 100_000  # nearly an hour: all are decoded, up to the last that is taken
 MAX_PIXELS = 40_000_000  # of one frame; 8K has 33 million
+QUALITY = str(3 * 118)  # of the frames of a film that is made: FFmpeg's scale, from 2 x 118, the best
 CONTAINERS = "mov,mp4,m4a,3gp,matroska,webm,avi,gif,mpeg,mpegts,flv,ogg,wav,mp3,flac,aac,aiff"
 DAMAGED = "clip damaged, or no clip"
 
 
-class BadClip(ValueError):
-    """The reason, in words."""
+class BadClip(BadContent):
+    pass
 
 
 def library() -> Any:
@@ -62,6 +65,22 @@ def frames(clip: bytes) -> np.ndarray:
     if not taken:
         raise BadClip("clip without a frame")
     return np.stack(taken)
+
+
+def film(pictures: np.ndarray) -> bytes:
+    """A clip of frames uint8[n, H, W, 3], one a second: JPEGs in Matroska, the same bytes of the same frames."""
+    av, file = library(), io.BytesIO()
+    with av.open(file, "w", format="matroska", options={"fflags": "bitexact"}) as out:
+        stream = out.add_stream("mjpeg", rate=1, options={"flags": "bitexact+qscale", "global_quality": QUALITY})
+        stream.height, stream.width = pictures.shape[1:3]
+        stream.pix_fmt = "yuvj420p"
+        stream.thread_count = 1
+        for place, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="yuvj420p")
+            frame.pts, frame.time_base = place, Fraction(1)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return file.getvalue()
 
 
 def heard(clip: bytes, most: float) -> tuple[np.ndarray, int]:

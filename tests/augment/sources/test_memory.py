@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -9,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from drawn import KINDS, drawn_bytes
 
+from augment.modalities.images import Images
 from augment.pictures import decoding
 from augment.pictures.content import BadContent, Content
 from augment.recipes.schema import Source
-from augment.sources import memory, pictures
+from augment.sources import media, memory
 from augment.sources.memory import Memory
 from augment.sources.prepare import prepare
 
@@ -22,9 +24,8 @@ ROWS, SPLIT = 30, {"valid": 0.3, "test": 0.3}
 def counted(monkeypatch, **changes):
     """What is decoded from now on."""
     seen, made = [], decoding.PICTURES.made
-    given = {name: getattr(decoding.PICTURES, name) for name in ("role", "most", "limits", "packages")}
-    content = Content(**{**given, **changes}, made=lambda file: (seen.append(file), made(file))[1])
-    monkeypatch.setattr(pictures, "PICTURES", content)
+    content = replace(decoding.PICTURES, **changes, made=lambda file: (seen.append(file), made(file))[1])
+    monkeypatch.setattr(Images, "files", classmethod(lambda cls, encoder: content))
     return seen
 
 
@@ -55,7 +56,7 @@ def read(folder, where, name, cache="cache.sqlite"):
     source = Source.model_validate(
         {**where, "columns": {"image": "photo", "label": "y"}, "max_bad_share": 0.5, "split": SPLIT}
     )
-    splits = prepare("shop", source, "images", folder / name, 1, cache and folder / cache)
+    splits = prepare("shop", source, "images", folder / name, 1, "", cache and folder / cache)
     good = pa.concat_tables([pq.read_table(path) for path in (splits.train, splits.valid, splits.test)])
     return good, pq.read_table(splits.quarantine)
 
@@ -94,7 +95,7 @@ def test_only_what_is_new_is_decoded(tmp_path, monkeypatch):
 def test_other_limits_or_another_library_decode_anew(tmp_path, monkeypatch):
     where = table_of(tmp_path, contents())
     read(tmp_path, where, "first")
-    for number, changes in enumerate(({"limits": (0,)}, {"packages": ("numpy",)}, {"role": "clip"})):
+    for number, changes in enumerate(({"limits": (0,)}, {"packages": ("numpy",)})):
         seen = counted(monkeypatch, **changes)
         read(tmp_path, where, f"{number}")
         assert len(seen) == len(set(contents()))
@@ -136,7 +137,7 @@ def test_what_nobody_asks_for_is_forgotten(tmp_path, monkeypatch):
 
 
 def test_files_are_made_a_batch_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "BATCH_BYTES", 20_000)
+    monkeypatch.setattr(media, "BATCH_BYTES", 20_000)
     at_once, ask = [], Memory.made
     monkeypatch.setattr(Memory, "made", lambda self, files: (at_once.append(sum(map(len, files))), ask(self, files))[1])
     files = contents()
