@@ -26,6 +26,8 @@ MAX_PIXELS = 40_000_000  # of one frame; 8K has 33 million
 QUALITY = str(3 * 118)  # of the frames of a film that is made: FFmpeg's scale, from 2 x 118, the best
 CONTAINERS = "mov,mp4,m4a,3gp,matroska,webm,avi,gif,mpeg,mpegts,flv,ogg,wav,mp3,flac,aac,aiff"
 DAMAGED = "clip damaged, or no clip"
+TRUNCATED = "clip truncated"
+LEAST = 0.8  # of the time that a clip says it lasts: with less, its end is missing
 
 
 class BadClip(BadContent):
@@ -133,13 +135,19 @@ def opened(clip: bytes, kind: str) -> Iterator[tuple[Any, Any]]:
 def _times(container: Any, stream: Any) -> list[int]:
     """When each frame is shown, in order; read without decoding. Frames in order where the file does not say."""
     found: list[int] = []
-    for packet in container.demux(stream):
-        if packet.size:
+    ends = [0.0]  # of all that is seen or heard, in seconds
+    for packet in container.demux():
+        if packet.pts is not None:
+            ends.append(float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.size and packet.stream_index == stream.index:
             found.append(len(found) if packet.pts is None else packet.pts)
         if len(found) > MAX_FRAMES:
             raise BadClip(f"clip too long: over {MAX_FRAMES:,} frames")
     if not found:
         raise BadClip("clip without a frame")
+    said = (container.duration or 0) / 1e6
+    if max(ends) - (container.start_time or 0) / 1e6 < LEAST * said:
+        raise BadClip(TRUNCATED)
     return sorted(found)
 
 

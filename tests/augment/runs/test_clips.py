@@ -101,12 +101,14 @@ def test_sounds_end_in_a_verdict_and_moved_ones_are_vectors_alone(tmp_path, acce
 def test_films_end_in_a_verdict_whatever_it_is(av, tmp_path):
     """With moves decoded to cuts and gaps; the clips that are published are films."""
     files = {f"{n}.mkv": shown(KINDS[n % 3], n) for n in range(ROWS)}
-    files |= {"text.mp4": b"no film at all", "cut.mkv": files["0.mkv"][:900], "still.mkv": spoken("bag", 1)}
+    cut = {"cut.mkv": files["0.mkv"][:900], "half.mkv": files["0.mkv"][: len(files["0.mkv"]) // 2]}
+    files |= {"text.mp4": b"no film at all", **cut, "still.mkv": spoken("bag", 1)}
     found = run(recipe(tmp_path, FILMS, files, "true", form="jsonl"), device="cpu")["tasks"]["task"]
     assert found["status"] in ("published", "rejected")
     assert "accuracy_unseen" in json.dumps(found)
     (bad,) = (tmp_path / "out" / "task").glob("_sparring/quarantine/*.parquet")
-    assert sorted(pq.read_table(bad)["reason"].to_pylist()) == [video.DAMAGED, video.DAMAGED, "clip without video"]
+    reasons = [video.DAMAGED, "clip without a frame", video.TRUNCATED, "clip without video"]
+    assert pq.read_table(bad)["reason"].to_pylist() == reasons
 
 
 def test_a_second_run_decodes_no_clip_again(tmp_path, monkeypatch, accepted):
@@ -122,11 +124,12 @@ def test_a_second_run_decodes_no_clip_again(tmp_path, monkeypatch, accepted):
 def test_what_is_no_clip_has_its_reason(av, tmp_path, monkeypatch):
     monkeypatch.setattr(sound, "LONGEST", 0.5)
     good = [spoken(KINDS[n % 3], n) for n in range(ROWS)]
-    bad = [b"", b"a text", good[0][:20], shown("bag", 1), spoken("bag", 1, 0.6), None]
+    bad = [b"", b"a text", good[0][:20], good[0][: len(good[0]) // 2], shown("bag", 1), spoken("bag", 1, 0.6), None]
     made = recipe(tmp_path, SOUNDS, good + bad)
     rows = read_rows(Job(made, "task", "cpu"), tmp_path / "work")
     assert rows.splits.quarantined == {
-        video.DAMAGED: 2, "clip missing": 2, "clip without audio": 1, "clip too long: over 0.5 seconds": 1,
+        video.DAMAGED: 2, video.TRUNCATED: 1, "clip missing": 2, "clip without audio": 1,
+        "clip too long: over 0.5 seconds": 1,
     }  # fmt: skip
 
 
