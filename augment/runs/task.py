@@ -145,7 +145,7 @@ class Job:
         if not self.task.generator.decode and not issubclass(self.modality, Vectors):
             raise UsageError(
                 f"tasks.{self.name}.generator.decode: samples of {self.modality.name} are what they decode to; those "
-                "of texts and pictures alone can be vectors"
+                "of texts, pictures and clips alone can be vectors"
             )
 
     def _check_products(self) -> None:
