@@ -17,6 +17,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +31,7 @@ from augment.testing.data import picture
 
 # Format, mode and options of the files that are damaged; those that move have three frames.
 MOVES = {"save_all": True, "append_images": [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]}
-KINDS = (
+KINDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("JPEG", "RGB", {}), ("PNG", "RGB", {}), ("WEBP", "RGB", {}), ("GIF", "RGB", {}),
     ("JPEG", "RGB", {"progressive": True}), ("JPEG", "CMYK", {}), ("JPEG", "L", {}), ("PNG", "I;16", {}),
     ("PNG", "RGBA", {}), ("PNG", "P", {}), ("GIF", "RGB", MOVES), ("WEBP", "RGB", MOVES), ("PNG", "RGB", MOVES),
@@ -147,7 +148,7 @@ WAYS: tuple[Callable[[bytes, np.random.Generator], bytes], ...] = (
 
 def _file(number: int) -> bytes:
     file, (form, mode, options) = io.BytesIO(), KINDS[number // 2 % len(KINDS)]
-    plain = Image.open(io.BytesIO(picture(bool(number % 2), number)))
+    plain: Image.Image = Image.open(io.BytesIO(picture(bool(number % 2), number)))
     if mode == "I;16":
         plain = Image.fromarray(np.asarray(plain.convert("L")).astype(np.uint16) * 257)
     (plain if mode == "I;16" else plain.convert(mode)).save(file, form, **options)
