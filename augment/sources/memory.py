@@ -1,4 +1,7 @@
-"""What was made of files, by their bytes: one that did not change costs its reading and a look-up, not its decoding."""
+"""What was made of files, by their bytes: one that did not change costs its reading and a look-up, not its decoding.
+
+What is bad is judged anew each time: there is little of it, and the reason may have been a lack of memory.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from augment.pictures.content import BadContent, Content
 
 KEPT = 30  # days for which what nobody asked for stays
 TOUCHED = 7  # days after which it is written down anew that somebody asked
-# `content` is null where a file stays as it is, and where it is bad.
-TABLE = "made (key BLOB PRIMARY KEY, content BLOB, sha256 TEXT, bad TEXT, seen INTEGER)"
+# `content` is null where a file stays as it is.
+TABLE = "made (key BLOB PRIMARY KEY, content BLOB, sha256 TEXT, seen INTEGER)"
 
 
 class Made(NamedTuple):
@@ -38,9 +41,13 @@ class Memory:
         by_key = dict(zip(keys, files, strict=True))
         found = self._shelf.work(lambda db: self._known(db, by_key)) if self._shelf else {}
         fresh = {key: self._make(file) for key, file in by_key.items() if key not in found}
-        if self._shelf and fresh:
-            rows = [(key, *_kept(made, by_key[key]), self._today) for key, made in fresh.items()]
-            self._shelf.work(lambda db: db.executemany("INSERT OR REPLACE INTO made VALUES (?, ?, ?, ?, ?)", rows))
+        rows = [
+            (key, None if made.content == by_key[key] else made.content, made.sha256, self._today)
+            for key, made in fresh.items()
+            if not made.bad
+        ]
+        if self._shelf and rows:
+            self._shelf.work(lambda db: db.executemany("INSERT OR REPLACE INTO made VALUES (?, ?, ?, ?)", rows))
         found |= fresh
         return [found[key] for key in keys]
 
@@ -53,13 +60,13 @@ class Memory:
         """What is kept; where that is not what was put there, nothing."""
         found, old = {}, []
         for key, file in files.items():
-            row = db.execute("SELECT content, sha256, bad, seen FROM made WHERE key = ?", (key,)).fetchone()
+            row = db.execute("SELECT content, sha256, seen FROM made WHERE key = ?", (key,)).fetchone()
             if row is None:
                 continue
-            content, digest, bad, seen = row
-            made = Made(bad=bad) if bad else Made(file if content is None else content, digest)
-            if bad or sha256(made.content or b"").hexdigest() == digest:
-                found[key] = made
+            kept, digest, seen = row
+            content = file if kept is None else kept
+            if sha256(content).hexdigest() == digest:
+                found[key] = Made(content, digest)
                 old += [(self._today, key)] if seen < self._today - TOUCHED else []
         db.executemany("UPDATE made SET seen = ? WHERE key = ?", old)
         return found
@@ -70,7 +77,3 @@ class Memory:
         except BadContent as reason:
             return Made(bad=str(reason))
         return Made(content, sha256(content).hexdigest())
-
-
-def _kept(made: Made, file: bytes) -> Made:
-    return made._replace(content=None) if made.content == file else made
