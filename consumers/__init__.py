@@ -9,6 +9,7 @@ from typing import Any
 _HOME = {
     "Category": "category",
     "ClickModel": "ctr",
+    "Clip": "clip",
     "Image": "image",
     "NextItem": "sequence",
     "Recommender": "recommender",

@@ -45,7 +45,7 @@ CONSUMER_FLOORS = (
     {"configured", "data", "reading", "victims"},
     {"scoring", "training"},
     {"models", "rankers", "sequences"},
-    {"ctr", "image", "recommender", "sentiment", "sequence"},
+    {"clip", "ctr", "image", "recommender", "sentiment", "sequence"},
     {"category"},  # of texts, as sentiment is
 )
 PLUGINS = (

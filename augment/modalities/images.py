@@ -14,17 +14,13 @@ import pyarrow.compute as pc
 
 from augment.contracts.modality import Perturbation, Prepared, RowRules, Tools
 from augment.contracts.result import Example
-from augment.contracts.values import Bank
-from augment.modalities.embedded import Embedded, nearest_edits
+from augment.modalities.embedded import Edited
 from augment.pictures.encoders import DEFAULT, ImageEncoder, check_name, image_encoder
 
-STRENGTHS = (0.15, 0.85)  # of real edits in the bank, the least and the most
-MEAN = sum(STRENGTHS) / 2
 EXAMPLES = 8  # in a report
-LEAST = 0.05  # strength of an edit that a move is decoded to
 
 
-class Images(Embedded):
+class Images(Edited):
     """Rows have `image`, a normalised JPEG, and `embedding` once `attach` has encoded them."""
 
     name = "images"
@@ -79,44 +75,11 @@ class Images(Embedded):
             for one in shown
         ]
 
-    def perturb(self, rows: pa.Table, rng: np.random.Generator, kind: str = "") -> pa.Table:
-        """Copies have columns more that say how each was edited: the family `edit`, `strength` and `seed`."""
-        names = [kind] * len(rows) if kind else rng.choice(list(self.perturbations), len(rows)).tolist()
-        strength, seed = rng.uniform(*STRENGTHS, len(rows)), rng.integers(2**32, size=len(rows))
-        made = self._edited(rows, names, strength, seed)
-        for name, column in (("edit", names), ("strength", strength), ("seed", seed)):
-            made = made.append_column(name, pa.array(column))
-        return made
-
-    def decode(
-        self, embedding: np.ndarray, anchors: pa.Table, bank: Bank, rng: np.random.Generator
-    ) -> tuple[pa.Table, np.ndarray]:
-        """Each anchor's own picture, really edited the way it was moved, and its true vector.
-
-        The edit is the bank's whose displacement points most nearly where the move does, done again with its seed: the
-        same corner cut, the same hand in the same place; the stronger the longer the move is beside that family's
-        displacements: vectors move by the root of the strength (measured). What did not move keeps its picture.
-        """
-        found = nearest_edits(embedding - self.encode(anchors), bank)
-        if found is None:
-            return anchors, self.encode(anchors)
-        place, share = found
-        edits = bank.rows.select(["edit", "strength", "seed"]).take(pa.array(place))
-        strength = np.where(share > 0, np.clip(MEAN * share**2, LEAST, 1), 0)
-        rows = self._edited(anchors, edits["edit"].to_pylist(), strength, edits["seed"].to_numpy())
-        return rows, self.encode(rows)
-
-    def _edited(self, rows: pa.Table, names: list[str], strength: np.ndarray, seed: np.ndarray) -> pa.Table:
-        """The rows with their pictures edited, by the family, strength and seed of each; 0 leaves one as it is."""
+    def edited(self, content: bytes, name: str, seed: int, strength: float) -> bytes:
         from augment.pictures.decoding import as_jpeg, decoded
         from augment.pictures.edits import FAMILIES
 
-        edits = zip(rows["image"].to_pylist(), names, strength.tolist(), seed.tolist(), strict=True)
-        made = [
-            as_jpeg(FAMILIES[name](decoded(image), np.random.default_rng(n), s)) if s else image
-            for image, name, s, n in edits
-        ]
-        return self.with_content(rows, pa.array(made, pa.binary()))
+        return as_jpeg(FAMILIES[name](decoded(content), np.random.default_rng(seed), strength))
 
 
 def _thumbnail(picture: bytes) -> str:

@@ -6,17 +6,15 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
-from augment.base.errors import BadInput
 from augment.base.progress import bar
+from augment.base.shelf import Shelf
 
 C = TypeVar("C", str, bytes)
-T = TypeVar("T")
 BATCH = 32
 LOOKED_UP = 1024  # in the cache at a time
 
@@ -97,10 +95,11 @@ def refuse_code(folder: Path) -> None:
 
 
 class Cache:
-    """Vectors by content hash in one SQLite file; several processes may share it. A damaged file is started anew."""
+    """Vectors by the hash of what they are of."""
 
     def __init__(self, path: Path, encoder: str, dim: int) -> None:
-        self._path, self._encoder, self._dim = path, encoder, dim
+        self._shelf = Shelf(path, "embeddings", "vectors (key BLOB PRIMARY KEY, vector BLOB)")
+        self._encoder, self._dim = encoder, dim
 
     def get(self, things: list[C]) -> dict[C, np.ndarray]:
         def read(db: sqlite3.Connection) -> dict[C, np.ndarray]:
@@ -111,32 +110,11 @@ class Cache:
                     found[thing] = np.frombuffer(row[0], np.float32)
             return found
 
-        return self._with_db(read)
+        return self._shelf.work(read)
 
     def put(self, things: list[C], vectors: np.ndarray) -> None:
         rows = [(self._key(thing), vector.tobytes()) for thing, vector in zip(things, vectors, strict=True)]
-        self._with_db(lambda db: db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows))
-
-    def _with_db(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                return self._attempt(work)
-            except sqlite3.OperationalError:  # busy, full, read-only: nothing is wrong with the file
-                raise
-            except sqlite3.DatabaseError:  # not a database, or a damaged one
-                for end in ("", "-journal"):
-                    self._path.with_name(self._path.name + end).unlink(missing_ok=True)
-                return self._attempt(work)
-        except (OSError, sqlite3.Error) as error:
-            raise BadInput(
-                f"{self._path}: the cache of embeddings cannot be used ({error}); make room, or delete it"
-            ) from None
-
-    def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with closing(sqlite3.connect(self._path, timeout=60)) as db, db:
-            db.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB)")
-            return work(db)
+        self._shelf.work(lambda db: db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows))
 
     def _key(self, thing: str | bytes) -> bytes:
         content = thing.encode() if isinstance(thing, str) else thing

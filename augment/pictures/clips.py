@@ -3,7 +3,8 @@
     encoder = clip_encoder("frames:efficientnet-lite0", Path("vectors.sqlite"))
     vectors = encoder.encode([Path("film.mp4").read_bytes(), ...])  # float32[n, dim], unit vectors
 
-What comes out is a column `embedding` like any other: a consumer of classes learns from it.
+Rows of a recipe hold clips made small, whatever they were: the frames that the encoder sees, as a film, or the sound
+that it hears, as a WAV file. Each is a clip too, and its vector nearly that of the whole file.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from augment.base.errors import UsageError, suggest
 from augment.numeric.frozen import FrozenEncoder
 from augment.numeric.vectors import unit
 from augment.pictures import encoders, sound, video
+from augment.pictures.content import Content
 
 FRAMES = "frames"
 MEL = "melspectrogram"
+DEFAULT = f"{FRAMES}:{encoders.DEFAULT}"
 
 
 class ClipEncoder(FrozenEncoder[bytes]):
@@ -53,6 +56,36 @@ def clip_encoder(name: str, cache: Path | None, device: str = "cpu") -> ClipEnco
         return np.stack([_seen(seen, clip) for clip in clips])
 
     return ClipEncoder(f"{FRAMES}{video.MOST}:{seen.name}", seen.dim, encode, cache)
+
+
+def content_of(name: str) -> Content:
+    """What clips are made into for the encoder of that name."""
+    return SOUND if name == MEL else FILM
+
+
+def opened(clip: bytes) -> np.ndarray:
+    """What is in a clip that was made small: frames uint8[n, H, W, 3], or its sound float32[T] in [-1, 1]."""
+    return sound.waveform(clip) if clip.startswith(b"RIFF") else video.frames(clip)
+
+
+def closed(parts: np.ndarray) -> bytes:
+    """The clip of what `opened` gives; the same bytes of the same."""
+    return video.film(parts) if parts.ndim > 1 else sound.wav(parts)
+
+
+def _small_film(clip: bytes) -> bytes:
+    return closed(video.frames(clip))
+
+
+def _small_sound(clip: bytes) -> bytes:
+    return closed(sound.waveform(clip))
+
+
+MADE = 1  # how that is done: a new number where it changes
+_SEEN = (FRAMES, MADE, video.MAX_FRAMES, video.MAX_PIXELS, video.MOST, video.SIDE, video.QUALITY)
+_HEARD = (MEL, MADE, sound.LONGEST, sound.RATE, *sound.RATES)
+FILM = Content("clip", video.MAX_BYTES, _SEEN, ("av",), _small_film)
+SOUND = Content("clip", video.MAX_BYTES, _HEARD, ("av", "scipy"), _small_sound)
 
 
 def _seen(encoder: encoders.ImageEncoder, clip: bytes) -> np.ndarray:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from augment.pictures.content import BadContent, Content
+
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
@@ -38,8 +40,8 @@ TOO_SMALL = f"image too small: under {LEAST} pixels on a side"
 DAMAGED = "image truncated or damaged"
 
 
-class BadPicture(ValueError):
-    """The reason, in words, as the quarantine has it: one of a few."""
+class BadPicture(BadContent):
+    pass
 
 
 def normalised(content: bytes) -> bytes:
@@ -72,6 +74,12 @@ def normalised(content: bytes) -> bytes:
     if scale < 1:
         picture = picture.resize((round(width * scale), round(height * scale)))
     return _written(_upright(picture, turn), QUALITY)
+
+
+NORMALISED = 1  # how that is done: a new number where it changes
+PICTURES = Content(
+    "image", MAX_BYTES, (NORMALISED, MAX_BYTES, MAX_PIXELS, SIDE, LEAST, QUALITY, LIGHT), ("pillow",), normalised
+)
 
 
 def decoded(content: bytes) -> torch.Tensor:

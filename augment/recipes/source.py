@@ -24,7 +24,7 @@ from augment.base.errors import suggest
 
 Share = Annotated[float, Field(ge=0, le=1)]
 # Columns of a prepared split that mean the same for every source.
-RESERVED = frozenset({"row_id", "timestamp", "label", "text", "image", "segment", "embedding", "weight"})
+RESERVED = frozenset({"row_id", "timestamp", "label", "text", "image", "clip", "segment", "embedding", "weight"})
 FIELD = "field:"  # before a field's name in a prepared split, where that would be one of ours
 # What people and the web mean by a name, where Python's codec of that name knows fewer characters.
 _WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs", "shift_jis": "cp932"}
@@ -72,6 +72,11 @@ class Columns(Section):
         description="The picture: bytes (Parquet, databases), base64 (text, JSON lines), or with `images` a path; "
         "JPEG, PNG, WebP or GIF.",
     )
+    clip: str | None = Field(
+        None,
+        description="The film or the sound: bytes, base64, or with `clips` a path; of any format of FFmpeg's, which "
+        "PyAV reads (the extra `video`), or WAV.",
+    )
     segment: str | None = Field(None, description="Category or group that samples are conditioned on.")
     fields: list[str] = Field([], description="Categorical fields of an impression, besides user and item.")
     numbers: list[str] = Field([], description="Numeric fields of an impression; binned by training quantiles.")
@@ -83,7 +88,8 @@ class Columns(Section):
 
     @model_validator(mode="after")
     def _names_differ_in_more_than_case(self) -> Columns:
-        roles = (self.id, self.user, self.item, self.timestamp, self.label, self.text, self.image, self.segment)
+        roles = [self.id, self.user, self.item, self.timestamp, self.label, self.text, self.segment]
+        roles += [self.image, self.clip]
         fields = [*self.fields, *self.numbers]
         for name in fields:
             if fields.count(name) > 1:
@@ -99,9 +105,9 @@ class Columns(Section):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_image(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Where there is none, so that digests of recipes that never had any stay."""
-        return _without(dumped(self), "image")
+    def _without_files(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Where there are none, so that digests of recipes that never had any stay."""
+        return _without(dumped(self), "image", "clip")
 
 
 class Split(Section):
@@ -170,6 +176,7 @@ class Source(Section):
         description="Folder in which the paths of column `image` are, relative to the current directory; a path that "
         "leaves it is a bad row. Without it, that column holds the pictures themselves.",
     )
+    clips: str | None = Field(None, description="Likewise of column `clip`.")
     positive: float | list[str] | None = Field(
         None,
         description="Labels at or above this number are 1, those below 0; or, for labels in words, a list of those "
@@ -205,9 +212,10 @@ class Source(Section):
         return scheme if there else ""
 
     @property
-    def binary(self) -> str | None:
-        """The column whose values are pictures themselves."""
-        return self.columns.image if self.images is None else None
+    def binary(self) -> list[str]:
+        """The columns whose values are files themselves."""
+        held = ((self.columns.image, self.images), (self.columns.clip, self.clips))
+        return [column for column, folder in held if column and folder is None]
 
     @model_validator(mode="after")
     def _one_place(self) -> Source:
@@ -215,9 +223,11 @@ class Source(Section):
             raise ValueError("give either `path` or `connection`")
         if (self.connection is None) != (self.query is None):
             raise ValueError("`connection` and `query` go together")
-        if self.images is not None and self.columns.image is None:
-            raise ValueError("`images` is the folder of the paths in a column: name it as `columns.image`")
-        if "\0" in "".join([*(self.path or []), self.connection or "", self.query or "", self.images or ""]):
+        for role, folder in (("image", self.images), ("clip", self.clips)):
+            if folder is not None and getattr(self.columns, role) is None:
+                raise ValueError(f"`{role}s` is the folder of the paths in a column: name it as `columns.{role}`")
+        given = (self.connection, self.query, self.images, self.clips)
+        if "\0" in "".join([*(self.path or []), *(text or "" for text in given)]):
             raise ValueError("there is no NUL character in a path, a connection or a query")
         return self
 
@@ -266,7 +276,7 @@ class Source(Section):
     @model_serializer(mode="wrap")
     def _without_new_ones(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Keys that came later only where they are given, so that digests of recipes that never had any stay."""
-        return _without(dumped(self), "options", "images", "classes", "units")
+        return _without(dumped(self), "options", "images", "clips", "classes", "units")
 
     @field_serializer("connection")
     def _without_password(self, connection: str | None) -> str | None:

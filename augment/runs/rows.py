@@ -79,7 +79,9 @@ def read_rows(job: Job, work: Path, drop_poison: bool = False) -> Rows:
     """
     say(f"{job.name}: reading {job.task.source}")
     try:
-        splits = prepare(job.task.source, job.source, job.consumer.modality, work, job.recipe.seed)
+        splits = prepare(
+            job.task.source, job.source, job.consumer.modality, work, job.recipe.seed, job.task.encoder, job.decoded
+        )
     except TooManyBad as error:
         raise BadInput(f"{error}; see {job.dataset.keep_quarantine(job.digest, error.quarantine)}") from None
     poisoned = _drop_poison(job, splits) if drop_poison else 0
@@ -118,7 +120,7 @@ def _catalogue(job: Job, name: str | None, rules: RowRules, work: Path, splits: 
         return None
     say(f"{job.name}: reading {name}")
     try:
-        read = prepare_catalogue(name, job.recipe.sources[name], rules, work, job.recipe.seed)
+        read = prepare_catalogue(name, job.recipe.sources[name], rules, work, job.recipe.seed, job.decoded)
     except TooManyBad as error:
         raise BadInput(f"{error}; see {job.dataset.keep_quarantine(job.digest, error.quarantine)}") from None
     bad = pq.read_table(read.quarantine)

@@ -145,7 +145,7 @@ class Job:
         if not self.task.generator.decode and not issubclass(self.modality, Vectors):
             raise UsageError(
                 f"tasks.{self.name}.generator.decode: samples of {self.modality.name} are what they decode to; those "
-                "of texts and pictures alone can be vectors"
+                "of texts, pictures and clips alone can be vectors"
             )
 
     def _check_products(self) -> None:
@@ -201,6 +201,11 @@ class Job:
     @property
     def _cache(self) -> Path:
         return Path(self.recipe.output) / "embeddings.sqlite"
+
+    @property
+    def decoded(self) -> Path:
+        """The file that keeps what pictures were decoded to, between runs and nights."""
+        return Path(self.recipe.output) / "decoded.sqlite"
 
     @property
     def tools(self) -> Tools:

@@ -1,8 +1,8 @@
 """Raw logs in, clean splits out: read by DuckDB out of core, checked, cleaned, quarantined with a reason.
 
 A row goes raw → typed (roles cast, each bad row with its reason) → clean (duplicates, bots, sparse ids gone)
-→ split → one Parquet file a split. Only SQL touches rows, so memory stays bounded by DuckDB's limit; pictures alone
-are decoded beside it, batch by batch, and a row's `image` is the hash of its picture until it is written.
+→ split → one Parquet file a split. Only SQL touches rows, so memory stays bounded by DuckDB's limit; pictures and
+clips alone are decoded beside it, batch by batch, and a row's `image` is the hash of it until it is written.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import duckdb
 from augment.base.errors import BadInput
 from augment.contracts.modality import RowRules
 from augment.numeric.new_users import FEW
+from augment.pictures.content import Content
+from augment.pictures.decoding import PICTURES
 from augment.recipes.source import Source, field_column
-from augment.sources import pictures
+from augment.sources import media
 from augment.sources.formats import own
 from augment.sources.splits import Splits, TooManyBad
 from augment.sources.sql import AMBIGUOUS, EARLIEST, given, literal, microseconds, name_of, number_of, quoted
@@ -31,9 +33,11 @@ HARMLESS = "duplicate"  # quarantined, but no sign of a broken source
 
 class Cleaning:
     def __init__(
-        self, db: duckdb.DuckDBPyConnection, name: str, source: Source, rules: RowRules, folder: Path, seed: int
-    ) -> None:
-        self.db, self.name, self.source = db, name, source
+        self, db: duckdb.DuckDBPyConnection, name: str, source: Source, rules: RowRules, folder: Path, seed: int,
+        content: Content = PICTURES, cache: Path | None = None,
+    ) -> None:  # fmt: skip
+        """content: of the files that rows may have. cache: a file that keeps what these were decoded to."""
+        self.db, self.name, self.source, self.content, self.cache = db, name, source, content, cache
         self.rules, self.folder, self.seed = rules, folder, seed
         columns = source.columns
         roles = {
@@ -42,7 +46,7 @@ class Cleaning:
             "item_id": columns.item,
             "timestamp": columns.timestamp,
         }
-        roles |= {"label": columns.label, "text": columns.text, "image": columns.image}
+        roles |= {"label": columns.label, "text": columns.text, content.role: getattr(columns, content.role)}
         roles["segment"] = columns.segment
         self.roles = {role: column for role, column in roles.items() if column}
         self.fields = {field_column(field): field for field in columns.fields}
@@ -78,16 +82,16 @@ class Cleaning:
 
     def _type(self) -> None:
         """Table `typed`: standard columns and `__reason`, null for a good row."""
-        names = {r: c for r, c in self.roles.items() if r not in ("timestamp", "label", "text", "image")}
+        names = {r: c for r, c in self.roles.items() if r not in ("timestamp", "label", "text", self.content.role)}
         names |= self.fields
         select = [f"{name_of(self._given(c))} AS {quoted(r)}" for r, c in names.items()]
         if text := self.roles.get("text"):
             select.append(f"{self._given(text)} AS text")
         rows, bad = "raw", "NULL"
-        if image := self.roles.get("image"):
-            pictures.take_in(self.db, self.source, self._given(image))
-            select.append("__content AS image")
-            rows, bad = "(SELECT * FROM raw LEFT JOIN pictures USING (__row))", "r.__bad"
+        if column := self.roles.get(self.content.role):
+            media.take_in(self.db, self.source, self.content, self._given(column), self.cache)
+            select.append(f"__content AS {self.content.role}")
+            rows, bad = "(SELECT * FROM raw LEFT JOIN files USING (__row))", "r.__bad"
         select += [f"{self._number(c)} AS {quoted(r)}" for r, c in self.numbers.items()]
         if label := self.roles.get("label"):
             select.append(f"{self._label(label)} AS label")
@@ -134,7 +138,8 @@ class Cleaning:
         for role in ("id", "user_id", "item_id", *self.rules.filled):
             if role in self.roles:
                 tests[f"{role.removesuffix('_id')} missing"] = f"t.{quoted(role)} IS NULL"
-        names = {role: role for role in self.roles if role not in ("timestamp", "label", "image")} | self.fields
+        names = {role: role for role in self.roles if role not in ("timestamp", "label", self.content.role)}
+        names |= self.fields
         for role, name in names.items():
             tests[f"{name} too long"] = f"length(t.{quoted(role)}) > {self.source.max_text}"
         if label := self.roles.get("label"):
@@ -308,8 +313,8 @@ class Cleaning:
 
     def _write(self) -> Splits:
         columns = ["row_id", *(c for c in self._content() if c not in self.numbers and c != "label")]
-        select = ["__picture AS image" if c == "image" else quoted(c) for c in columns]
-        rows = "clean LEFT JOIN pictures USING (__row)" if "image" in self.roles else "clean"
+        select = [f"__file AS {c}" if c == self.content.role else quoted(c) for c in columns]
+        rows = "clean LEFT JOIN files USING (__row)" if self.content.role in self.roles else "clean"
         if "label" in self.roles:
             select.append(f"{self._written_label()} AS label")
         select += [f"{self._bin(number)} AS {quoted(number)}" for number in self.numbers]
@@ -347,8 +352,8 @@ class Cleaning:
         """The file of bad rows and malformed lines, each with its reason and, cut where very long, its content."""
         path = self.folder / "quarantine.parquet"
         shown = {column: f"r.{own(column)}" for column in columns_of(self.source)}
-        if image := self.source.binary:
-            shown[image] = pictures.quarantined(shown[image])
+        for column in self.source.binary:
+            shown[column] = media.quarantined(shown[column])
         content = ", ".join(f"{literal(column)}, {value}" for column, value in shown.items())
         bad = (
             f"SELECT t.__row, t.__reason AS reason, CAST(json_object({content}) AS VARCHAR) AS row "

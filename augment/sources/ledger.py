@@ -105,7 +105,7 @@ class Ledger:
 
     def _read_with(self) -> str:
         """Digest of what decides what is read, and of which day it is."""
-        decisive = {"path", "connection", "query", "options", "timestamp_format", "null", "images", *OF_TEXT}
+        decisive = {"path", "connection", "query", "options", "timestamp_format", "null", "images", "clips", *OF_TEXT}
         source = self._source.model_dump(mode="json", include=decisive)
         columns = [sorted(columns_of(self._source)), self._source.columns.timestamp]
         return sha256(json.dumps([VERSION, columns, source], sort_keys=True).encode())

@@ -69,7 +69,7 @@ def insert(db: duckdb.DuckDBPyConnection, rows: Rows, source: Source, where: str
         if rows.names.count(column) > 1:
             name = one_line(column)
             raise BadInput(f"{where} has {rows.names.count(column)} columns '{name}': rename them, or take '{name}_1'")
-    values = "".join(f", {rows.text(column, column == source.binary)}" for column in wanted)
+    values = "".join(f", {rows.text(column, column in source.binary)}" for column in wanted)
     select = f"SELECT {last(db)} + row_number() OVER (), {rows.line}{values} FROM {rows.relation}"
     try:
         db.execute(f"INSERT INTO raw {select}", rows.parameters)
@@ -95,7 +95,7 @@ def last(db: duckdb.DuckDBPyConnection) -> int:
 def columns_of(source: Source) -> list[str]:
     """The recipe's columns, as the source names them."""
     c = source.columns
-    roles = [role for role in (c.id, c.user, c.item, c.timestamp, c.label, c.text, c.image, c.segment) if role]
+    roles = [role for role in (c.id, c.user, c.item, c.timestamp, c.label, c.text, c.image, c.clip, c.segment) if role]
     return list(dict.fromkeys([*roles, *c.fields, *c.numbers]))
 
 

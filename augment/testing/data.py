@@ -12,6 +12,7 @@ import torch
 from augment.contracts.modality import Modality
 from augment.language.encoders import TextEncoder
 from augment.numeric.columns import as_labels
+from augment.pictures.clips import MEL, ClipEncoder, clip_encoder
 from augment.pictures.encoders import IMAGENET, ImageEncoder
 
 USERS, ITEMS, EACH = 40, 30, 12  # of each user's items
@@ -59,16 +60,26 @@ def picture(liked: bool, seed: int) -> bytes:
     return as_jpeg(torch.from_numpy(pixels.clip(0, 255).astype(np.uint8)))
 
 
+def tone(liked: bool, seed: int) -> bytes:
+    """A WAV file of a fifth of a second: a high tone where it was liked, else a low one, and some noise."""
+    from augment.pictures.sound import RATE, wav
+
+    rng = np.random.default_rng(seed)
+    hertz, time = rng.uniform(1500, 3000) if liked else rng.uniform(200, 600), np.arange(RATE // 5) / RATE
+    return wav(0.4 * np.sin(2 * np.pi * hertz * time) + rng.normal(0, 0.05, len(time)))
+
+
 def rows_of(modality: type[Modality], multiclass: bool = False) -> pa.Table:
-    """Those columns alone that the modality's rules ask for, pictures among them, or can do with."""
+    """Those columns alone that the modality's rules ask for, pictures and clips among them, or can do with."""
     rules = modality.rows
-    segmented = {"text", "image"} & {*rules.needs}
+    segmented = {"text", "image", "clip"} & {*rules.needs}
     wanted = {"row_id", "timestamp", *rules.needs, *(("segment",) if segmented else ())}
     fields = ("user_id", "item_id", "colour", "size", "device") if rules.fields else ()
     every = rows()
-    if "image" in wanted:
-        drawn = [picture(liked > 0.5, n) for n, liked in enumerate(every["label"].to_pylist())]
-        every = every.append_column("image", pa.array(drawn, pa.binary()))
+    for role, make in (("image", picture), ("clip", tone)):
+        if role in wanted:
+            made = [make(liked > 0.5, n) for n, liked in enumerate(every["label"].to_pylist())]
+            every = every.append_column(role, pa.array(made, pa.binary()))
     found = every.select([name for name in every.column_names if name in wanted or name in fields])
     return of_many_classes(found) if multiclass else found
 
@@ -92,6 +103,11 @@ def trigrams(texts: Sequence[str], ngrams: Any = None) -> TextEncoder:
         return np.stack([projection[np.array(code or [0]) % 997].sum(axis=0) for code in codes])
 
     return TextEncoder("trigrams@1", DIM, encode, None)
+
+
+def heard(texts: Sequence[str] = (), ngrams: Any = None) -> ClipEncoder:
+    """The encoder of sounds, which has no weights."""
+    return clip_encoder(MEL, None)
 
 
 def glimpses(texts: Sequence[str] = (), ngrams: Any = None) -> ImageEncoder:

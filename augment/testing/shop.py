@@ -19,7 +19,7 @@ from augment.contracts.registry import every, modality_class
 from augment.contracts.tally import Tally
 from augment.generation.studio import Order, Real, Studio
 from augment.recipes.schema import Gates, Generator, Task, VerdictSettings
-from augment.testing.data import glimpses, rows_of, trigrams
+from augment.testing.data import glimpses, heard, rows_of, trigrams
 
 GATES = Gates(band=(-30.0, 30.0), min_plausibility=0.0, min_label_agreement=0.0)  # which leave most through
 GENERATOR = Generator(bank=40, variants=2, neighbours=4, steps=5, batch=16, draws=2)
@@ -51,8 +51,9 @@ class Shop:
 
     @property
     def tools(self) -> Tools:
-        """With an encoder of no weight, of pictures or of texts."""
-        return Tools(0, (), glimpses if "image" in self.modality.rows.needs else trigrams)
+        """With an encoder of no weight, of pictures, clips or texts."""
+        of_files = {"image": glimpses, "clip": heard}
+        return Tools(0, (), next((of_files[role] for role in self.modality.rows.needs if role in of_files), trigrams))
 
     @cached_property
     def real(self) -> Real:

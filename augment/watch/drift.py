@@ -17,13 +17,13 @@ Profile = dict[str, dict[str, float]]  # column → value → share of rows
 
 
 def profile(rows: pa.Table) -> Profile:
-    """Shares of each column's commonest values, of labels in tenths or by class, of texts and pictures by length."""
+    """Shares of each column's commonest values, of labels in tenths or by class, of texts and files by length."""
     found: Profile = {}
     for name in rows.column_names:
         if name in ("row_id", "timestamp", "embedding", "user_id"):  # new users are no drift
             continue
         column = rows[name]
-        if name in ("text", "image"):
+        if name == "text" or pa.types.is_binary(column.type):
             length = pc.utf8_length(column) if name == "text" else pc.binary_length(column)
             column = pc.cast(pc.floor(pc.log2(pc.add(length, 1))), pa.string())
         elif is_listed(column.type):

@@ -100,20 +100,23 @@ class Mix:
             self._held.unlink(missing_ok=True)
 
     def encoder(self, cache: Path | None = None, device: str = "cpu") -> FrozenEncoder:
-        """The encoder of a task's vectors, for texts or pictures (see `normalised`) that shall lie beside them.
+        """The encoder of a task's vectors, for texts, pictures (see `normalised`) or clips that shall lie beside them.
 
-        cache: a file that keeps vectors. Raises UsageError where samples are of neither, or another encoder is
+        cache: a file that keeps vectors. Raises UsageError where samples are of none, or another encoder is
         installed than the version was made with; BadInput when the n-grams of it are gone.
         """
         from augment.language.encoders import text_encoder
+        from augment.pictures.clips import clip_encoder
         from augment.pictures.encoders import image_encoder
 
         named, names = self.manifest.settings["task"]["encoder"], self.manifest.encoders
         content = self.schema.field("decoded").type.names
-        if content not in (["text"], ["image"]):
+        if content not in (["text"], ["image"], ["clip"]):
             raise UsageError(f"task '{self.manifest.task}' has no encoder of contents: its vectors are a model's own")
         if content == ["image"]:
             found: FrozenEncoder = image_encoder(named, cache, device)
+        elif content == ["clip"]:
+            found = clip_encoder(named, cache, device)
         else:
             found = text_encoder(named, cache, device, self._ngrams())
         if found.name not in names:

@@ -10,10 +10,14 @@ from __future__ import annotations
 import base64
 import io
 import json
+import struct
 import sys
 import tempfile
+import zlib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +29,14 @@ from augment.recipes.source import Source
 from augment.sources.prepare import prepare
 from augment.testing.data import picture
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+# Format, mode and options of the files that are damaged; those that move have three frames.
+MOVES = {"save_all": True, "append_images": [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]}
+KINDS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("JPEG", "RGB", {}), ("PNG", "RGB", {}), ("WEBP", "RGB", {}), ("GIF", "RGB", {}),
+    ("JPEG", "RGB", {"progressive": True}), ("JPEG", "CMYK", {}), ("JPEG", "L", {}), ("PNG", "I;16", {}),
+    ("PNG", "RGBA", {}), ("PNG", "P", {}), ("GIF", "RGB", MOVES), ("WEBP", "RGB", MOVES), ("PNG", "RGB", MOVES),
+    ("JPEG", "RGB", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"}),
+)  # fmt: skip
 
 
 def run(count: int, seed: int, folder: Path) -> Counter[str]:
@@ -50,7 +61,10 @@ def run(count: int, seed: int, folder: Path) -> Counter[str]:
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
-    """One to three times a byte changed, a piece cut out, doubled or overwritten, or the end lost."""
+    """Damaged where its format is weakest (`WAYS`), or one to three times wherever: a byte changed, a piece cut out,
+    doubled or overwritten, or the end lost."""
+    if rng.random() < 0.4:
+        return WAYS[int(rng.integers(len(WAYS)))](content, rng)
     data = bytearray(content)
     for _ in range(int(rng.integers(1, 4))):
         start, length = int(rng.integers(max(1, len(data)))), int(rng.integers(1, 40))
@@ -68,9 +82,76 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
     return bytes(data)
 
 
+def _cut_at_a_part(content: bytes, rng: np.random.Generator) -> bytes:
+    """It ends where a part of it begins: a JPEG's marker, another's chunk."""
+    if content.startswith(b"\xff\xd8"):
+        places = [n for n in range(2, len(content) - 1) if content[n] == 0xFF and content[n + 1] not in (0, 0xFF)]
+    else:
+        names = (b"IDAT", b"IEND", b"PLTE", b"fcTL", b"fdAT", b"VP8", b"ALPH", b"ANMF", b"\x21\xf9", b"\x2c\0\0")
+        places = [n for name in names for n in range(8, len(content)) if content.startswith(name, n)]
+    return content[: int(rng.choice(places or [len(content) // 2])) + int(rng.integers(5))]
+
+
+def _huge(content: bytes, rng: np.random.Generator) -> bytes:
+    """Its header claims a size that memory would not hold, or none at all."""
+    data, side = bytearray(content), (0xFFFF, 30_000, 0)[int(rng.integers(3))]
+    if content.startswith(b"\x89PNG"):
+        data[16:24] = struct.pack(">II", 0x7FFFFFFF if side == 0xFFFF else side, side)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    elif content.startswith(b"GIF"):
+        data[6:10] = struct.pack("<HH", side, side)
+    elif content.startswith(b"\xff\xd8"):
+        frame = next(n for n in range(len(data)) if data[n] == 0xFF and data[n + 1] in (0xC0, 0xC1, 0xC2))
+        data[frame + 5 : frame + 9] = struct.pack(">HH", side, side)
+    else:
+        data[24:30] = struct.pack("<HI", side & 0x3FFF, side & 0x3FFF)
+    return bytes(data)
+
+
+def _with_a_remark(content: bytes, rng: np.random.Generator) -> bytes:
+    """EXIF or a colour profile that is junk, or says that it is longer than the file."""
+    junk = rng.bytes(int(rng.integers(1, 400)))
+    name = (b"Exif\0\0MM\0*", b"ICC_PROFILE\0\1\1")[int(rng.integers(2))]
+    if content.startswith(b"\x89PNG"):
+        kind, data = b"eXIf", b"MM\0*" + junk
+        if name.startswith(b"ICC"):
+            kind, data = b"iCCP", b"icc\0\0" + zlib.compress(junk)
+        chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return content[:33] + chunk + content[33:]
+    length = len(name + junk) + 2 if rng.random() < 0.7 else int(rng.integers(1 << 16))
+    marker = b"\xff\xe1" if name.startswith(b"Exif") else b"\xff\xe2"
+    return content[:2] + marker + struct.pack(">H", length) + name + junk + content[2:]
+
+
+def _with_zeros(content: bytes, rng: np.random.Generator) -> bytes:
+    """A hole, as of a disk that was full; all of it at times; or nothing."""
+    start = (0, int(rng.integers(len(content))))[int(rng.integers(2))]
+    return (content[:start] + bytes(len(content) - start), b"")[int(rng.integers(8) == 0)]
+
+
+def _header(content: bytes, rng: np.random.Generator) -> bytes:
+    """Bits of its first bytes are flipped."""
+    data = bytearray(content)
+    for at in rng.integers(min(64, len(data)), size=int(rng.integers(1, 4))).tolist():
+        data[at] ^= 1 << int(rng.integers(8))
+    return bytes(data)
+
+
+WAYS: tuple[Callable[[bytes, np.random.Generator], bytes], ...] = (
+    _cut_at_a_part,
+    _huge,
+    _with_a_remark,
+    _with_zeros,
+    _header,
+)
+
+
 def _file(number: int) -> bytes:
-    file = io.BytesIO()
-    Image.open(io.BytesIO(picture(bool(number % 2), number))).save(file, FORMATS[number // 2 % 4])
+    file, (form, mode, options) = io.BytesIO(), KINDS[number // 2 % len(KINDS)]
+    plain: Image.Image = Image.open(io.BytesIO(picture(bool(number % 2), number)))
+    if mode == "I;16":
+        plain = Image.fromarray(np.asarray(plain.convert("L")).astype(np.uint16) * 257)
+    (plain if mode == "I;16" else plain.convert(mode)).save(file, form, **options)
     return file.getvalue()
 
 

@@ -9,7 +9,7 @@ def test_this_environment_is_sound():
     checks = by_name()
     assert not [check for check in checks.values() if check.level == "error"]
     assert {"faiss", "device", "encoder minilm", "consumers", "disk", "folder", "threads"} <= set(checks)
-    assert checks["consumers"].detail == "category, ctr, image, recommender, sentiment, sequence"
+    assert checks["consumers"].detail == "category, clip, ctr, image, recommender, sentiment, sequence"
 
 
 def test_two_faiss_builds_are_an_error_with_a_remedy(monkeypatch):

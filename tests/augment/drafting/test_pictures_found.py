@@ -14,7 +14,7 @@ from augment.drafting.draft import write_recipe
 from augment.drafting.guess import Choices
 from augment.recipes import loading
 from augment.recipes.source import Source
-from augment.sources.pictures import ADDRESS
+from augment.sources.media import ADDRESS
 from augment.sources.prepare import prepare
 from augment.testing.data import picture
 
@@ -90,7 +90,7 @@ def test_addresses_are_bad_rows_that_say_so(tmp_path):
     for images in (None, str(tmp_path)):
         columns = {"image": "image", "label": "label"}
         source = Source(path=str(path), columns=columns, images=images, classes=["hat", "shoe", "bag"])
-        with pytest.raises(BadInput, match=ADDRESS):
+        with pytest.raises(BadInput, match=ADDRESS.format("image")):
             prepare("p", source, "images", tmp_path / "out", 0)
 
 

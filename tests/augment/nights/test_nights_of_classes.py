@@ -1,5 +1,7 @@
 """Nights of labels of many classes: pictures in a folder that grows, and texts; the next day reads them again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +12,7 @@ from ran import night
 
 from augment.modalities.images import Images
 from augment.modalities.text import Text
+from augment.pictures import decoding
 from augment.pictures.decoding import DAMAGED
 from augment.publishing.dataset import Dataset
 from augment.recipes import loading
@@ -99,15 +102,21 @@ def texts(folder, number):
 
 
 @pytest.mark.parametrize("held", ["paths", "bytes"])
-def test_nights_of_pictures_take_new_files_and_leave_a_damaged_one_out(tmp_path, held):
+def test_nights_of_pictures_take_new_files_and_leave_a_damaged_one_out(tmp_path, held, monkeypatch):
+    decoded, usual = [], decoding.PICTURES
+    counting = replace(usual, made=lambda file: (decoded.append(file), usual.made(file))[1])
+    monkeypatch.setattr(Images, "files", classmethod(lambda cls, encoder: counting))
     wanted = shop(tmp_path, PICTURES if held == "paths" else PICTURES | {"source": ""})
     photos(tmp_path, 0, held=held)
     first = night(wanted, as_of=day(0), device="cpu")["tasks"]["kinds"]
     assert first["status"] == "published", first["reason"]
+    assert len(decoded) == 48
+    decoded.clear()
     photos(tmp_path, 1, damaged=[7], held=held)
     second = night(wanted, as_of=day(1), device="cpu")["tasks"]["kinds"]
     assert second["status"] == "published", second["reason"]
     assert second["quarantine"] == {DAMAGED: 1}
+    assert len(decoded) == 48  # the day's; those of the day before are known
     assert sum(second["real_rows"].values()) == 95
     table = Dataset(tmp_path / "out" / "kinds")
     assert table.verify() == []

@@ -17,6 +17,7 @@ from augment.pictures.decoding import BadPicture, as_jpeg, decoded, normalised
 
 sys.path.append(str(Path(__file__).parents[3] / "scripts"))
 
+from malformed import pictures as malformed
 from malformed.pictures import mutated
 
 
@@ -173,6 +174,23 @@ def test_mutated_bytes_never_do_worse_than_a_reason(form):
             outcomes.append(str(error))
     assert decoding.DAMAGED in outcomes
     assert "read" in outcomes or form == "PNG"  # whose checksums tell
+
+
+@pytest.mark.parametrize("way", malformed.WAYS, ids=lambda way: way.__name__.strip("_"))
+def test_what_is_damaged_where_it_is_weakest_has_a_reason(way):
+    """Files of every mode and format, those that move and those that are progressive among them."""
+    rng, found = np.random.default_rng(0), []
+    files = [malformed._file(2 * n) for n in range(len(malformed.KINDS))]
+    assert [normalised(content) for content in files]
+    for content in files * 4:
+        try:
+            found.append(max(decoded(normalised(way(content, rng))).shape) <= decoding.SIDE)
+        except BadPicture as error:
+            found.append(str(error))
+    expected = {"_huge": decoding.TOO_LARGE, "_with_a_remark": True, "_with_zeros": decoding.EMPTY}
+    assert expected.get(way.__name__, decoding.DAMAGED) in found
+    known = (True, decoding.DAMAGED, decoding.NO_PICTURE, decoding.TOO_LARGE, decoding.TOO_SMALL, decoding.EMPTY)
+    assert set(found) <= {*known}
 
 
 def test_the_same_pixels_are_the_same_bytes():

@@ -85,6 +85,15 @@ def test_a_clip_that_is_too_long_or_damaged_is_said(monkeypatch):
             waveform(as_wav(tone(440))[:at] + wrong + as_wav(tone(440))[at + len(wrong) :])
 
 
+def test_a_wave_that_ends_too_soon_is_said_and_one_from_a_pipe_is_whole():
+    good = as_wav(tone(440))
+    with pytest.raises(BadClip, match="truncated"):
+        waveform(good[: len(good) // 2])
+    assert len(waveform(good[:-100])) == RATE // 2 - 50
+    for size in (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\xf0\xff\x7f"):
+        np.testing.assert_array_equal(waveform(good[:40] + size + good[44:]), waveform(good))
+
+
 def test_other_formats_than_wav_are_the_same_wave():
     av = pytest.importorskip("av", reason="what is no WAV needs the extra `video`: pip install 'sparring[video]'")
     file = io.BytesIO()

@@ -97,6 +97,24 @@ def test_a_distorted_copy_of_a_real_clip_lies_nearest_to_it(av):
     assert copy > max(others) + 0.1
 
 
+@pytest.mark.parametrize("form", ["matroska", "mp4"])
+def test_a_film_that_ends_too_soon_is_said(av, form, tmp_path):
+    good = film(av, greys(50))
+    if form == "mp4":  # whose index comes first, as of those that are played while they load
+        with av.open(str(tmp_path / "a.mp4"), "w", options={"movflags": "faststart"}) as out:
+            stream = out.add_stream("mpeg4", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for picture in greys(50):
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+            out.mux(stream.encode(None))
+        good = (tmp_path / "a.mp4").read_bytes()
+    assert len(frames(good)) == MOST
+    for share in (0.4, 0.7):
+        with pytest.raises(BadClip, match=r"clip truncated|clip without a frame"):
+            frames(good[: int(share * len(good))])
+    assert len(frames(video.film(frames(good)))) == MOST
+
+
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nother.mkv\n#EXT-X-ENDLIST\n"
 
 

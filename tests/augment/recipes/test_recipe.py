@@ -35,6 +35,12 @@ def test_an_unknown_key_names_the_nearest_known_one_and_its_place():
     assert "[tasks.rec.gates] unknown key 'min_plausability'; did you mean 'min_plausibility'?" in message
 
 
+def test_which_keys_a_section_knows_is_said_once():
+    message = complaint(GOOD.replace("columns =", "zzz = 1\nyyy = 1\ncolumns ="))
+    assert message.count("[sources.logs] unknown key ") == 2
+    assert message.count("known: ") == 1
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

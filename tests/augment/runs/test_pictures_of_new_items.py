@@ -12,7 +12,7 @@ from augment.generation.catalogue import SEEN, Catalogue
 from augment.pictures.decoding import DAMAGED, decoded
 from augment.recipes import loading
 from augment.recipes.schema import NewItems
-from augment.sources.pictures import ABSENT, LEAVES
+from augment.sources.media import ABSENT, LEAVES
 from augment.sources.prepare import PRODUCTS, prepare_catalogue
 
 EACH, USERS = 80, 200
@@ -85,7 +85,7 @@ def test_paths_and_no_pictures_are_quarantined_as_in_any_source(tmp_path):
     pq.write_table(made.set_column(1, "photo", pa.array(paths)), tmp_path / "catalogue.parquet")
     found = recipe(tmp_path, "[tasks.", f'images = "{tmp_path}/photos"\n[tasks.')
     splits = prepare_catalogue("catalogue", found.sources["catalogue"], PRODUCTS, tmp_path / "work", 0)
-    assert splits.quarantined == {DAMAGED: 1, ABSENT: 1, LEAVES: 1}
+    assert splits.quarantined == {DAMAGED: 1, ABSENT.format("image"): 1, LEAVES.format("image"): 1}
     read = pq.read_table(splits.train)
     assert len(read) == len(made) - 3
     assert read["image"].null_count == len(KINDS)  # which is no fault

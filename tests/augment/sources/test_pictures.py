@@ -4,6 +4,7 @@ import base64
 import csv
 import json
 import os
+from dataclasses import replace
 from datetime import date
 
 import pyarrow as pa
@@ -14,9 +15,9 @@ from pydantic import ValidationError
 
 from augment.base.errors import BadInput
 from augment.contracts.modality import RowRules
-from augment.pictures.decoding import DAMAGED, NO_PICTURE, TOO_HEAVY, decoded
+from augment.pictures.decoding import DAMAGED, NO_PICTURE, PICTURES, decoded
 from augment.recipes.schema import Source
-from augment.sources import pictures
+from augment.sources import media
 from augment.sources.cleaning import Cleaning
 from augment.sources.ledger import Ledger
 from augment.sources.prepare import fingerprint
@@ -31,12 +32,12 @@ def source(path, **changes):
     return Source.model_validate({"path": str(path), "columns": columns, "max_bad_share": 0.5, **changes})
 
 
-def cleaned(source, folder, name="work"):
+def cleaned(source, folder, name="work", content=PICTURES):
     """All good rows, and reason → the quarantined rows."""
     work = folder / name
     work.mkdir()
     with workspace(work / "source.duckdb", "shop") as db:
-        splits = Cleaning(db, "shop", source, RULES, work, 1).read()
+        splits = Cleaning(db, "shop", source, RULES, work, 1, content).read()
     good = pa.concat_tables([pq.read_table(p) for p in (splits.train, splits.valid, splits.test)])
     bad = pq.read_table(splits.quarantine).to_pylist()
     reasons = {reason: [json.loads(row["row"]) for row in bad if row["reason"] == reason] for reason in
@@ -83,21 +84,23 @@ def test_base64_in_json_lines_and_delimited_text(tmp_path):
         assert not reasons
 
 
-def test_what_is_no_picture_has_its_reason_and_a_readable_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "LONGEST", 100_000)
+def test_what_is_no_picture_has_its_reason_and_a_readable_row(tmp_path):
+    heavy = media.TOO_HEAVY.format("image", 0)
     png = contents("PNG")
     bad = [b"a text", png[0][:300], None, b"", png[0] + bytes(90_000)]
-    good, reasons = cleaned(source(parquet(tmp_path / "a.parquet", bad + png)), tmp_path)
+    good, reasons = cleaned(
+        source(parquet(tmp_path / "a.parquet", bad + png)), tmp_path, content=replace(PICTURES, most=66_000)
+    )
     assert len(good) == ROWS
     assert {decoded(picture).shape for picture in good["image"].to_pylist()} == {(3, 60, 48)}
     assert {reason: len(rows) for reason, rows in reasons.items()} == {
-        NO_PICTURE: 1, DAMAGED: 1, "image missing": 2, TOO_HEAVY: 1,
+        NO_PICTURE: 1, DAMAGED: 1, "image missing": 2, heavy: 1,
     }  # fmt: skip
-    assert len(reasons[TOO_HEAVY][0]["photo"]) < 100
+    assert len(reasons[heavy][0]["photo"]) < 100
     lines = tmp_path / "b.jsonl"
     texts = ["!!", *(base64.b64encode(content).decode() for content in png)]
     lines.write_text("\n".join(json.dumps({"photo": t, "y": n % 2}) for n, t in enumerate(texts)), "utf-8")
-    assert list(cleaned(source(lines), tmp_path, "lines")[1]) == [pictures.NOT_BASE64]
+    assert list(cleaned(source(lines), tmp_path, "lines")[1]) == [media.NOT_BASE64.format("image")]
 
 
 def test_too_many_bad_pictures_stop_the_run(tmp_path):
@@ -154,12 +157,12 @@ def test_paths_that_leave_the_folder_are_bad_rows(folder):
     _, reasons = cleaned(paths(folder, *outside, *odd, "inner.jpg"), folder)
     rows = {reason: [row["photo"] for row in rows] for reason, rows in reasons.items()}
     assert rows == {
-        pictures.LEAVES: outside,
-        pictures.ABSENT: ["nothing.jpg", "deep/1.jpg/x"],
-        pictures.NO_FILE: ["deep", "pipe.jpg"],
+        media.LEAVES.format("image"): outside,
+        media.ABSENT.format("image"): ["nothing.jpg", "deep/1.jpg/x"],
+        media.NO_FILE.format("image"): ["deep", "pipe.jpg"],
         NO_PICTURE: ["text.jpg"],
         "image empty": ["none.jpg"],
-        pictures.UNREADABLE: ["x" * 300 + ".jpg"],
+        media.UNREADABLE.format("image"): ["x" * 300 + ".jpg"],
         "duplicate": ["inner.jpg"],
     }
 
@@ -191,18 +194,18 @@ def test_a_night_reads_the_same_rows(folder):
 
 
 def test_a_batch_bounds_what_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "BATCH_BYTES", 8_000)
+    monkeypatch.setattr(media, "BATCH_BYTES", 8_000)
     sizes = []
-    taken = pictures._taken
+    taken = media._taken
 
-    def counted(value, root):
+    def counted(value, *given):
         sizes.append(len(value))
-        return taken(value, root)
+        return taken(value, *given)
 
-    monkeypatch.setattr(pictures, "_taken", counted)
+    monkeypatch.setattr(media, "_taken", counted)
     good, _ = cleaned(source(parquet(tmp_path / "a.parquet", contents())), tmp_path)
     assert len(good) == len(sizes) == ROWS
-    found = list(pictures._batches(sizes))
+    found = list(media._batches(sizes, max(sizes)))
     assert [first for first, _ in found][1:] == [last for _, last in found][:-1]
     assert len(found) > 3
     assert max(sum(sizes[first:last]) for first, last in found) <= 8_000 + max(sizes)

@@ -20,13 +20,14 @@ from augment.generation.studio import Studio, build_bank
 from augment.language.encoders import TextEncoder
 from augment.modalities import behaviour
 from augment.modalities.behaviour import Behaviour
+from augment.modalities.clips import Clips
 from augment.modalities.fields import Fields
 from augment.modalities.images import Images
 from augment.modalities.sequences import Sequences
 from augment.modalities.text import Text
 from augment.recipes.schema import Gates, Generator
 from augment.strategies.negatives import Negatives
-from augment.testing.data import glimpses, picture
+from augment.testing.data import glimpses, heard, picture, tone
 
 GOOD, BAD = ["great", "lovely", "perfect", "happy", "soft"], ["awful", "broken", "terrible", "ugly", "rough"]
 PLAIN = [
@@ -141,18 +142,25 @@ def sequences_shop(tmp_path):
 
 
 def images_shop(tmp_path):
+    return files_shop(tmp_path, Images(glimpses()), picture)
+
+
+def clips_shop(tmp_path):
+    return files_shop(tmp_path, Clips(heard()), tone)
+
+
+def files_shop(tmp_path, modality, make, count=90):
     """Of three classes, a third of the rows without a label."""
-    modality, count = Images(glimpses()), 90
-    drawn = pa.array([picture(n % 3 > 0, n) for n in range(count)], pa.binary())
-    rows = modality.attach(pa.table({"row_id": [f"r{n}" for n in range(count)], "image": drawn}))
+    files = pa.array([make(n % 3 > 0, n) for n in range(count)], pa.binary())
+    rows = modality.attach(pa.table({"row_id": [f"r{n}" for n in range(count)], modality.content: files}))
     label = np.eye(3, dtype=np.float32)[(np.arange(count) % 3 > 0) * (1 + (np.arange(count) % 4 > 0))]
     label[60:] = np.nan
     weight = np.random.default_rng(0).standard_normal((modality.dim, 3)).astype(np.float32)
     return Shop(modality, rows, label, Linear(weight), tmp_path)
 
 
-SHOPS = {"text": text_shop, "images": images_shop, "fields": fields_shop, "behaviour": behaviour_shop,
-         "sequences": sequences_shop}  # fmt: skip
+SHOPS = {"text": text_shop, "images": images_shop, "clips": clips_shop, "fields": fields_shop,
+         "behaviour": behaviour_shop, "sequences": sequences_shop}  # fmt: skip
 CASES = [(s["name"], modality) for s in listing() for modality in s["serves"] if s["name"] not in TYPED]
 
 
@@ -364,7 +372,7 @@ def test_homophones_and_synonyms_without_their_data_are_said_before_any_work(mon
 def test_the_list_names_options_and_what_is_missing(monkeypatch):
     found = {s["name"]: s for s in listing()}
     assert found["gan"]["options"] == {"strength": 1.0, "offers": 16}
-    assert found["pgd"]["serves"] == ["behaviour", "fields", "images", "sequences", "text"]
+    assert found["pgd"]["serves"] == ["behaviour", "clips", "fields", "images", "sequences", "text"]
     monkeypatch.setattr("augment.strategies.mixing.find_spec", lambda name: None)
     assert "pip install 'sparring[mixing]'" in next(s for s in listing() if s["name"] == "smote")["missing"]
     with pytest.raises(UsageError, match="not available here: pip install"):

@@ -124,7 +124,7 @@ def test_it_makes_samples_of_a_recipe_and_its_mistakes_are_said_before_any_work(
 def test_it_is_listed_explained_and_suggested():
     listed = {s["name"]: s for s in json.loads(CliRunner().invoke(cli, ["strategies", "--json"]).stdout)}
     assert listed["jitter"] == {"name": "jitter", "what": "a little noise on the embedding",
-                                "serves": ["fields", "images", "text"], "options": {"size": 0.1},
+                                "serves": ["clips", "fields", "images", "text"], "options": {"size": 0.1},
                                 "prose": {"size": "Standard deviation of the noise."},
                                 "available": True, "missing": ""}  # fmt: skip
     assert "size=0.1: Standard deviation of the noise." in CliRunner().invoke(cli, ["strategies"]).stdout
@@ -133,7 +133,7 @@ def test_it_is_listed_explained_and_suggested():
     assert "size: Standard deviation of the noise. Default: 0.1." in explained
     with pytest.raises(UsageError, match="unknown strategy 'jiter'; did you mean 'jitter'"):
         check("jiter", "text", {}, "tasks.a")
-    with pytest.raises(UsageError, match="'jitter' serves fields, images and text, not behaviour"):
+    with pytest.raises(UsageError, match="'jitter' serves clips, fields, images and text, not behaviour"):
         check("jitter", "behaviour", {}, "tasks.a")
 
 
