@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import torch
 from scipy.sparse import csr_matrix, vstack
 
 from augment.base.errors import UsageError
-from augment.numeric.ease import BLOCK, SPARSE, Grown, LeftOut, ease, ease_path, inverted, normal
+from augment.numeric import ease as ease_module
+from augment.numeric.ease import BLOCK, SPARSE, Grown, LeftOut, ease, ease_path, inverted, normal, product
 
 
 def interactions(seed=0, users=60, items=12):
@@ -135,3 +137,15 @@ def test_where_single_precision_is_not_enough_double_is_used():
     found = inverted(alike, 1e-4)
     expected = np.linalg.inv(alike.astype(np.float64) + 1e-4 * np.eye(size))
     np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_product_is_the_same_by_any_number_of_threads(threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(ease_module, "THREADED", 0)
+    weights = np.random.default_rng(0).standard_normal((12, 7)).astype(np.float32)
+    for users in (60, 3, 0):
+        shown = interactions(users=users)
+        found = product(shown, weights)
+        np.testing.assert_array_equal(found, shown @ weights)
+        assert found.dtype == np.float32
