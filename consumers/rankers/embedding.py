@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional as F
 
+from augment.base.progress import track
 from augment.contracts.options import OnlyWith, one_of
 from augment.numeric.ease import CrossFitted
 from augment.numeric.histories import binary, minus
@@ -96,7 +97,7 @@ class Embedding(Ranker):
             vector.requires_grad_(True).grad = its
         trainer = _Trainer(rows, options, self.layers(rows.inputs[people]), place, random, self.seed, self.device)
         optimiser = torch.optim.Adam([table], lr=options.lr, fused=True)
-        for _ in range(options.epochs):
+        for _ in track(range(options.epochs), f"training {self.name}", "epoch"):
             for chosen in torch.randperm(users, generator=random).split(USERS):
                 torch.mul(table, 2 * l2 / table.numel(), out=gradient)  # of l2 times the mean square
                 trainer.loss(vectors, chosen).backward()

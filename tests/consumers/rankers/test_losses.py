@@ -1,11 +1,14 @@
 """The softmax loss in one room of memory, against what autograd makes of its definition."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_matrix
 from torch.nn import functional as F
 
+from augment.base import progress
 from consumers.rankers import RANKERS, Rows
 from consumers.rankers.losses import CATALOGUE, HARDER, Batch
 
@@ -93,3 +96,12 @@ def test_the_same_seed_gives_the_same_factors(name):
     for array in ("user", "item"):
         np.testing.assert_array_equal(found[0][array], found[1][array])
         assert not np.array_equal(found[0][array], found[2][array])
+
+
+def test_epochs_are_counted_while_a_model_trains(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "PERIOD", 0.002)
+    history = csr_matrix((np.random.default_rng(0).random((300, 40)) < 0.2).astype(np.float32))
+    next(RANKERS["mf"](RANKERS["mf"].Options(dim=8, epochs=60)).fit(Rows.of(history, np.ones(300), 300, None), (0.1,)))
+    counted = [int(n) for n in re.findall(r"training mf: (\d+) of 60 epochs in", capsys.readouterr().err)]
+    assert counted == sorted(counted)
+    assert max(counted) > min(counted)
