@@ -107,8 +107,7 @@ def times(inverse: np.ndarray, hidden: csr_matrix | None) -> np.ndarray | None:
     if hidden is None:
         return None
     if hidden.nnz < SPARSE * hidden.shape[0] ** 2:
-        product: np.ndarray = (hidden.T @ inverse).T
-        return product
+        return product(hidden.T, inverse).T
     return (torch.from_numpy(inverse) @ torch.from_numpy(hidden.toarray())).numpy()
 
 
