@@ -292,7 +292,10 @@ class Recommender(ByModel):
     def as_victim(self) -> Victim:
         # What is shown to it has no order, as the items of a synthetic user have none.
         history = binary(self.history_)
-        scores = self.ranker_.scores(self.state_, history, np.arange(len(self.users_)))
+
+        def scores(users: np.ndarray) -> np.ndarray:
+            return self.ranker_.scores(self.state_, history[users], users)
+
         return RankingVictim(self.tables()["item_id"][1], history, scores, ranking.K, self.device)
 
     def tables(self) -> dict[str, tuple[list[str], np.ndarray]]:

@@ -181,7 +181,10 @@ class NextItem(ByModel):
         return Asked.of(found, asked.to_numpy(zero_copy_only=False)[order.items], hide)
 
     def as_victim(self) -> Victim:
-        scores, weights = self._scores(self.train_), self.train_.matrix(len(self.items_), TAU)
+        def scores(users: np.ndarray) -> np.ndarray:
+            return self._scores(self.train_.take(users))
+
+        weights = self.train_.matrix(len(self.items_), TAU)
         return RankingVictim(self.tables()["item_id"][1], weights, scores, next_items.K, self.device)
 
     def tables(self) -> dict[str, tuple[list[str], np.ndarray]]:

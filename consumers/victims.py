@@ -11,6 +11,7 @@ from scipy.sparse.linalg import svds
 from torch import Tensor
 from torch.nn import functional as F
 
+from augment.numeric.ease import USERS
 from gan.losses import cross_entropy
 from gan.victim import Condition
 
@@ -21,14 +22,19 @@ class RankingVictim:
     """softplus(−margin): the target's score over the bar to the user's top `k`, in the spread of the user's scores.
 
     The scores are a linear function of the user's vector: exact for no model here, near for all. vectors: float32[I, D]
-    of the items; history: binary float32[U, I]; scores: float32[U, I], what the model gives those who show it.
+    of the items; history: binary float32[U, I]; scores: what the model gives users at places int64[n], float32[n, I].
     """
 
-    def __init__(self, vectors: np.ndarray, history: csr_matrix, scores: np.ndarray, k: int, device: str) -> None:
+    def __init__(
+        self, vectors: np.ndarray, history: csr_matrix, scores: Callable[[np.ndarray], np.ndarray], k: int, device: str
+    ) -> None:
         shown = history @ vectors
         shown /= np.maximum(np.linalg.norm(shown, axis=1, keepdims=True), 1e-12)
         gram = shown.T @ shown + RIDGE * np.eye(shown.shape[1], dtype=np.float32)
-        head = np.linalg.solve(gram, shown.T @ scores).astype(np.float32)
+        told = np.zeros((shown.shape[1], len(vectors)), np.float32)
+        for some in np.array_split(np.arange(len(shown)), 1 + len(shown) // USERS):
+            told += shown[some].T @ scores(some)
+        head = np.linalg.solve(gram, told).astype(np.float32)
         self._head, self._k, self.dim, self.prior = torch.from_numpy(head).to(device), k, len(head), 0.0
 
     def loss(self, embedding: Tensor, condition: Condition) -> Tensor:

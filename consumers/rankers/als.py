@@ -7,9 +7,9 @@ grows with how much it explains (Rendle et al., 2022). Users are folded in from 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 
 import numpy as np
+import torch
 from pydantic import Field
 from scipy.linalg.lapack import sposv
 from scipy.sparse import csr_matrix, diags
@@ -17,6 +17,7 @@ from scipy.sparse import csr_matrix, diags
 from consumers.rankers.base import Arrays, Ranker, Recency, Rows
 
 SWEEPS = 8
+PADDED = 1 << 14  # entries of short rows at a time
 
 
 class ALS(Ranker):
@@ -57,12 +58,61 @@ def _solved(counted: csr_matrix, others: np.ndarray, weights: np.ndarray, l2: fl
     """
     every = unobserved * (others.T * weights) @ others
     ridge = l2 * (np.asarray(counted.sum(axis=1)).ravel() + unobserved * weights.sum())
-    diagonal = slice(None, None, others.shape[1] + 1)
-    right = np.asarray(counted @ others, np.float32)
-    for row, (start, stop) in enumerate(pairwise(counted.indptr)):
-        own = others[counted.indices[start:stop]]
-        left = (own.T * counted.data[start:stop]) @ own
-        left += every
-        left.ravel()[diagonal] += max(ridge[row], 1e-6)
-        right[row] = sposv(left.T, right[row], overwrite_a=1)[1]
-    return right
+    ridge = np.maximum(ridge, 1e-6).astype(np.float32)
+    lengths = np.diff(counted.indptr)
+    order = np.argsort(lengths, kind="stable")
+    short = int(np.searchsorted(lengths[order], others.shape[1]))
+    found = np.empty((len(ridge), others.shape[1]), np.float32)
+    found[order[:short]] = _of_short(counted, order[:short], others, every, ridge)
+    for row in order[short:].tolist():
+        found[row] = _of_long(counted, row, others, every, ridge[row])
+    return found
+
+
+def _of_long(counted: csr_matrix, row: int, others: np.ndarray, every: np.ndarray, ridge: np.float32) -> np.ndarray:
+    """float32[D]: D equations."""
+    entries = slice(counted.indptr[row], counted.indptr[row + 1])
+    own, weight = others[counted.indices[entries]], counted.data[entries]
+    left = (own.T * weight) @ own
+    left += every
+    left.ravel()[:: len(left) + 1] += ridge
+    solved: np.ndarray = sposv(left.T, weight @ own, overwrite_a=1)[1]
+    return solved
+
+
+def _of_short(
+    counted: csr_matrix, rows: np.ndarray, others: np.ndarray, every: np.ndarray, ridge: np.ndarray
+) -> np.ndarray:
+    """float32[n, D] of the rows at int64[n], sorted by length: as many equations as a row has entries, many at a time.
+
+    Where `every` is diagonal, A with the ridge, and H are a row's own factors, each times the root s of its weight and
+    A^−½, what is asked for is A^−½ Hᵀ (1 + H Hᵀ)⁻¹ s, by the push-through identity (Henderson & Searle, 1981).
+    """
+    known, axes = np.linalg.eigh(every.astype(np.float64))
+    turned, known = torch.from_numpy(others @ axes.astype(np.float32)), np.maximum(known, 0).astype(np.float32)
+    lengths = np.diff(counted.indptr)[rows]
+    found = np.empty((len(rows), len(known)), np.float32)
+    for at in _parts(lengths):
+        here = np.arange(lengths[at][-1]) < lengths[at, None]
+        place = np.where(here, counted.indptr[rows[at], None] + np.arange(here.shape[1]), 0)
+        root = torch.from_numpy(np.where(here, np.sqrt(counted.data[place]), 0).astype(np.float32))
+        shrunk = torch.from_numpy(1 / np.sqrt(known + ridge[rows[at], None]))
+        own = turned[torch.from_numpy(counted.indices[place].astype(np.int64))]
+        own *= root[:, :, None]
+        own *= shrunk[:, None]
+        inner = own @ own.mT
+        inner.diagonal(dim1=1, dim2=2).add_(1)
+        solved = torch.cholesky_solve(root[:, :, None], torch.linalg.cholesky_ex(inner)[0])
+        found[at] = ((solved.mT @ own)[:, 0] * shrunk).numpy()
+    return found @ axes.T.astype(np.float32)
+
+
+def _parts(lengths: np.ndarray) -> Iterator[slice]:
+    """Runs of rows, sorted by length, that have at most `PADDED` entries when each is as long as the last."""
+    start = int(np.searchsorted(lengths, 1))
+    yield from [slice(0, start)] if start else []
+    while start < len(lengths):
+        padded = lengths[start:] * np.arange(1, len(lengths) - start + 1)
+        stop = start + max(1, int(np.searchsorted(padded, PADDED, side="right")))
+        yield slice(start, stop)
+        start = stop

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from scipy.sparse import csr_matrix, diags, vstack
 
 from augment.contracts.options import BaseOptions
+from augment.numeric.ease import product
 from augment.numeric.histories import binary
 from consumers.data.interactions import Synthetic
 
@@ -162,4 +163,4 @@ class ByItems(Ranker):
     Options: ClassVar[type[BaseModel]] = Recency
 
     def scores(self, arrays: Arrays, shown: csr_matrix, users: np.ndarray) -> np.ndarray:
-        return np.asarray(shown @ arrays["items"], np.float32)
+        return product(shown, arrays["items"])

@@ -12,14 +12,18 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional as F
 
+from augment.base.progress import track
 from augment.contracts.options import OnlyWith, one_of
 from augment.numeric.ease import CrossFitted
+from augment.numeric.histories import binary, minus
 from consumers.rankers.base import Arrays, Distilled, Ranker, Rows
 from consumers.rankers.losses import CATALOGUE, PAIRS, Batch, distilled
 from consumers.rankers.samplers import POOLED, SAMPLERS, Pairs, Sampler
 
 LOSSES = (*CATALOGUE, *PAIRS)
 USERS = 256  # per step
+# Of vectors float[U, D] and float[I, D] it makes float[L, U, D] and float[L, I, D], of which the factors are the means.
+Layers = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class EmbeddingOptions(Distilled):
@@ -67,9 +71,9 @@ class Embedding(Ranker):
     Options: ClassVar[type[EmbeddingOptions]] = EmbeddingOptions
     options: EmbeddingOptions
 
-    def layers(self, inputs: csr_matrix) -> Callable[[Tensor], Tensor]:
-        """A function of all vectors float[U + I, D] that gives float[L, U + I, D], of which a factor is the mean."""
-        return lambda table: table[None]
+    def layers(self, inputs: csr_matrix) -> Layers:
+        """A function of the vectors of users float[U, D] and items float[I, D]; see `Layers`."""
+        return lambda users, items: (users[None], items[None])
 
     def fit(self, rows: Rows, l2s: Iterable[float]) -> Iterator[Arrays]:
         for l2 in l2s:
@@ -82,20 +86,24 @@ class Embedding(Ranker):
     def _factors(self, rows: Rows, l2: float) -> tuple[np.ndarray, np.ndarray]:
         """User and item factors float32[U, dim], float32[I, dim]."""
         options, (users, items) = self.options, rows.targets.shape
-        people, vector = np.unique(_people(rows), return_inverse=True)
+        people, place = np.unique(_people(rows), return_inverse=True)
         random = torch.Generator().manual_seed(self.seed)
         start = 0.1 * torch.randn(len(people) + items, options.dim, generator=random)
-        table = start.to(self.device).requires_grad_(True)
-        trainer = _Trainer(rows, options, self.layers(rows.inputs[people]), vector, random, self.seed, self.device)
-        optimiser = torch.optim.Adam([table], lr=options.lr)
-        for _ in range(options.epochs):
+        table = start.to(self.device)
+        gradient = table.grad = torch.zeros_like(table)
+        # Views of one table: what looks up some users need not fill a gradient of all vectors in between.
+        vectors = _halves(table, items)
+        for vector, its in zip(vectors, _halves(gradient, items), strict=True):
+            vector.requires_grad_(True).grad = its
+        trainer = _Trainer(rows, options, self.layers(rows.inputs[people]), place, random, self.seed, self.device)
+        optimiser = torch.optim.Adam([table], lr=options.lr, fused=True)
+        for _ in track(range(options.epochs), f"training {self.name}", "epoch"):
             for chosen in torch.randperm(users, generator=random).split(USERS):
-                total = trainer.loss(table, chosen) + l2 * table.square().mean()
-                optimiser.zero_grad(set_to_none=True)
-                total.backward()
+                torch.mul(table, 2 * l2 / table.numel(), out=gradient)  # of l2 times the mean square
+                trainer.loss(vectors, chosen).backward()
                 optimiser.step()
         with torch.no_grad():
-            user, item = (x.mean(dim=0) for x in trainer.layers(table))
+            user, item = (x.mean(dim=0) for x in trainer.layers(*vectors))
             if options.loss in CATALOGUE:
                 user, item = F.normalize(user, dim=1), F.normalize(item, dim=1)
         return user.cpu().numpy(), item.cpu().numpy()
@@ -111,16 +119,18 @@ class _Trainer:
         self,
         rows: Rows,
         options: EmbeddingOptions,
-        layers: Callable[[Tensor], Tensor],
+        layers: Layers,
         vector: np.ndarray,
         random: torch.Generator,
         seed: int,
         device: str,
     ) -> None:
-        self._rows, self._options, self._layers, self._random, self._device = rows, options, layers, random, device
+        self._rows, self._options, self.layers, self._random, self._device = rows, options, layers, random, device
         self._people, self._vector = _people(rows), torch.from_numpy(vector).to(device)
         self._weight = self._dense(rows.weights.astype(np.float32))
         self._aims = rows.aims
+        # APR needs the logits of two passes at a time.
+        self._room = None if options.adversarial else torch.empty(USERS, self._aims.shape[1], device=device)
         popularity = torch.from_numpy(np.asarray(self._aims.sum(axis=0), np.float32).ravel())
         self._sampler = Sampler(options.sampler, popularity, random, options.pool, options.nearest)
         self._likely = None
@@ -128,39 +138,33 @@ class _Trainer:
             fitted = CrossFitted(rows.targets, seed, rows.weights)
             self._likely = fitted.likeliest(np.arange(rows.targets.shape[0]), options.filter_share)
 
-    def layers(self, table: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors of people float[L, P, D] and items float[L, I, D], whose mean over layers is the factor."""
-        every = self._layers(table)
-        people = every.shape[1] - self._rows.targets.shape[1]
-        return every[:, :people], every[:, people:]
-
-    def loss(self, table: Tensor, chosen: Tensor) -> Tensor:
+    def loss(self, vectors: tuple[Tensor, Tensor], chosen: Tensor) -> Tensor:
         """Mean over the users at `chosen` int64[B]; with APR, also of perturbed factors."""
         batch = self._batch(chosen)
-        users, items = self.layers(table)
+        users, items = self.layers(*vectors)
         pairs = self._pairs(users, items, batch)
         clean = self._of(users, items, batch, pairs)
         if not self._options.adversarial:
             return clean
-        # APR (He et al., 2018): each row of the table moves along its own gradient; the same pairs are judged again.
-        gradient = torch.autograd.grad(clean, table, retain_graph=True)[0]
-        moved = table + self._options.radius * F.normalize(gradient, dim=1)
-        return clean + self._options.adv_weight * self._of(*self.layers(moved), batch, pairs)
+        # APR (He et al., 2018): each vector moves along its own gradient; the same pairs are judged again.
+        gradients = torch.autograd.grad(clean, vectors, retain_graph=True)
+        moved = (x + self._options.radius * F.normalize(g, dim=1) for x, g in zip(vectors, gradients, strict=True))
+        return clean + self._options.adv_weight * self._of(*self.layers(*moved), batch, pairs)
 
     def _batch(self, chosen: Tensor) -> Batch:
         at, rows = chosen.numpy(), self._rows
-        wanted = self._dense(self._aims[at].toarray())
-        own = asked = wanted > 0
+        targets, others = self._aims[at], None
         if rows.person is not None:  # what a synthetic user's own person has is no negative of it
-            own = own | (self._dense(rows.inputs[self._people[at]].toarray()) > 0)
+            others = rows.inputs[self._people[at]]
         if self._likely is not None:
-            own = own | (self._dense(self._likely[at].toarray()) > 0)
-        avoided = None if rows.negatives is None else self._dense(rows.negatives[at].toarray())
+            likely = self._likely[at].astype(np.float32)
+            others = likely if others is None else others + likely
         taught = None
         if rows.teacher is not None and rows.taught is not None:
             taught = self._dense(np.asarray(rows.taught[at] @ rows.teacher))
-        unasked = None if own is asked else own & ~asked
-        return Batch(chosen.to(self._device), wanted, own, unasked, avoided, taught)
+        unasked = None if others is None else minus(binary(others), targets)
+        avoided = None if rows.negatives is None else rows.negatives[at]
+        return Batch(chosen.to(self._device), targets, unasked, avoided, taught)
 
     def _pairs(self, users: Tensor, items: Tensor, batch: Batch) -> Pairs | None:
         if self._options.loss not in PAIRS:
@@ -169,22 +173,26 @@ class _Trainer:
         return self._sampler.draw(user, items, batch.wanted, batch.own, batch.avoided)
 
     def _of(self, users: Tensor, items: Tensor, batch: Batch, pairs: Pairs | None) -> Tensor:
-        user = users[:, self._vector[batch.users]].mean(dim=0)
+        user, item = users[:, self._vector[batch.users]].mean(dim=0), items.mean(dim=0)
         name, weight = self._options.loss, self._weight[batch.users]
         if pairs is not None:
             losses = PAIRS[name](*pairs.scores(user, items)).mean(dim=1)
-            logits = user @ items.mean(dim=0).T if batch.taught is not None else None
         else:
-            logits = F.normalize(user, dim=1) @ F.normalize(items.mean(dim=0), dim=1).T / self._options.temperature
-            losses = CATALOGUE[name](logits, batch, self._random)
-        # A user who wants nothing, or to whom nothing can be a negative, teaches nothing.
-        losses = losses * ((batch.wanted.sum(dim=1) > 0) & ~batch.own.all(dim=1))
-        if batch.taught is not None and logits is not None:
-            losses = losses + self._options.distill * distilled(logits, batch)
+            user, item = F.normalize(user, dim=1) / self._options.temperature, F.normalize(item, dim=1)
+            room = None if self._room is None else self._room[: len(user)]
+            losses = CATALOGUE[name](user, item, batch, room, self._random)
+        losses = losses * batch.teaches
+        if batch.taught is not None:
+            losses = losses + self._options.distill * distilled(user @ item.T, batch)
         return (losses * weight).sum() / weight.sum()
 
     def _dense(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self._device)
+
+
+def _halves(table: Tensor, items: int) -> tuple[Tensor, Tensor]:
+    """Views of the users' part of float[U + I, D] and of the items'."""
+    return table[: len(table) - items], table[len(table) - items :]
 
 
 def _people(rows: Rows) -> np.ndarray:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from consumers.rankers.embedding import Embedding, EmbeddingOptions
+from consumers.rankers.embedding import Embedding, EmbeddingOptions, Layers
 
 LAYERS = 2
 
@@ -20,14 +18,15 @@ class LightGCN(Embedding):
     class Options(EmbeddingOptions):
         """Of LightGCN."""
 
-    def layers(self, inputs: csr_matrix) -> Callable[[Tensor], Tensor]:
+    def layers(self, inputs: csr_matrix) -> Layers:
         adjacency = _adjacency(inputs).to(self.device)
 
-        def spread(table: Tensor) -> Tensor:
-            layers = [table]
+        def spread(users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+            layers = [torch.cat([users, items])]
             for _ in range(LAYERS):
                 layers.append(torch.sparse.mm(adjacency, layers[-1]))
-            return torch.stack(layers)
+            both = torch.stack(layers).split((len(users), len(items)), dim=1)
+            return both[0], both[1]
 
         return spread
 

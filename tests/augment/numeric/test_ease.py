@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import torch
 from scipy.sparse import csr_matrix, vstack
 
 from augment.base.errors import UsageError
-from augment.numeric.ease import SPARSE, Grown, LeftOut, ease, ease_path, normal
+from augment.numeric import ease as ease_module
+from augment.numeric.ease import BLOCK, SPARSE, Grown, LeftOut, ease, ease_path, inverted, normal, product
 
 
 def interactions(seed=0, users=60, items=12):
@@ -104,3 +106,46 @@ def test_who_is_asked_about_is_left_out_as_if_the_model_had_been_fitted_without(
         others = members & (np.arange(30) != user)
         expected = shown[user] @ ease(x[others], None, 5.0)
         np.testing.assert_allclose(scores, expected.ravel(), atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, BLOCK, BLOCK + 1, 2 * BLOCK + 77])
+def test_the_inverse_by_blocks_is_the_inverse_in_one_order_of_memory(size):
+    rng = np.random.default_rng(size)
+    shown = csr_matrix((rng.random((3 * size + 20, size)) < 0.6 * rng.random(size) ** 4).astype(np.float32))
+    gram = (shown.T @ shown).toarray()
+    before, ridge = gram.copy(), rng.uniform(1, 5, size)
+    found = inverted(gram, ridge)
+    expected = np.linalg.inv(gram.astype(np.float64) + np.diag(ridge))
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(found, found.T, atol=1e-6 * np.abs(expected).max())
+    np.testing.assert_array_equal(gram, before)
+    assert found.dtype == np.float32
+    assert found.flags.c_contiguous  # a product with a sparse matrix would copy another
+
+
+@pytest.mark.parametrize("bad", [0, BLOCK + 3], ids=["in the first block", "in a later one"])
+def test_what_is_not_positive_definite_has_no_inverse(bad):
+    gram = 2 * np.eye(BLOCK + 50, dtype=np.float32)
+    gram[bad, bad] = -1
+    with pytest.raises(UsageError, match="no single solution"):
+        inverted(gram, 0.5)
+
+
+def test_where_single_precision_is_not_enough_double_is_used():
+    size = BLOCK + 20
+    alike = np.full((size, size), 1000, np.float32)  # 1e-4 beside 1000 is lost in single precision
+    found = inverted(alike, 1e-4)
+    expected = np.linalg.inv(alike.astype(np.float64) + 1e-4 * np.eye(size))
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_product_is_the_same_by_any_number_of_threads(threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(ease_module, "THREADED", 0)
+    weights = np.random.default_rng(0).standard_normal((12, 7)).astype(np.float32)
+    for users in (60, 3, 0):
+        shown = interactions(users=users)
+        found = product(shown, weights)
+        np.testing.assert_array_equal(found, shown @ weights)
+        assert found.dtype == np.float32

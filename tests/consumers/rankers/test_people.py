@@ -55,11 +55,11 @@ def test_there_is_a_vector_for_each_user_whatever_the_mix_is_of(name):
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_an_item_that_the_user_has_is_not_pushed_down_where_it_is_no_target(name):
-    logits = torch.randn(1, ITEMS, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
-    wanted, own = torch.zeros(1, ITEMS), torch.zeros(1, ITEMS, dtype=torch.bool)
-    wanted[0, WANTED], own[0, [0, 1, WANTED]] = 1, True
-    batch = Batch(torch.zeros(1, dtype=torch.int64), wanted, own, own & (wanted == 0), None, None)
-    CATALOGUE[name](logits, batch, torch.Generator().manual_seed(0)).sum().backward()
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, ITEMS, generator=random).requires_grad_(True)  # of a user who is them, to items one each
+    wanted, own = np.eye(1, ITEMS, WANTED, dtype=np.float32), np.eye(2, ITEMS, dtype=np.float32).sum(0, keepdims=True)
+    batch = Batch(torch.zeros(1, dtype=torch.int64), csr_matrix(wanted), csr_matrix(own), None, None)
+    CATALOGUE[name](logits, torch.eye(ITEMS), batch, None, random).sum().backward()
     assert logits.grad[0, :2].tolist() == [0, 0]
     assert (logits.grad[0, 2:WANTED] > 0).all()
 

@@ -4,7 +4,7 @@ from scipy.sparse import csr_matrix, vstack
 
 from augment.numeric.histories import binary
 from consumers.data.interactions import Synthetic
-from consumers.rankers import RANKERS, Rows
+from consumers.rankers import RANKERS, Rows, als
 
 UNOBSERVED = 0.1
 
@@ -89,6 +89,24 @@ def test_als_finds_a_minimum_of_its_loss():
     for _ in range(20):
         assert loss(user + 0.05 * rng.standard_normal(user.shape), item) > best
     assert loss(user, item + 0.2 * rng.standard_normal(item.shape)) > best
+
+
+@pytest.mark.parametrize(("padded", "dim"), [(7, 6), (1 << 14, 6), (40, 30), (1 << 14, 1)])
+@pytest.mark.parametrize(("l2", "unobserved"), [(0.05, 0.1), (0.05, 0.0), (0.0, 0.1)])
+def test_short_and_long_rows_have_the_factors_of_their_equations(padded, dim, l2, unobserved, monkeypatch):
+    monkeypatch.setattr(als, "PADDED", padded)
+    rng = np.random.default_rng(4)
+    counted = rng.uniform(0.2, 2, (40, 25)) * (rng.random((40, 25)) < rng.random((40, 1)))
+    counted[3], counted[7] = 0, 1  # a row of nothing, and of everything
+    counted[9] *= 1e-12  # of what is so old that it hardly counts
+    others, weights = rng.standard_normal((25, dim)).astype(np.float32), rng.uniform(0.5, 2, 25).astype(np.float32)
+    found = als._solved(csr_matrix(counted.astype(np.float32)), others, weights, l2, unobserved)
+    wide = others.astype(np.float64)
+    for row, own in zip(found, counted, strict=True):
+        ridge = max(l2 * (own.sum() + unobserved * weights.sum()), 1e-6)
+        left = (wide.T * (unobserved * weights + own)) @ wide + ridge * np.eye(dim)
+        expected = np.linalg.solve(left, own @ wide)
+        assert np.abs(left @ row - own @ wide).max() <= 2e-4 * max(1e-12, np.abs(left).max() * np.abs(expected).max())
 
 
 def test_als_ranks_for_a_user_it_never_saw():

@@ -31,3 +31,12 @@ def test_coverage_of_a_draw_counts_drawn_users_only():
     coverage = ranking.Coverage(np.array([[0, 1], [1, 2]]), items=4)
     assert coverage.value() == 0.75
     assert coverage.value(np.array([1.0, 0.0])) == 0.5
+
+
+def test_coverage_counts_each_item_once_however_often_drawn_users_have_it():
+    rng = np.random.default_rng(2)
+    one = ranking.Coverage(rng.integers(0, 50, (30, 4)), 60)
+    for weights in (rng.poisson(1.0, 30), np.eye(30)[7], None):
+        drawn = one.lists if weights is None else one.lists[weights > 0]
+        assert one.value(weights) == pytest.approx(len(set(drawn.ravel().tolist())) / 60)
+    assert np.isnan(one.value(np.zeros(30)))
