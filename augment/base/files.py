@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-from augment.base.errors import BadInput
+from augment.base.errors import BadInput, UsageError
+
+NO_NAME = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)  # of a path that cannot be
+
+
+def made(folder: Path) -> Path:
+    """The folder, which exists now. Raises UsageError where a file is in its place or path, or a link to nothing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno not in NO_NAME:
+            raise
+        said = error.strerror if error.errno != errno.EEXIST else "a file, or a link to nothing, is in its place"
+        raise UsageError(f"{folder}: no folder can be there: {said}; choose another folder") from None
+    return folder
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Whole and on disk, or not there."""
+    """Whole and on disk, or not there. Raises OSError that names `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -21,6 +36,8 @@ def write_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:  # of a write that fails it has no name
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)  # on a full disk, say
     sync(path.parent)

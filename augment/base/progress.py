@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import click
@@ -42,8 +42,12 @@ def bar(total: int | None, desc: str, unit: str = "step") -> Iterator[Any]:
 
 
 def say(message: str) -> None:
-    """One line on standard error, whoever reads it: a person, or the log of a nightly job."""
-    click.echo(message, err=True)
+    """One line on standard error, whoever reads it: a person, or the log of a nightly job.
+
+    Where it cannot be written, as to a log on a full disk, the work goes on.
+    """
+    with suppress(OSError):
+        click.echo(message, err=True)
 
 
 class _Counted:

@@ -12,12 +12,14 @@ from types import FrameType
 
 import click
 
-from augment.base.errors import Ended, SparringError
+from augment.base.errors import Ended, SparringError, UsageError
+from augment.base.files import NO_NAME
 from augment.base.progress import say
 from augment.cli import nightly, run, search, setup, tables
 from augment.cli.terminal import in_utf8
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+SQLITE_SAYS = ("database or disk is full", "attempt to write a readonly database", "unable to open database file")
 
 
 def main() -> None:
@@ -41,7 +43,9 @@ def main() -> None:
         _fail(str(error), 7 if _no_room(error) else error.exit_code)
     except Exception as error:
         if _no_room(error):  # whatever was being written is whole or not there
-            _fail(f"{str(error) or type(error).__name__}: make room or mend the permissions, and run it again", 7)
+            _fail(f"{_said(error)}: make room or mend the permissions, and run it again", 7)
+        if isinstance(error, OSError) and error.errno in NO_NAME:
+            _fail(f"{_said(error)}: choose another name", UsageError.exit_code)
         if os.environ.get("SPARRING_DEBUG"):
             traceback.print_exc()
         _fail(
@@ -56,10 +60,20 @@ def _end(number: int, _: FrameType | None) -> None:
 
 
 def _no_room(error: Exception) -> bool:
-    """Whether the output could not be written. DuckDB, Arrow and Delta have errors of their own; their words agree."""
+    """Whether the output could not be written. DuckDB, Arrow and Delta have errors of their own; their words agree.
+
+    SQLite's, of the cache of embeddings, do not.
+    """
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         return True
-    return any(os.strerror(number) in str(error) for number in NO_ROOM if number != errno.EACCES)
+    words = [os.strerror(number) for number in NO_ROOM if number != errno.EACCES]
+    return any(said in str(error) for said in (*words, *SQLITE_SAYS))
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def _fail(message: str, code: int) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from augment.base.errors import UsageError
+from augment.base.files import made
 from augment.base.progress import say
 from augment.contracts.result import Attributed, Compared, measured
 
@@ -118,8 +119,5 @@ def new_file(path: Path) -> Path:
     """`path`, in a folder that exists now. Raises UsageError when something is there, or no folder can be."""
     if path.exists():
         raise UsageError(f"{path} exists; choose another name")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UsageError(f"{path}: {path.parent} is no folder; choose another name") from None
+    made(path.parent)
     return path

@@ -36,6 +36,7 @@ class Comparison:
     units: int = 0  # test rows, or users, that were drawn from
     units_error: float = 0.0  # standard error of diff by the choice of units,
     seeds_error: float = 0.0  # and by that of seeds
+    seeds: int = 1
 
     @property
     def measured(self) -> bool:
@@ -47,6 +48,10 @@ class Comparison:
         if self.better_is == "higher":
             return self.low if bound == "worst" else self.diff
         return -self.high if bound == "worst" else -self.diff
+
+    def half(self, level: float) -> float:
+        """Half the width of the interval at 1 − level."""
+        return _half((self.units_error, self.seeds_error), (self.units - 1, self.seeds - 1), level)
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def compare(
         half, p = _interval_of(diff, errors, (first.size - 1, len(real) - 1), 1 - confidence)
         out[name] = Comparison(
             float(before.mean()), float(after.mean()), float(plain.mean()), baseline_name,
-            diff, diff - half, diff + half, p, first.better_is, first.size, *errors,
+            diff, diff - half, diff + half, p, first.better_is, first.size, *errors, len(real),
         )  # fmt: skip
     return out
 
@@ -123,25 +128,26 @@ def _errors(diffs: np.ndarray, drawn: np.ndarray, units: int) -> tuple[float, fl
 def _interval_of(
     diff: float, errors: tuple[float, float], freedom: tuple[int, int], alpha: float
 ) -> tuple[float, float]:
-    """Half the width of the interval at 1 − alpha, and the two-sided p-value of diff = 0.
+    """Half the width of the interval at 1 − alpha, and the two-sided p-value of diff = 0."""
+    if not np.isfinite([diff, *errors]).all():
+        return float("inf"), 1.0
+    low, high = 0.0, 1.0  # p is the level at which the interval ends at zero
+    for _ in range(50):
+        level = (low + high) / 2
+        low, high = (low, level) if _half(errors, freedom, level) < abs(diff) else (level, high)
+    return _half(errors, freedom, alpha), high
+
+
+def _half(errors: tuple[float, float], freedom: tuple[int, int], level: float) -> float:
+    """Half the width of the interval at 1 − level.
 
     The quantile is that of Cochran & Cox (1950): Student's t of each source of chance, weighed by its variance. With
     three seeds, or few users, a normal quantile would be far too short.
     """
     variances = np.square(errors)
     total = variances.sum()
-
-    def half(level: float) -> float:
-        quantiles = [stdtrit(f, 1 - level / 2) if v else 0.0 for f, v in zip(freedom, variances, strict=True)]
-        return float(np.sqrt(total) * (variances @ quantiles) / total) if total else 0.0
-
-    if not np.isfinite([diff, total]).all():
-        return float("inf"), 1.0
-    low, high = 0.0, 1.0  # p is the level at which the interval ends at zero
-    for _ in range(50):
-        level = (low + high) / 2
-        low, high = (low, level) if half(level) < abs(diff) else (level, high)
-    return half(alpha), high
+    quantiles = [stdtrit(f, 1 - level / 2) if v else 0.0 for f, v in zip(freedom, variances, strict=True)]
+    return float(np.sqrt(total) * (variances @ quantiles) / total) if total else 0.0
 
 
 def decide(
@@ -183,13 +189,13 @@ def decide(
         shown = ", ".join(_interval(m, c) for m, c in better.items())
         others = {m: c for m, c in asked.items() if m not in rehearsed}
         why = (
-            rule.no_gain(others)
+            rule.no_gain(others, rule.alpha / (len(asked) - len(better)))
             if others
             else f"let `improve` name another, such as {_another(comparisons, clean, rehearsed)}"
         )
         reason = f"better only on attacks that samples are made of: {shown}; {why}"
     elif not better:
-        reason = f"augmentation does not help here: {rule.no_gain(asked)}"
+        reason = f"augmentation does not help here: {rule.no_gain(asked, rule.alpha / len(asked))}"
     else:
         reason = "better: " + ", ".join(_interval(m, c) for m, c in better.items())
     return Verdict(bool(proof) and not (silent or harmed or worse), reason, comparisons)
@@ -222,26 +228,29 @@ class _Rule:
             over = f"by {-c.gain() - self.tolerance / 2:.4f} below half the tolerance of {self.tolerance:g}"
         else:
             over = f"reaches {-c.gain('worst') - self.tolerance:.4f} below the tolerance of {self.tolerance:g}"
-            ways = f"{self.more(c, self.tolerance + c.gain())}, or {ways}"
+            ways = f"{_more(c, self.tolerance + c.gain(), self.alpha)}, or {ways}"
         return f"{_interval(metric, c)} {over}; {ways}"
 
-    def no_gain(self, asked: Mapping[str, Comparison]) -> str:
+    def no_gain(self, asked: Mapping[str, Comparison], level: float) -> str:
+        """level: what the p-value of the best of them may be at most, by Holm's procedure."""
         nearest = max(asked, key=lambda m: (asked[m].gain() > 0, -asked[m].p))
         c, said = asked[nearest], f"no gain on {', '.join(asked)}"
         if c.gain() <= 0:
             return f"{said}: none is above zero, the nearest {_interval(nearest, c)}"
-        limit = f"p = {c.p:.2g}, and at most {self.alpha / len(asked):.2g} is asked of the best"
-        return f"{said}; the nearest is {_interval(nearest, c)} ({limit}): {self.more(c, c.gain())}"
+        limit = f"p = {c.p:.2g}, and at most {level:.2g} is asked of the best"
+        return f"{said}; the nearest is {_interval(nearest, c)} ({limit}): {_more(c, c.gain(), level)}"
 
-    def more(self, c: Comparison, room: float) -> str:
-        """What would make half the interval as short as `room`: the units' share of it shrinks with their root."""
-        error = np.hypot(c.units_error, c.seeds_error)
-        left = (room / (c.high - c.diff) * error) ** 2 - c.seeds_error**2
-        if left <= 0:
-            return "more `seeds` would tell"
-        needed = c.units * c.units_error**2 / left  # attacked ones alone, where an attack is what is measured
-        about = f"about {float(f'{needed:.2g}'):,.0f}"
-        return f"{about} of the test rows or users that it counts would tell ({c.units:,} now)"
+
+def _more(c: Comparison, room: float, level: float) -> str:
+    """What would make half the interval at 1 − level as short as `room`: the units' share shrinks with their root."""
+    error = np.hypot(c.units_error, c.seeds_error)
+    left = (room / c.half(level) * error) ** 2 - c.seeds_error**2
+    if left <= 0:
+        return "more `seeds` would tell"
+    needed = c.units * c.units_error**2 / left  # attacked ones alone, where an attack is what is measured
+    step = 10.0 ** (np.floor(np.log10(needed)) - 1)
+    about = f"about {np.ceil(needed / step - 1e-9) * step:,.0f}"  # two digits, rounded up: never fewer than there are
+    return f"{about} of the test rows or users that it counts would tell ({c.units:,} now)"
 
 
 def holm(p_values: Mapping[Name, float], alpha: float) -> list[Name]:

@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 from augment.base.errors import Locked, NoSpace, NotOurs, SparringError, Unavailable, UsageError
-from augment.base.files import digest
+from augment.base.files import digest, made
 from augment.base.progress import say
 from augment.contracts.check import checks_of
 from augment.contracts.registry import engine
@@ -118,8 +118,7 @@ def _report(recipe: Recipe, day: date, jobs: Mapping[str, Job], found: NightResu
 
 
 def _check_space(output: Path, least: float) -> None:
-    output.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(output).free / 1e9
+    free = shutil.disk_usage(made(output)).free / 1e9
     if free < least:
         raise NoSpace(f"{output}: {free:.1f} GB free, min_free_gb = {least:g}; make room, or `sparring gc {output}`")
 

@@ -35,7 +35,7 @@ def windowed_job(recipe: Recipe, name: str, day: date, device: str) -> Job:
     windowed = recipe.model_copy(update={"sources": {**recipe.sources, source: window}})
     checks = {name: {"limit": c.limit, "severity": c.severity} for name, c in checks_of(recipe.nightly.checks).items()}
     night = {"checks": checks, "keep_days": recipe.nightly.keep_days}
-    return Job(windowed, name, device, str(day), night)
+    return Job(windowed, name, device, str(day), night).anew()
 
 
 def ledger_of(recipe: Recipe, source: str) -> Ledger:

@@ -14,12 +14,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -29,6 +29,7 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from augment.base.errors import BadInput, UsageError
 from augment.base.files import file_sha256, sha256, write_whole
+from augment.base.progress import say
 from augment.contracts.sample import opened
 from augment.publishing import pins, spaces
 from augment.publishing.audit import problems
@@ -36,6 +37,7 @@ from augment.publishing.lock import check_place
 from augment.publishing.manifest import ALL_DAYS, Manifest, Shard, Version
 from augment.publishing.stage import Stage
 
+T = TypeVar("T")
 STATE = "_sparring"
 OURS = re.compile(r"\.?[0-9a-f]{64}\.parquet(\.[0-9]+\.tmp)?")  # a shard, or what a killed run left of one
 
@@ -180,12 +182,22 @@ class Dataset:
         return max(self._commits(), default=None)
 
     def versions(self) -> list[Version]:
-        """Published versions, oldest first, then rejected runs."""
+        """Published versions, oldest first, then rejected runs. One whose manifest is damaged is said and left out."""
+
+        def whole(read: Callable[[T], Version], things: Iterable[T]) -> Iterator[Version]:
+            for thing in things:
+                try:
+                    yield read(thing)
+                except BadInput as error:
+                    say(f"left out: {error}")
+
         current = self.current()
-        published = [self._published(number) for number in self._commits()]
-        published = [replace(v, status="current") if v.version == current else v for v in published]
-        rejected = [self._refused(path) for path in sorted(self._rejected.glob("*/manifest.json"))]
-        return published + sorted(rejected, key=lambda v: v.created)
+        published = whole(self._published, self._commits())
+        rejected = whole(self._refused, sorted(self._rejected.glob("*/manifest.json")))
+        return [
+            *(replace(v, status="current") if v.version == current else v for v in published),
+            *sorted(rejected, key=lambda v: v.created),
+        ]
 
     def find(self, run: str) -> Version | None:
         """The version or rejected run that a run of this digest ended in, if it ever ended.
@@ -198,6 +210,23 @@ class Dataset:
             return replace(found, status="current") if found.version == self.current() else found
         path = self._inside(f"{STATE}/rejected/{run}/manifest.json")
         return self._refused(path) if path.exists() else None
+
+    def lost(self, run: str) -> str:
+        """What the version that this run published lacks on disk, in words; "" when nothing, or nothing is published.
+
+        It looks at names and sizes alone: `verify` reads the content.
+        """
+        try:
+            found = self.find(run)
+        except BadInput:
+            return f"{self.root}: the manifest of its version is missing or damaged"
+        if found is None or found.version is None:
+            return ""
+        shards = [(shard, self._inside(shard.path)) for shard in found.manifest.files]
+        gone = [shard.path for shard, at in shards if not at.is_file() or at.stat().st_size != shard.bytes]
+        if not gone:
+            return ""
+        return f"{self.root}: {len(gone)} of {len(shards)} files of version {found.version} are gone or cut: {gone[0]}"
 
     def version(self, number: int | str | None = None) -> Version:
         """A published version by number, as a word too, or run digest; the current one by default."""
@@ -271,13 +300,13 @@ class Dataset:
         entry = self._commits().get(number)
         if entry is None:
             raise UsageError(f"{self.root}: no version {number}; see `sparring ls {self.root}`")
-        path = self._manifest_path(entry["run"])
+        path, mend = self._manifest_path(entry["run"]), "put it back, or `sparring rollback` to another version"
         try:
             content = path.read_bytes()
         except OSError:
-            raise BadInput(f"{path}: the manifest of version {number} is missing") from None
+            raise BadInput(f"{path}: the manifest of version {number} is missing; {mend}") from None
         if sha256(content) != entry["manifest"]:
-            raise BadInput(f"{path}: changed since version {number} was published")
+            raise BadInput(f"{path}: changed since version {number} was published; {mend}")
         created = datetime.fromtimestamp(entry["timestamp"] / 1000, timezone.utc).isoformat(timespec="seconds")
         status = f"rolled back to {entry['run']}" if entry.get("operation") == "RESTORE" else "published"
         return Version(number, entry["run"], created, status, Manifest.parse(content, str(path)))

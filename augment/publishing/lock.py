@@ -1,6 +1,7 @@
 """The output folder: where it can be, who works in it now, and whose it is.
 
 <output>/.lock, .lock.holder    held by a live process; a lock dies with it
+<output>/_search/NAME.lock      likewise, by the search whose trials are in NAME.log
 <output>/.recipe.json           the recipe that the folder belongs to: its name, its file and its sources
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from augment.base.errors import Locked, NotOurs, UsageError
-from augment.base.files import write_whole
+from augment.base.files import made, write_whole
 from augment.recipes.schema import Recipe
 
 OWNER = ".recipe.json"
@@ -37,16 +38,19 @@ def check_place(path: Path) -> None:
 
 
 @contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """Hold the output folder. Raises Locked at once, naming the holder, and NotOurs where no table can be."""
+def locked(output: Path, name: str = "") -> Iterator[None]:
+    """Hold the output folder, or what is called `name` in it.
+
+    Raises Locked at once, naming the holder, NotOurs where no table can be, and UsageError where no folder can.
+    """
     check_place(output)
-    output.mkdir(parents=True, exist_ok=True)
-    lock, note = FileLock(output / ".lock", timeout=0), output / ".lock.holder"
+    made(output)
+    lock, note = FileLock(output / f"{name}.lock", timeout=0), output / f"{name}.lock.holder"
     try:
         lock.acquire()
     except Timeout:
         holder = note.read_text("utf-8", "replace").strip() if note.exists() else "another process"
-        raise Locked(f"{output} is in use by {holder}; wait for it, or choose another output") from None
+        raise Locked(f"{output / name} is in use by {holder}; wait for it, or choose another output") from None
     try:
         now = f"{datetime.now(timezone.utc):%F %T}"
         write_whole(note, f"{socket.gethostname()} pid {os.getpid()} since {now} UTC".encode())
@@ -76,6 +80,8 @@ def check_owner(recipe: Recipe) -> None:
     same places. So options, tasks and further sources may change, and the file may move.
     """
     path = Path(recipe.output) / OWNER
+    if not path.parent.is_dir():
+        return
     try:
         owner = json.loads(path.read_text("utf-8"))
         name, file, theirs = owner["name"], owner["file"], dict(owner["sources"])

@@ -43,6 +43,7 @@ def run(
     output = Path(recipe.output)
     jobs = {name: Job(recipe, name, device) for name in recipe.tasks}
     with held(recipe):
+        jobs = {name: job.anew() for name, job in jobs.items()}
         clear_left(output, jobs.values())
         tasks: dict[str, TaskResult] = {}
         failures: list[Exception] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from augment.base.errors import UsageError
-from augment.base.files import write_whole
+from augment.base.files import made, write_whole
 from augment.language.ngrams import Ngrams
 from augment.publishing import spaces
 from augment.publishing.dataset import Dataset
@@ -30,7 +30,7 @@ def generate_only(
 ) -> dict[str, Any]:
     """Write gated samples of one task as Parquet shards into `folder`: no verdict, nothing published."""
     job = open_job(recipe, name, device, threads)
-    if any(not path.name.startswith(WORK) for path in _made(folder).iterdir()):
+    if any(not path.name.startswith(WORK) for path in made(folder).iterdir()):
         raise UsageError(f"{folder} is not empty; choose a new folder")
     with delivered(folder) as out, work_folder(job) as work, Dataset(work / "stage").stage(job.digest) as stage:
         material = read(job, work)
@@ -58,7 +58,7 @@ def train(recipe: Recipe, name: str, folder: Path, *, version: str = "current", 
     check_owner(recipe)
     published = job.dataset.version(version)
     samples = job.dataset.read(published.version).to_table()
-    with delivered(_made(folder)) as out, work_folder(job) as work:
+    with delivered(made(folder)) as out, work_folder(job) as work:
         material = read(job, work, spaces.load_local(job.dataset.root, published.manifest.encoders))
         _check_space(job, material, published.manifest)
         arena = material.arena
@@ -73,15 +73,6 @@ def train(recipe: Recipe, name: str, folder: Path, *, version: str = "current", 
         "rows": len(arena.train),
         "samples": len(samples),
     }
-
-
-def _made(folder: Path) -> Path:
-    """The folder, before any work is done for it. Raises UsageError where a file is in its place."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UsageError(f"{folder}: a file is there, or in its path; choose another folder") from None
-    return folder
 
 
 def evaluate(

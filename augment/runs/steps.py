@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from augment.base.errors import BadInput, Diverged, Locked, SparringError
-from augment.base.files import sync, write_whole
+from augment.base.files import made, sync, write_whole
 from augment.contracts.consumer import Consumer
 from augment.contracts.tally import Tally
 from augment.language.ngrams import Ngrams
@@ -106,9 +106,7 @@ WORK, LOCK = ".work-", ".lock"  # prefix of the folder of work that publishes no
 @contextmanager
 def work_folder(job: Job) -> Iterator[Path]:
     """Scratch space beside the output."""
-    output = Path(job.recipe.output)
-    output.mkdir(parents=True, exist_ok=True)
-    with _scratch(output) as folder:
+    with _scratch(made(Path(job.recipe.output))) as folder:
         yield folder
 
 

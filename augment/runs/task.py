@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -162,6 +163,16 @@ class Job:
         except UsageError as error:
             raise UsageError(f"{where}.new_items.image_encoder: {error}") from None
         source_kind(self.products).options(self.products, f"sources.{self.task.products}.options")
+
+    def anew(self) -> Job:
+        """This job; where what it published has lost files, the same under another digest, which makes it again."""
+        job, lost = self, ""
+        while said := self.dataset.lost(job.digest):
+            job, lost = copy(job), said
+            job.digest = digest([job.digest, "anew"])
+        if lost and not self.dataset.find(job.digest):
+            say(f"{self.name}: {lost}: it is made anew")
+        return job
 
     def make(self, seed: int) -> Consumer:
         """The consumer as the recipe has it, untrained."""

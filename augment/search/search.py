@@ -16,6 +16,7 @@ from augment.contracts.modality import Histories
 from augment.generation.studio import Studio
 from augment.judging.arms import tolerance_of
 from augment.numeric.device import resolve_device
+from augment.publishing.lock import check_owner, locked
 from augment.recipes.schema import Recipe
 from augment.runs.rows import read
 from augment.runs.steps import Steps, work_folder
@@ -33,9 +34,12 @@ def search(
 ) -> list[Found]:  # fmt: skip
     """Search every task of the recipe (or `tasks`): `trials` each for the plain consumer and for the portfolio.
 
-    minutes: a limit for each of the two. Trials are kept under the recipe's output: a stopped search goes on.
+    minutes: a limit for each of the two. Trials are kept under the recipe's output: a stopped search goes on. Raises
+    NotOurs where the output is another recipe's, and Locked while another process runs this very search; runs and
+    nights may go on beside it.
     """
     optuna_installed()
+    check_owner(recipe)
     device = resolve_device(device, threads)
     return [_search_task(Job(widened(recipe, name), name, device), recipe, trials, minutes, seeds)
             for name in tasks or recipe.tasks]  # fmt: skip
@@ -46,12 +50,11 @@ def _search_task(job: Job, recipe: Recipe, trials: int, minutes: float | None, s
     if not task.strategies:
         raise UsageError(f"tasks.{job.name}: no strategies whose shares could be searched; new items need no search")
     tolerance = tolerance_of(job.consumer, task.verdict)
-    with work_folder(job) as work:
+    store = Path(recipe.output) / "_search" / f"{job.name}-{digest([job.digest, seeds])}.log"
+    with locked(store.parent, store.stem), work_folder(job) as work:
         material = read(job, work)
         arena = material.arena
         fit = Fit(job, arena, seeds)
-        store = Path(recipe.output) / "_search" / f"{job.name}-{digest([job.digest, seeds])}.log"
-        store.parent.mkdir(parents=True, exist_ok=True)
         own = job.make(job.recipe.seed)  # what there is to try may hang on the recipe's options
         space = dict(getattr(own, "space", {}))
         plain = study(

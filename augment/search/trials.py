@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -61,9 +62,11 @@ def study(
 ) -> list[Trial]:  # fmt: skip
     """Run, or go on with, a study kept in the journal file `store`; its complete trials.
 
-    None may be, if all were pruned: each was worse on clean data. Raises BadInput when nothing could be measured.
+    None may be, if all were pruned: each was worse on clean data. Raises BadInput when nothing could be measured, or
+    the journal is damaged.
     """
     optuna = optuna_installed()
+    _mend(store)
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(store)))
     study = optuna.create_study(
         study_name=name, storage=storage, directions=["maximize"] * len(OBJECTIVES), load_if_exists=True
@@ -94,6 +97,19 @@ def study(
         )
     return [Trial(t.number, choice_of(t.user_attrs["choice"]), dict(zip(OBJECTIVES, t.values, strict=True)))
             for t in complete]  # fmt: skip
+
+
+def _mend(store: Path) -> None:
+    """Cut off the half line that a full disk or a kill left: what optuna adds to it would be lost, and all after it."""
+    content = store.read_bytes() if store.exists() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            json.loads(line)
+        except ValueError:
+            raise BadInput(f"{store}: line {number} is damaged; delete the file to search from the start") from None
+    if whole != content:
+        os.truncate(store, len(whole))
 
 
 def optuna_installed() -> Any:

@@ -52,6 +52,22 @@ def test_every_command_that_answers_can_answer_in_json():
         assert "as_json" in [p.name for p in cli.commands[name].params], name
 
 
+def test_who_stops_reading_ends_the_command_without_a_word():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-m", "augment", "--help"], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_disk_under_the_log_or_the_answer_is_told_by_the_code(tmp_path):
+    for stream, args, code in (("stderr", ["ls", "nowhere"], 2), ("stdout", ["--help"], 7)):
+        with open("/dev/full", "w") as full:
+            command = [sys.executable, "-m", "augment", *args]
+            assert subprocess.run(command, cwd=tmp_path, **{stream: full}).returncode == code
+
+
 def test_help_answers_at_once():
     sparring("--help")  # the first import writes bytecode
     times, bare = [], []
@@ -130,7 +146,10 @@ def test_who_is_asked_to_end_clears_up_and_says_so(name, monkeypatch, capsys, tm
         (["verify", "nowhere"], 2, "no published data here"),
         (["init"], 2, "give the files"),
         (["init", "nowhere.csv"], 5, "no file at"),
-        (["search", "r.toml", "--out", "r.toml/found.toml"], 2, "r.toml is no folder"),
+        (["search", "r.toml", "--out", "r.toml/found.toml"], 2, "r.toml: no folder can be there"),
+        (["run", "r.toml/r.toml"], 2, "cannot be read"),
+        (["search", "r.toml", "-o", "n" * 300], 2, "File name too long"),
+        (["ls", "n" * 300], 2, "File name too long"),
         (["data", "moviez", "--folder", "x"], 2, "no demo data 'moviez'"),
     ],
 )

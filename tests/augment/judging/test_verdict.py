@@ -1,5 +1,8 @@
+import re
+
 import numpy as np
 import pytest
+from scipy.special import stdtr, stdtrit
 
 from augment.judging.verdict import Comparison, compare, decide, holm
 from augment.numeric.measures import Auc, Clustered, Mean
@@ -141,10 +144,11 @@ def test_what_cannot_be_measured_ends_nothing(nothing):
 
 def comparison(diff, half, units_error=None, seeds_error=0.0, p=None, better_is="higher"):
     p = p if p is not None else (0.001 if abs(diff) > half else 0.5)
-    error = half / 2 if units_error is None else units_error
+    error = half / stdtrit(99, 0.975) if units_error is None else units_error
     return Comparison(
-        0.7, 0.7 + diff, 0.7, "plain", diff, diff - half, diff + half, p, better_is, 100, error, seeds_error
-    )
+        0.7, 0.7 + diff, 0.7, "plain", diff, diff - half, diff + half, p, better_is, 100, error, seeds_error,
+        seeds=3 if seeds_error else 1,
+    )  # fmt: skip
 
 
 def reason(clean, improve, rehearsed=(), tolerance=0.002):
@@ -184,8 +188,27 @@ def test_no_gain_says_what_was_nearest():
     said = reason([], [comparison(0.004, 0.008, p=0.3), comparison(-0.01, 0.02)])
     assert "no gain on i0, i1; the nearest is i0 +0.0040" in said
     assert "p = 0.3, and at most 0.025 is asked" in said
-    assert "about 400 of the test rows" in said
+    assert "about 530 of the test rows" in said  # 400 were it alone: half as wide at level .025, not at .05
     assert "none is above zero" in reason([], [comparison(-0.01, 0.02)])
+
+
+@pytest.mark.parametrize("others", [0, 1, 4])
+@pytest.mark.parametrize("better_is", ["higher", "lower"])
+def test_the_rows_that_would_tell_are_more_than_there_are_and_do_tell(others, better_is):
+    """Beyond its own interval, within that of the level which several metrics ask of the best."""
+    gain, error = 0.0021 * (1 if better_is == "higher" else -1), 0.001
+    half = error * stdtrit(99, 0.975)
+    p = 2 * stdtr(99, -0.0021 / error)
+    near = comparison(gain, half, error, p=p, better_is=better_is)
+    said = reason([], [near, *[comparison(0.0, 0.01, better_is=better_is)] * others])
+    if not others:
+        assert said == ""  # significant by itself
+        return
+    needed = int(re.search(r"about ([\d,]+) of", said)[1].replace(",", ""))
+    assert needed > 100
+    level = 0.05 / (1 + others)
+    assert error * (100 / needed) ** 0.5 * stdtrit(99, 1 - level / 2) <= 0.0021
+    assert error * (100 / (0.9 * needed)) ** 0.5 * stdtrit(99, 1 - level / 2) > 0.0021
 
 
 def test_a_gain_on_what_samples_are_made_of_publishes_nothing_by_itself():
@@ -193,6 +216,8 @@ def test_a_gain_on_what_samples_are_made_of_publishes_nothing_by_itself():
     alone = reason([], [GAIN, flat], rehearsed=["i0"])
     assert alone.startswith("better only on attacks that samples are made of: i0")
     assert "no gain on i1" in alone
+    near = reason([], [GAIN, comparison(0.004, 0.008, p=0.3), flat], rehearsed=["i0"])
+    assert "at most 0.025 is asked" in near  # one of three is better: Holm asks the next for half, not for a third
     assert "another" in reason([], [GAIN], rehearsed=["i0"])
     assert not reason([], [GAIN, GAIN], rehearsed=["i0"])
     assert "worse" in reason([], [comparison(-0.01, 0.005), GAIN], rehearsed=["i0"])
