@@ -311,7 +311,10 @@ def main() -> None:
         return {"chosen": f"{split.found.map.name} ({split.found.share:g})", "arms": published(split) | direct(split)}
 
     made, said = splits.run(
-        SPLITS, lambda seed: options.cache / f"{name}-{seed}-{digest([SETS[options.set], EPOCHS])[:8]}.json", make, METRICS
+        SPLITS,
+        lambda seed: options.cache / f"{name}-{seed}-{digest([SETS[options.set], EPOCHS])[:8]}.json",
+        make,
+        METRICS,
     )
     chosen = ", ".join(one["chosen"] for one in said)
     title = f"New items, {options.set}{by}: {len(SPLITS)} splits, maps chosen: {chosen}"
