@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -11,10 +11,9 @@ from pydantic import Field
 
 from augment.contracts.consumer import Looked
 from augment.pictures.clips import DEFAULT, closed, opened
-from augment.pictures.cuts import FAMILIES, HELD_OUT, Edit
+from augment.pictures.cuts import FAMILIES, HELD_OUT
 from consumers.models.many_classes import ManyClasses
-
-STRENGTHS = (0.3, 0.9)  # of an attack's edits, from which each draws its own
+from consumers.scoring.file_attacks import edited
 
 
 class Clip(ManyClasses):
@@ -43,8 +42,8 @@ class Clip(ManyClasses):
         rng = np.random.default_rng(seed)
         chosen = test.select(["row_id", "clip", "label"]).take(pa.array(self._attacked(test)))
         return {
-            "pool": _edited(chosen, [*FAMILIES.values()] * self.options.variants, rng),
-            "unseen": _edited(chosen, [*HELD_OUT.values()] * self.options.held_out, rng),
+            "pool": edited(chosen, "clip", [*FAMILIES.values()] * self.options.variants, opened, closed, rng),
+            "unseen": edited(chosen, "clip", [*HELD_OUT.values()] * self.options.held_out, opened, closed, rng),
         }
 
     @classmethod
@@ -56,12 +55,3 @@ class Clip(ManyClasses):
             "strategies = { gan = 1.0 }",
             'verdict = { clean = ["accuracy"], improve = ["accuracy_pool", "accuracy_unseen"] }',
         ]
-
-
-def _edited(rows: pa.Table, edits: Iterable[Edit], rng: np.random.Generator) -> pa.Table:
-    """Each row once by each of the edits."""
-    edits = list(edits)
-    wide = rows.take(pa.array(np.arange(len(rows)).repeat(len(edits))))
-    clips = map(opened, rows["clip"].to_pylist())
-    made = [closed(edit(clip, rng, rng.uniform(*STRENGTHS))) for clip in clips for edit in edits]
-    return wide.set_column(wide.column_names.index("clip"), "clip", pa.array(made, pa.binary()))

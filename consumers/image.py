@@ -22,7 +22,7 @@ from augment.contracts.options import one_of
 from augment.numeric.columns import labels_of
 from augment.numeric.measures import Mean, Measure
 from augment.pictures.decoding import as_jpeg, decoded
-from augment.pictures.edits import FAMILIES, HELD_OUT, Edit
+from augment.pictures.edits import FAMILIES, HELD_OUT
 from augment.pictures.encoders import ImageEncoder, image_encoder
 from augment.pictures.halves import Trunk
 from consumers.data import storage
@@ -30,12 +30,12 @@ from consumers.models import last_block
 from consumers.models.last_block import Learnt, Pictures
 from consumers.models.many_classes import LR, ManyClasses
 from consumers.scoring import classification as shared
+from consumers.scoring.file_attacks import edited
 from consumers.scoring.pixels import right_under_pixels
 from gan.losses import belief
 
 LAST_BLOCK = "last-block"
 TUNED = "tuned."  # how the names of its arrays begin
-STRENGTHS = (0.3, 0.9)  # of an attack's edits, from which each draws its own
 
 
 class Image(ManyClasses):
@@ -123,8 +123,8 @@ class Image(ManyClasses):
         rng = np.random.default_rng(seed)
         chosen = test.select(["row_id", "image", "label"]).take(pa.array(self._attacked(test)))
         return {
-            "pool": _edited(chosen, [*FAMILIES.values()] * self.options.variants, rng),
-            "unseen": _edited(chosen, [*HELD_OUT.values()] * self.options.held_out, rng),
+            "pool": edited(chosen, "image", [*FAMILIES.values()] * self.options.variants, decoded, as_jpeg, rng),
+            "unseen": edited(chosen, "image", [*HELD_OUT.values()] * self.options.held_out, decoded, as_jpeg, rng),
         }
 
     def evaluate(self, test: pa.Table, attacked: Mapping[str, pa.Table]) -> dict[str, Measure]:
@@ -210,11 +210,3 @@ def _pictures(rows: pa.Table) -> list[bytes]:
             "alone: set `generator.decode` to true"
         )
     return found.to_pylist()
-
-
-def _edited(rows: pa.Table, edits: list[Edit], rng: np.random.Generator) -> pa.Table:
-    """Each row once by each of the edits."""
-    wide = rows.take(pa.array(np.arange(len(rows)).repeat(len(edits))))
-    pictures = [decoded(content) for content in rows["image"].to_pylist()]
-    made = [as_jpeg(edit(picture, rng, rng.uniform(*STRENGTHS))) for picture in pictures for edit in edits]
-    return wide.set_column(wide.column_names.index("image"), "image", pa.array(made, pa.binary()))
