@@ -96,14 +96,13 @@ def just_out(train: pa.Table, history: csr_matrix, items: pa.Array) -> np.ndarra
     few = history.getnnz(axis=0) < MET
     if "timestamp" not in train.column_names or few.all():
         return few
-    moment, item = moments(train), pc.index_in(whole(train["item_id"]), items).to_numpy(zero_copy_only=False)
-    user = pc.rank(whole(train["user_id"]), tiebreaker="dense").to_numpy()
-    order = np.lexsort((moment, user, item))
-    once = order[np.append(True, (np.diff(item[order]) != 0) | (np.diff(user[order]) != 0))]  # first of each pair
-    once = once[np.lexsort((moment[once], item[once]))]
-    start = np.searchsorted(item[once], np.arange(len(items)))
-    first, enough = moment[once[start]], moment[once[start[~few] + MET - 1]]
-    return few & (moment.max() - first < np.median(enough - first[~few]))
+    met = train.group_by(["item_id", "user_id"]).aggregate([("timestamp", "min")])
+    met = met.rename_columns(["item_id", "user_id", "timestamp"])
+    moment, item = moments(met), pc.index_in(whole(met["item_id"]), items).to_numpy(zero_copy_only=False)
+    order = np.lexsort((moment, item))
+    start = np.searchsorted(item[order], np.arange(len(items)))
+    first, enough = moment[order[start]], moment[order[start[~few] + MET - 1]]
+    return few & (moments(train).max() - first < np.median(enough - first[~few]))
 
 
 def choose(catalogue: Catalogue, known: Known, wanted: NewItems, seed: int) -> Found:

@@ -68,10 +68,8 @@ def tone(liked: bool, seed: int) -> bytes:
     from augment.pictures.sound import RATE, wav
 
     rng = np.random.default_rng(seed)
-    hertz, time = (
-        rng.uniform(1500, 3000) if liked != (seed % 8 == 0) else rng.uniform(200, 600),
-        np.arange(RATE // 5) / RATE,
-    )
+    hertz = rng.uniform(1500, 3000) if liked != (seed % 8 == 0) else rng.uniform(200, 600)
+    time = np.arange(RATE // 5) / RATE
     return wav(0.4 * np.sin(2 * np.pi * hertz * time) + rng.normal(0, 0.05, len(time)))
 
 
