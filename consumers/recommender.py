@@ -22,7 +22,7 @@ from augment.contracts.options import one_of
 from augment.numeric.columns import whole
 from augment.numeric.ease import USERS
 from augment.numeric.histories import binary, flipped, minus, ordered, recent, together
-from augment.numeric.measures import Mean, Measure
+from augment.numeric.measures import Mean, Measure, ndcg
 from augment.numeric.new_items import without
 from augment.numeric.new_users import summed
 from consumers.configured import ByModel, ModelOptions
@@ -247,7 +247,7 @@ class Recommender(ByModel):
         lists = np.repeat(popular, len(some), axis=0)
         which, said = self._of_unmet(known, names)
         lists[which] = ranking.top(said, nothing[which], ranking.K)
-        return Mean(ranking.ndcg(ranking.hits(lists, wanted), wanted.getnnz(axis=1)))
+        return Mean(ndcg(ranking.hits(lists, wanted), wanted.getnnz(axis=1)))
 
     def _flipped(self, seed: int, known: csr_matrix, wanted: csr_matrix, users: np.ndarray) -> Mean:
         """NDCG of what is `wanted` [n, I] by users at int64[n], after retraining on histories with flips."""
@@ -256,7 +256,7 @@ class Recommender(ByModel):
         model = self._untrained(self.mix_ and self.mix_.flipped(flips))
         model.state_ = next(model.ranker_.fit(model._rows(history), (self.l2_,)))
         hit = ranking.hits(model._top(shown, users, known, ranking.K), wanted)
-        return Mean(ranking.ndcg(hit, wanted.getnnz(axis=1)))
+        return Mean(ndcg(hit, wanted.getnnz(axis=1)))
 
     def _beside(self, attacks: Iterable[pa.Table]) -> Iterator[Recommender]:
         """This model trained again with the fake users of each attack beside its own."""

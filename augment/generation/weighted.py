@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 
 from augment.contracts.modality import Histories
 from augment.contracts.sample import sample_schema
+from augment.numeric import measures
 from augment.numeric.neighbours import Neighbours
 from augment.numeric.vectors import highest_places
 
@@ -95,9 +96,7 @@ def ndcg(scores: np.ndarray, hidden: csr_matrix) -> float:
     """At 20, of scores float32[n, I], where each user wants what is hidden [n, I], at least one."""
     best = np.stack([*highest_places(np.maximum(scores, -1e30), PLACES)])
     hit = np.asarray(hidden[np.arange(len(best))[:, None], best].todense())
-    discount = 1 / np.log2(np.arange(2, best.shape[1] + 2))
-    ideal = np.cumsum(discount)[np.clip(hidden.getnnz(axis=1), 1, best.shape[1]) - 1]
-    return float((hit @ discount / ideal).mean())
+    return float(measures.ndcg(hit, hidden.getnnz(axis=1)).mean())
 
 
 def spacing(vectors: np.ndarray) -> np.ndarray:

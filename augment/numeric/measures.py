@@ -149,3 +149,14 @@ class MacroF1:
             true, hit = weight[is_true].sum(), weight[is_true & is_predicted].sum()
             scores.append(2 * hit / (true + weight[is_predicted].sum()) if true else float("nan"))
         return float(np.mean(scores) if self.classes == 2 else np.nanmean(scores))
+
+
+def ndcg(hit: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """float64[users] of lists, with binary gains.
+
+    hit: [users, k], whether each item of a list is relevant; relevant: int64[users], how many are to each user.
+    """
+    k = hit.shape[1]
+    discount = 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.concatenate([[0], np.cumsum(discount)])[np.minimum(relevant, k)]
+    return (hit * discount).sum(axis=1) / np.maximum(ideal, 1e-12)

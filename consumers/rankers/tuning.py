@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 
 from augment.base.errors import BadInput
 from augment.base.progress import bar, track
+from augment.numeric import measures
 from augment.numeric.ease import USERS
 from augment.numeric.histories import recent
 from consumers.rankers.base import Arrays, Ranker, Recency, Rows
@@ -91,7 +92,7 @@ def _worth(
     lists = likeliest(ranker, state, history, recency, users, history, ranking.K)
     hit, relevant = ranking.hits(lists, wanted[users]), wanted[users].getnnz(axis=1)
     recall = ranking.rare_recall(lists, hit, wanted[users], ranking.rare(history, ranking.TAIL))
-    return float(ranking.ndcg(hit, relevant).mean()), float(recall.mean()) if len(recall) else 0.0
+    return float(measures.ndcg(hit, relevant).mean()), float(recall.mean()) if len(recall) else 0.0
 
 
 def _hopeful(found: Mapping[float, tuple[float, float]]) -> list[float]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix, hstack
 
-from augment.numeric.measures import Mean, Measure
+from augment.numeric.measures import Mean, Measure, ndcg
 from augment.numeric.new_users import FEW
 
 K = 20
@@ -61,14 +61,6 @@ def hits(lists: np.ndarray, relevant: csr_matrix) -> np.ndarray:
         return np.zeros(lists.shape, bool)
     users = np.repeat(np.arange(len(lists)), lists.shape[1])
     return np.asarray(relevant[users, lists.ravel()]).reshape(lists.shape) > 0
-
-
-def ndcg(hit: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    """float64[users] with binary gains; `relevant` int64[users] counts each user's relevant items."""
-    k = hit.shape[1]
-    discount = 1 / np.log2(np.arange(2, k + 2))
-    ideal = np.concatenate([[0], np.cumsum(discount)])[np.minimum(relevant, k)]
-    return (hit * discount).sum(axis=1) / np.maximum(ideal, 1e-12)
 
 
 def recall(hit: np.ndarray, relevant: np.ndarray) -> np.ndarray:

@@ -31,6 +31,7 @@ from augment.generation import new_users
 from augment.generation.unmet_users import unmet
 from augment.generation.weighted import Stamp
 from augment.modalities.behaviour import Behaviour
+from augment.numeric import measures
 from augment.numeric.histories import binary, minus, ordered
 from augment.numeric.new_items import standardised
 from augment.numeric.new_users import FEW
@@ -114,7 +115,7 @@ class Split:
         shown, users, wanted = self.asked[part]
         hit = ranking.hits(ranking.top(score(shown, users), shown[users], ranking.K), wanted)
         relevant, size = wanted.getnnz(axis=1), shown[users].getnnz(axis=1)
-        ndcg = ranking.ndcg(hit, relevant)
+        ndcg = measures.ndcg(hit, relevant)
         slices = {f"ndcg_{n}": ndcg[size == n] for n in range(1, FEW + 1)}
         return {"ndcg": ndcg, "recall": ranking.recall(hit, relevant), **slices}
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from augment.numeric import measures
 from consumers.rankers import Rows, tuning
 from consumers.rankers.base import ByItems, Recency
 from consumers.scoring import ranking
@@ -59,7 +60,7 @@ def worth(ranker, order, wanted, recency):
         lists = ranking.top(tuning.scored(ranker, {"items": items}, order, recency, users), order[users], ranking.K)
         hit = ranking.hits(lists, wanted[users])
         tail = ranking.rare_recall(lists, hit, wanted[users], ranking.rare(order, ranking.TAIL))
-        yield ranking.ndcg(hit, wanted[users].getnnz(axis=1)).mean(), tail.mean()
+        yield measures.ndcg(hit, wanted[users].getnnz(axis=1)).mean(), tail.mean()
 
 
 @pytest.mark.parametrize("seed", range(4))

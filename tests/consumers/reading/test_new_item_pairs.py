@@ -11,6 +11,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from augment.base.errors import UsageError
+from augment.numeric import measures
 from consumers import new_item_pairs
 from consumers.scoring import ranking
 
@@ -155,7 +156,7 @@ def _matrix(rows, place):
 def _ndcg(scores, shown, wanted):
     some = np.flatnonzero(wanted.getnnz(axis=1))
     lists = ranking.top(scores[some].copy(), shown[some], ranking.K)
-    return ranking.ndcg(ranking.hits(lists, wanted[some]), wanted[some].getnnz(axis=1)).mean()
+    return measures.ndcg(ranking.hits(lists, wanted[some]), wanted[some].getnnz(axis=1)).mean()
 
 
 def _recall(scores, wanted):

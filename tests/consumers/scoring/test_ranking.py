@@ -3,6 +3,7 @@ import pytest
 from scipy.sparse import csr_matrix
 from sklearn.metrics import ndcg_score
 
+from augment.numeric import measures
 from consumers.scoring import ranking
 
 
@@ -11,7 +12,7 @@ def test_ndcg_agrees_with_scikit_learn():
     scores = rng.random((30, 50)).astype(np.float32)
     relevant = csr_matrix((rng.random((30, 50)) < 0.1).astype(np.float32))
     lists = ranking.top(scores.copy(), csr_matrix(scores.shape), 20)
-    ours = ranking.ndcg(ranking.hits(lists, relevant), relevant.getnnz(axis=1))
+    ours = measures.ndcg(ranking.hits(lists, relevant), relevant.getnnz(axis=1))
     for user in np.flatnonzero(relevant.getnnz(axis=1)):
         assert ours[user] == pytest.approx(ndcg_score(relevant[user].toarray(), scores[user : user + 1], k=20))
 
