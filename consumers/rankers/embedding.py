@@ -169,11 +169,11 @@ class _Trainer:
     def _pairs(self, users: Tensor, items: Tensor, batch: Batch) -> Pairs | None:
         if self._options.loss not in PAIRS:
             return None
-        user = users[:, self._vector[batch.users]].mean(dim=0)
+        user = users.index_select(1, self._vector[batch.users]).mean(dim=0)
         return self._sampler.draw(user, items, batch.wanted, batch.own, batch.avoided)
 
     def _of(self, users: Tensor, items: Tensor, batch: Batch, pairs: Pairs | None) -> Tensor:
-        user, item = users[:, self._vector[batch.users]].mean(dim=0), items.mean(dim=0)
+        user, item = users.index_select(1, self._vector[batch.users]).mean(dim=0), items.mean(dim=0)
         name, weight = self._options.loss, self._weight[batch.users]
         if pairs is not None:
             losses = PAIRS[name](*pairs.scores(user, items)).mean(dim=1)

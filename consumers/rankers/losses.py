@@ -107,7 +107,8 @@ def _softmax(user: Tensor, item: Tensor, batch: Batch, room: Tensor | None, rand
     every: Tensor = _Catalogue.apply(user, item, room, *map(batch.entries, (batch.negatives, batch.others)))
     worth = batch.on_device(np.asarray(batch.targets.sum(axis=1), np.float32).ravel())
     rows, columns, values = batch.entries(batch.targets)
-    hits = (user[rows] * item[columns]).sum(dim=1) * values
+    # By `embedding`, whose gradient is the same in every run: that of an index is summed by threads as they come.
+    hits = (F.embedding(rows, user) * F.embedding(columns, item)).sum(dim=1) * values
     found = torch.zeros_like(every).index_add(0, rows, hits)
     return (every * worth - found) / worth.clamp_min(1e-6)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 POOLED = ("dns", "dns-mn", "mixgcf")  # those that choose among several draws
 SAMPLERS = ("uniform", "popularity", *POOLED)
@@ -28,10 +29,10 @@ class Pairs:
         if self.share is None:
             every = user @ layers.mean(dim=0).T
             return every.gather(1, self.positive), every.gather(1, self.negative[:, :, 0])
-        place = torch.arange(len(layers), device=user.device)
-        positive = layers[place, self.positive[:, :, None]]
+        place, flat = torch.arange(len(layers), device=user.device) * layers.shape[1], layers.flatten(0, 1)
+        positive = F.embedding(self.positive[:, :, None] + place, flat)  # an index's gradient differs between runs
         share = self.share[..., None]
-        negative = share * positive + (1 - share) * layers[place, self.negative]
+        negative = share * positive + (1 - share) * F.embedding(self.negative + place, flat)
         return tuple(torch.einsum("bd,bpd->bp", user, x.mean(dim=2)) for x in (positive, negative))  # type: ignore[return-value]
 
 

@@ -105,3 +105,33 @@ def test_epochs_are_counted_while_a_model_trains(monkeypatch, capsys):
     counted = [int(n) for n in re.findall(r"training mf: (\d+) of 60 epochs in", capsys.readouterr().err)]
     assert counted == sorted(counted)
     assert max(counted) > min(counted)
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [("mf", {}), ("lightgcn", {}), ("lightgcn", {"loss": "bpr", "sampler": "mixgcf"})],
+    ids=["mf", "lightgcn", "mixgcf"],
+)
+def test_two_threads_make_the_same_factors_in_every_run(model, options, two_threads):
+    rng = np.random.default_rng(0)
+    shape = (256, 300)  # a batch with gradients so large that threads share them
+    history = csr_matrix((rng.random(shape) < 0.3 * rng.random(shape[1])).astype(np.float32))
+    kind = RANKERS[model]
+    settings = {"epochs": 3, "lr": 0.05, **options}
+
+    def factors():
+        rows = Rows.of(history, np.ones(shape[0], np.float32), shape[0], None)
+        return next(kind(kind.Options(**settings), 0, "cpu").fit(rows, (1.0,)))
+
+    first = factors()
+    for _ in range(4):
+        for name, found in factors().items():
+            assert np.array_equal(found, first[name]), name
