@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from augment.base.errors import BadInput, Refused
@@ -16,6 +17,7 @@ from augment.base.progress import say
 from augment.contracts.modality import Prepared, RowRules
 from augment.contracts.values import Arena
 from augment.generation.catalogue import Catalogue
+from augment.generation.new_items import had_their_time
 from augment.generation.studio import Real
 from augment.language.ngrams import Ngrams
 from augment.runs.task import Job
@@ -89,6 +91,9 @@ def read_rows(job: Job, work: Path, drop_poison: bool = False) -> Rows:
     job.modality.check_enough(job.task.source, train)
     unlabelled = pq.read_table(splits.unlabelled) if splits.unlabelled else None
     products = _catalogue(job, job.task.products, PRODUCTS, work / "products", splits)
+    if products is not None and splits.left_out:
+        old = had_their_time(train, pq.read_table(splits.left_out))
+        products = products.filter(pc.invert(pc.is_in(products["item_id"], old)))
     people = _catalogue(job, job.attributes, PEOPLE, work / "people", splits)
     return Rows(splits, train, valid, test, unlabelled, poisoned, products, people)
 

@@ -13,12 +13,12 @@ import duckdb
 
 from augment.base.errors import BadInput
 from augment.contracts.modality import RowRules
-from augment.numeric.new_users import FEW
 from augment.pictures.content import Content
 from augment.pictures.decoding import PICTURES
 from augment.recipes.source import Source, field_column
 from augment.sources import media
 from augment.sources.formats import own
+from augment.sources.places import cuts, place
 from augment.sources.splits import Splits, TooManyBad
 from augment.sources.sql import AMBIGUOUS, EARLIEST, given, literal, microseconds, name_of, number_of, quoted
 from augment.sources.tables import columns_of, load, one_line, place_of
@@ -26,8 +26,7 @@ from augment.sources.tables import columns_of, load, one_line, place_of
 LARGEST = "3.4e38"  # label that a 32-bit float holds; in SQL, infinity and NaN are larger
 BINS = 16  # of a numeric field, by quantiles of training rows
 EXAMPLES = 1000  # different times that a format is tried on
-# SQL of a row's place among those of its partition, from the earliest, in (0, 1).
-USER_TIME = "(row_number() OVER (PARTITION BY {0} ORDER BY timestamp, row_id) - 0.5) / count(*) OVER (PARTITION BY {0})"
+LEFT_OUT = "left-out.parquet"
 HARMLESS = "duplicate"  # quarantined, but no sign of a broken source
 
 
@@ -177,8 +176,10 @@ class Cleaning:
             burst = f"count(*) OVER (PARTITION BY user_id, timestamp // 60000000) > {self.source.max_per_minute}"
             self._mark("bot", "bool_or(__burst) OVER (PARTITION BY user_id)", f", {burst} AS __burst")
         self._check_share()
+        self._placed = ", ".join(("row_id", *(c for c in ("user_id", "item_id", "timestamp") if c in self.roles)))
+        self.db.execute(f"CREATE OR REPLACE TABLE left_out AS SELECT {self._placed} FROM typed LIMIT 0")
         if self.source.keep is not None:
-            self.db.execute("DELETE FROM typed WHERE __reason IS NULL AND label < ?", [self.source.keep])
+            self._leave_out(f"label < {self.source.keep}")
         if isinstance(self.source.positive, float):
             self.db.execute("UPDATE typed SET label = CAST(label >= ? AS DOUBLE)", [self.source.positive])
         # Copies without an id share their content's hash: number them.
@@ -187,7 +188,7 @@ class Cleaning:
             "(PARTITION BY row_id ORDER BY __row) AS __n FROM typed WHERE __reason IS NULL) c "
             "WHERE c.__row = typed.__row AND __n > 1"
         )
-        while self.source.split.core > 1 and not self.rules.catalogue and self._drop_sparse():
+        while self.source.split.core > 1 and not self.rules.catalogue and self._leave_out(self._sparse()):
             pass
         if not self._count("SELECT count(*) FROM typed WHERE __reason IS NULL"):
             raise BadInput(
@@ -239,49 +240,44 @@ class Cleaning:
         counts = f"SELECT __reason, count(*) FROM ({every}) WHERE __reason IS NOT NULL GROUP BY 1 ORDER BY 1"
         return dict(self.db.execute(counts).fetchall())
 
-    def _drop_sparse(self) -> int:
-        """One round of the k-core filter; how many rows it dropped."""
-        core = self.source.split.core
-        sparse = " OR ".join(
-            f"{quoted(c)} IN (SELECT {quoted(c)} FROM typed WHERE __reason IS NULL GROUP BY 1 HAVING count(*) < {core})"
+    def _sparse(self) -> str:
+        """SQL: whether a row is of too few of its user's or its item's, by one round of the k-core filter."""
+        few = (
+            f"{quoted(c)} IN (SELECT {quoted(c)} FROM typed WHERE __reason IS NULL GROUP BY 1 "
+            f"HAVING count(*) < {self.source.split.core})"
             for c in ("user_id", "item_id")
             if c in self.roles
         )
-        return self._count(f"DELETE FROM typed WHERE __reason IS NULL AND ({sparse})") if sparse else 0
+        return " OR ".join(few) or "false"
+
+    def _leave_out(self, test: str) -> int:
+        """Drop good rows, no bad ones; how many. They are no training rows, but say which items there were before."""
+        which = f"FROM typed WHERE __reason IS NULL AND ({test})"
+        self.db.execute(f"INSERT INTO left_out SELECT {self._placed} {which}")
+        return self._count(f"DELETE {which}")
 
     def _split(self) -> None:
         """Column `__split`. Rows of one instant stay on one side of a split by time."""
-        split = self.source.split
-        cuts = {"valid": 1 - split.test - split.valid, "test": 1 - split.test}
-        good = "FROM typed WHERE __reason IS NULL"
-        if split.by == "time":
-            first, last = self.db.execute(
-                f"SELECT quantile_disc(timestamp, [{cuts['valid']}, {cuts['test']}]) {good}"
-            ).fetchall()[0][0]
-            place = f"CASE WHEN timestamp > {last} THEN 1.0 WHEN timestamp > {first} THEN {cuts['test']} ELSE 0 END"
-        elif split.by == "user_time":
-            place = USER_TIME.format("user_id")
-        else:
-            place = self._chance("row_id")
-        if split.by == "new_items":  # rows of other items by time where there is one, so that no user lacks a past
-            new, timed = self._chance("item_id"), {"user_id", "timestamp"} <= set(self.roles)
-            others = USER_TIME.format(f"user_id, {new} >= {cuts['valid']}") if timed else place
-            kinds = f"WHEN {new} >= {cuts['test']} THEN 1.0 WHEN {new} >= {cuts['valid']} THEN {cuts['valid']}"
-            place = f"CASE {kinds} ELSE {others} END"
-        if split.by == "new_users":  # of other users the latest rows too, as by user_time
-            new, most = self._chance("user_id"), self._chance("user_id || ':few'")
-            nth = "row_number() OVER (PARTITION BY user_id ORDER BY timestamp, row_id)"
-            first = f"WHEN {nth} <= 1 + floor({FEW} * {most}) THEN 0.0"
-            theirs = f"{first} WHEN {new} >= {cuts['test']} THEN 1.0 ELSE {cuts['valid']}"
-            place = f"CASE WHEN {new} < {cuts['valid']} THEN {USER_TIME.format('user_id')} {theirs} END"
         if self.rules.catalogue:
-            place, cuts = "0", {"valid": 1.0, "test": 1.0}
+            good = "SELECT *, 'train' AS __split FROM typed WHERE __reason IS NULL"
+            self.db.execute(f"CREATE OR REPLACE TABLE clean AS {good}")
+            return
+        valid, test = cuts(self.source.split)
+        moments = (0, 0)
+        if self.source.split.by == "time":
+            last = f"SELECT quantile_disc(timestamp, [{valid}, {test}]) FROM typed WHERE __reason IS NULL"
+            moments = tuple(self.db.execute(last).fetchall()[0][0])
+        where = place(self.source.split, self.roles, self.seed, moments)
         self.db.execute(
-            f"CREATE OR REPLACE TABLE clean AS SELECT *, CASE "
-            f"WHEN __place >= {cuts['test']} + 1e-9 OR __place = 1 THEN 'test' "
-            f"WHEN __place >= {cuts['valid']} THEN 'valid' ELSE 'train' END AS __split "
-            f"FROM (SELECT *, {place} AS __place {good})"
+            f"CREATE OR REPLACE TABLE clean AS SELECT * EXCLUDE (__place), CASE "
+            f"WHEN __place >= {test} + 1e-9 OR __place = 1 THEN 'test' "
+            f"WHEN __place >= {valid} THEN 'valid' ELSE 'train' END AS __split "
+            f"FROM (SELECT *, {where} AS __place FROM typed WHERE __reason IS NULL)"
         )
+        if {"item_id", "timestamp"} <= set(self.roles):
+            earlier = f"(SELECT *, {where} AS __place FROM left_out) WHERE __place < {valid}"
+            query = f"SELECT item_id, min(timestamp) AS timestamp FROM {earlier} GROUP BY 1 ORDER BY 1"
+            self.db.execute(f"COPY ({query}) TO {literal(str(self.folder / LEFT_OUT))} (FORMAT parquet)")
         if self.semi_supervised:
             self.db.execute("DELETE FROM clean WHERE __split IN ('valid', 'test') AND label IS NULL")
         self._cap("valid", self.source.valid_rows)
@@ -289,10 +285,6 @@ class Cleaning:
         if self.semi_supervised:
             self._unlabel(self.source.labelled)
             self._cap("unlabelled", self.source.unlabelled)
-
-    def _chance(self, column: str) -> str:
-        """SQL of a number in [0, 1): a hash of the id and the seed, stable whatever else the file holds."""
-        return f"CAST(('0x' || substr(md5({column} || ':{self.seed}'), 1, 8)) AS BIGINT) / 4294967296.0"
 
     def _cap(self, split: str, rows: int | None) -> None:
         if rows is not None:
@@ -336,6 +328,7 @@ class Cleaning:
             paths.get("valid", Path()),
             paths.get("test", Path()),
             paths.get("unlabelled"),
+            left_out if (left_out := self.folder / LEFT_OUT).exists() else None,
             self._quarantine(),
             counts,
             self._reasons(),

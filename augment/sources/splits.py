@@ -16,6 +16,7 @@ class Splits:
     valid: Path
     test: Path
     unlabelled: Path | None
+    left_out: Path | None  # when items of rows below `keep`, or sparse ones, were first met: `item_id`, `timestamp`
     quarantine: Path
     counts: dict[str, int]  # split → rows
     quarantined: dict[str, int]  # reason → rows

@@ -40,6 +40,18 @@ def test_items_that_nobody_could_ask_for_yet_take_no_places_from_those_that_are_
     assert every == pytest.approx(alone)
 
 
+def test_what_a_victim_was_shown_by_validation_rows_takes_no_places(shop):
+    mapped, known, victim, valid = shop
+    bought = ITEMS.slice(0, 5).to_pylist()
+    leads = 2 * np.isin(ITEMS.to_pylist(), bought).astype(np.float32)
+    loved = SimpleNamespace(predict=lambda rows: victim.predict(rows) + leads)
+    more = [(user, item) for user in USERS.to_pylist() for item in bought]
+    users, items = zip(*more, strict=True)
+    with_them = pa.table({"user_id": list(users), "item_id": list(items), "timestamp": np.arange(len(more))})
+    with_them = pa.concat_tables([valid, with_them])
+    assert scale(mapped, known, loved, with_them, 0.5, 0) < 0.9 * scale(mapped, known, loved, valid, 0.5, 0)
+
+
 def test_where_validation_rows_ask_for_none_all_new_items_count(shop):
     mapped, known, victim, valid = shop
     none = valid.slice(len(USERS))

@@ -116,6 +116,15 @@ def test_an_old_item_that_few_want_is_no_new_one():
     assert known.place[known.items.index("new0-0").as_py()] >= 0
 
 
+def test_an_item_that_was_met_and_wanted_by_hardly_anyone_is_no_new_one():
+    train, products = shop()
+    train = train.append_column("timestamp", pa.array(np.linspace(0, 100, len(train)), pa.float64()))
+    left_out = pa.table({"item_id": ["new0-0", "new1-0", "k0-1"], "timestamp": [1.0, 99.0, 1.0]})
+    assert new_items.had_their_time(train, left_out).to_pylist() == ["new0-0"]  # one is just out, one is known
+    few = train.slice(0, 2)
+    assert not len(new_items.had_their_time(few, left_out))
+
+
 def test_where_hardly_any_item_was_met_often_all_of_them_are_known():
     train, products = shop()
     few = train.filter(pa.array(np.arange(len(train)) % 12 == 0))

@@ -198,6 +198,28 @@ def test_a_core_leaves_no_sparse_user_or_item(tmp_path):
     assert "rare" not in everything["item_id"].to_pylist()
 
 
+def test_items_whose_early_rows_were_left_out_are_named_with_their_first_time(tmp_path):
+    rows = [{**row, "l": 5.0} for row in behaviour().to_pylist()]
+    rows += [{"u": f"u{n}", "i": "disliked", "t": START + 60 * (5 - n), "l": 2.0} for n in range(3)]
+    rows += [{"u": "u1", "i": "sparse", "t": START + 60, "l": 5.0}]
+    rows += [{"u": "u2", "i": "of the test", "t": START + 600 * 399, "l": 2.0}]
+    columns = {"user": "u", "item": "i", "timestamp": "t", "label": "l"}
+    splits, _ = prepared(tmp_path, pa.Table.from_pylist(rows), columns=columns, keep=4, split={"by": "time", "core": 2})
+    found = pq.read_table(splits.left_out).to_pylist()
+    assert found == [{"item_id": "disliked", "timestamp": (START + 180) * 10**6},
+                     {"item_id": "sparse", "timestamp": (START + 60) * 10**6}]  # fmt: skip
+
+
+def test_what_a_split_takes_for_new_is_not_named_as_left_out(tmp_path):
+    rows = [{**row, "l": 5.0} for row in behaviour().to_pylist()]
+    names = [f"disliked {n}" for n in range(40)]
+    rows += [{"u": "u0", "i": name, "t": START + 60, "l": 2.0} for name in names]
+    columns = {"user": "u", "item": "i", "timestamp": "t", "label": "l"}
+    split = {"by": "new_items", "valid": 0.2, "test": 0.3}
+    splits, _ = prepared(tmp_path, pa.Table.from_pylist(rows), columns=columns, keep=4, split=split)
+    assert 5 < len(pq.read_table(splits.left_out)) < 20  # of 40 half are new, of the rest half are late ones
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
