@@ -117,7 +117,7 @@ def test_an_old_item_that_few_want_is_no_new_one():
 
 
 def test_an_item_that_was_met_and_wanted_by_hardly_anyone_is_no_new_one():
-    train, products = shop()
+    train, _ = shop()
     train = train.append_column("timestamp", pa.array(np.linspace(0, 100, len(train)), pa.float64()))
     left_out = pa.table({"item_id": ["new0-0", "new1-0", "k0-1"], "timestamp": [1.0, 99.0, 1.0]})
     assert new_items.had_their_time(train, left_out).to_pylist() == ["new0-0"]  # one is just out, one is known
