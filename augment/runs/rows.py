@@ -92,8 +92,10 @@ def read_rows(job: Job, work: Path, drop_poison: bool = False) -> Rows:
     unlabelled = pq.read_table(splits.unlabelled) if splits.unlabelled else None
     products = _catalogue(job, job.task.products, PRODUCTS, work / "products", splits)
     if products is not None and splits.left_out:
-        old = had_their_time(train, pq.read_table(splits.left_out))
-        products = products.filter(pc.invert(pc.is_in(products["item_id"], old)))
+        old = pc.is_in(products["item_id"], had_their_time(train, pq.read_table(splits.left_out)))
+        products = products.filter(pc.invert(old))
+        if old_ones := pc.sum(old).as_py():
+            say(f"{job.name}: items of {job.task.products} that are not new, though no row is left of them: {old_ones:,}")
     people = _catalogue(job, job.attributes, PEOPLE, work / "people", splits)
     return Rows(splits, train, valid, test, unlabelled, poisoned, products, people)
 

@@ -21,7 +21,9 @@ from augment.numeric.measures import Mean
 from augment.recipes import loading
 from augment.runs import run as pipeline
 from augment.runs.new_items import exposure_alarms
+from augment.runs.rows import read_rows
 from augment.runs.single import train
+from augment.runs.task import Job
 from augment.search.search import search
 from augment.sources.prepare import prepare
 from consumers import Recommender, new_item_scores, open_mix
@@ -92,6 +94,19 @@ def test_a_split_by_new_items_leaves_no_row_of_theirs_to_train_on(tmp_path):
         set(pq.read_table(other.test)["item_id"].to_pylist()) - set(pq.read_table(other.train)["item_id"].to_pylist())
         != new
     )
+
+
+def test_an_item_whose_rows_were_left_out_long_ago_is_not_new(tmp_path, capsys):
+    shop(tmp_path)
+    sparse = {"user": ["u0", "u1"], "item": ["fresh-2", "fresh-4"], "at": [START, START + timedelta(days=13)]}
+    orders = pq.read_table(tmp_path / "orders.parquet")
+    orders = pa.concat_tables([orders, pa.table(sparse).cast(orders.schema)])
+    pq.write_table(orders, tmp_path / "orders.parquet")
+    by_time = recipe(tmp_path, **{'by = "new_items", valid = 0.1, test = 0.15': 'by = "time", core = 2'})
+    products = read_rows(Job(by_time, "recommend", "cpu"), tmp_path / "work").products["item_id"].to_pylist()
+    assert "fresh-2" not in products
+    assert {"fresh-4", "k0-0"} <= set(products)  # one is just out
+    assert "items of catalogue that are not new, though no row is left of them: 1\n" in capsys.readouterr().err
 
 
 def test_it_is_published_with_a_verdict_and_known_items_rank_as_before(ran):
