@@ -7,6 +7,7 @@ clips alone are decoded beside it, batch by batch, and a row's `image` is the ha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -179,7 +180,7 @@ class Cleaning:
         self._placed = ", ".join(("row_id", *(c for c in ("user_id", "item_id", "timestamp") if c in self.roles)))
         self.db.execute(f"CREATE OR REPLACE TABLE left_out AS SELECT {self._placed} FROM typed LIMIT 0")
         if self.source.keep is not None:
-            self._leave_out(f"label < {self.source.keep}")
+            self._leave_out("label < ?", [self.source.keep])
         if isinstance(self.source.positive, float):
             self.db.execute("UPDATE typed SET label = CAST(label >= ? AS DOUBLE)", [self.source.positive])
         # Copies without an id share their content's hash: number them.
@@ -250,11 +251,11 @@ class Cleaning:
         )
         return " OR ".join(few) or "false"
 
-    def _leave_out(self, test: str) -> int:
+    def _leave_out(self, test: str, values: Sequence[float] = ()) -> int:
         """Drop good rows, no bad ones; how many. They are no training rows, but say which items there were before."""
         which = f"FROM typed WHERE __reason IS NULL AND ({test})"
-        self.db.execute(f"INSERT INTO left_out SELECT {self._placed} {which}")
-        return self._count(f"DELETE {which}")
+        self.db.execute(f"INSERT INTO left_out SELECT {self._placed} {which}", values)
+        return self._count(f"DELETE {which}", values)
 
     def _split(self) -> None:
         """Column `__split`. Rows of one instant stay on one side of a split by time."""
@@ -383,5 +384,5 @@ class Cleaning:
         below = (f"CAST({quoted(number)} > CAST('{edge!r}' AS DOUBLE) AS INTEGER)" for edge in edges)
         return f"CASE WHEN {quoted(number)} IS NOT NULL THEN 'q' || ({' + '.join(below)}) END"
 
-    def _count(self, query: str) -> int:
-        return int(self.db.execute(query).fetchall()[0][0])
+    def _count(self, query: str, values: Sequence[float] = ()) -> int:
+        return int(self.db.execute(query, values).fetchall()[0][0])
