@@ -95,9 +95,7 @@ def read_rows(job: Job, work: Path, drop_poison: bool = False) -> Rows:
         old = pc.is_in(products["item_id"], had_their_time(train, pq.read_table(splits.left_out)))
         products = products.filter(pc.invert(old))
         if old_ones := pc.sum(old).as_py():
-            say(
-                f"{job.name}: items of {job.task.products} that are not new, though no row is left of them: {old_ones:,}"
-            )
+            say(f"{job.name}: items of {job.task.products} not new, though no row of them is left: {old_ones:,}")
     people = _catalogue(job, job.attributes, PEOPLE, work / "people", splits)
     return Rows(splits, train, valid, test, unlabelled, poisoned, products, people)
 

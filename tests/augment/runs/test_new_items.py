@@ -106,7 +106,7 @@ def test_an_item_whose_rows_were_left_out_long_ago_is_not_new(tmp_path, capsys):
     products = read_rows(Job(by_time, "recommend", "cpu"), tmp_path / "work").products["item_id"].to_pylist()
     assert "fresh-2" not in products
     assert {"fresh-4", "k0-0"} <= set(products)  # one is just out
-    assert "items of catalogue that are not new, though no row is left of them: 1\n" in capsys.readouterr().err
+    assert "items of catalogue not new, though no row of them is left: 1\n" in capsys.readouterr().err
 
 
 def test_it_is_published_with_a_verdict_and_known_items_rank_as_before(ran):
