@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix, diags, vstack
 
 from augment.contracts.options import BaseOptions
 from augment.numeric.ease import product
-from augment.numeric.histories import binary
+from augment.numeric.histories import binary, recent
 from consumers.data.interactions import Synthetic
 
 Arrays = dict[str, np.ndarray]  # what a fitted ranker is saved as
@@ -156,6 +156,12 @@ class Ranker(ABC):
     def scores(self, arrays: Arrays, shown: csr_matrix, users: np.ndarray) -> np.ndarray:
         """float32[n, I] of the users at places int64[n], who show `shown` float32[n, I]."""
 
+    def by_recency(
+        self, arrays: Arrays, history: csr_matrix, recencies: Iterable[tuple[float, float]], users: np.ndarray
+    ) -> Iterator[np.ndarray]:
+        """`scores` for each recency and floor in turn, of users who show `history` [n, I]; see `recent`."""
+        return (self.scores(arrays, recent(history, *one), users) for one in recencies)
+
 
 class ByItems(Ranker):
     """Scores are sums of item-to-item weights float32[I, I], array "items", over what is shown."""
@@ -164,3 +170,13 @@ class ByItems(Ranker):
 
     def scores(self, arrays: Arrays, shown: csr_matrix, users: np.ndarray) -> np.ndarray:
         return product(shown, arrays["items"])
+
+    def by_recency(
+        self, arrays: Arrays, history: csr_matrix, recencies: Iterable[tuple[float, float]], users: np.ndarray
+    ) -> Iterator[np.ndarray]:
+        """Sums over what is shown are sums of sums: floors need no product of their own."""
+        alike, last = self.scores(arrays, binary(history), users), 0.0
+        for tau, floor in recencies:
+            if tau != last:
+                aged, last = self.scores(arrays, recent(history, tau, 0.0), users), tau
+            yield floor * alike + (1 - floor) * aged if tau else alike.copy()

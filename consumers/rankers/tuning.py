@@ -57,10 +57,7 @@ def best(ranker: Ranker, rows: Rows, l2: float, history: csr_matrix, wanted: csr
             asked.append(l2)
             kept[l2] = next(states)
             if not found and len(recencies) > 1:
-                some = users[:: -(-len(users) // SOME)]
-                tried = track(recencies, "what is old counts less", "trial")
-                worths = [_worth(ranker, kept[l2], history, one, wanted, some)[0] for one in tried]
-                recency = recencies[int(np.argmax(worths))]
+                recency = _recency(ranker, kept[l2], history, recencies, wanted, users[:: -(-len(users) // SOME)])
             found[l2] = _worth(ranker, kept[l2], history, recency, wanted, users)
             kept = {l2: kept[l2] for l2 in _hopeful(found)}
             shown.update()
@@ -82,6 +79,22 @@ def _outwards(l2s: Sequence[float], found: Mapping[float, tuple[float, float]]) 
             yield l2
             if found[l2][0] < NEAR_BEST * max(ndcg for ndcg, _ in found.values()):
                 break
+
+
+def _recency(
+    ranker: Ranker, state: Arrays, history: csr_matrix, recencies: Sequence[tuple[float, float]], wanted: csr_matrix,
+    users: np.ndarray,
+) -> tuple[float, float]:  # fmt: skip
+    """The pair by which the users at int64[n] find best what they want."""
+    lists: list[list[np.ndarray]] = [[] for _ in recencies]
+    parts = np.array_split(users, len(users) // USERS + 1)
+    for some in track(parts, "what is old counts less", "part", len(parts)):
+        scores = ranker.by_recency(state, history[some], recencies, some)
+        for found, one in zip(lists, scores, strict=True):
+            found.append(ranking.top(one, history[some], ranking.K))
+    relevant = wanted[users].getnnz(axis=1)
+    hits = (ranking.hits(np.concatenate(found), wanted[users]) for found in lists)
+    return recencies[int(np.argmax([measures.ndcg(hit, relevant).mean() for hit in hits]))]
 
 
 def _worth(

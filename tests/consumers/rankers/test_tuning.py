@@ -64,6 +64,20 @@ def worth(ranker, order, wanted, recency):
 
 
 @pytest.mark.parametrize("seed", range(4))
+def test_the_recency_that_finds_best_what_is_wanted_is_chosen(seed):
+    rows, order, wanted, found = task(seed=seed)
+    ranker, users = Known(found[2:3], recency=-1.0), np.flatnonzero(wanted.getnnz(axis=1))
+    recencies, state = tuning._recencies(ranker.options), {"items": found[2]}
+    assert len(recencies) == 17
+    each = ranker.by_recency(state, order[users], recencies, users)
+    for one, scores in zip(recencies, each, strict=True):
+        assert np.allclose(scores, tuning.scored(ranker, state, order, one, users), rtol=1e-4, atol=1e-5)
+    worths = [next(worth(ranker, order, wanted, one))[0] for one in recencies]
+    best = tuning.best(ranker, rows, 0.0, order, wanted)
+    assert worths[recencies.index(best.recency)] == pytest.approx(max(worths), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("recency", [{}, {"recency": 3.0, "recency_floor": 0.1}], ids=["alike", "recent"])
 def test_of_those_near_the_best_the_one_that_finds_most_of_the_tail(seed, recency):
     rows, order, wanted, found = task(seed=seed)
