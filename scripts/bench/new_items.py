@@ -244,8 +244,8 @@ def _judged(
     known = split.known
     users = pc.index_in(pc.unique(split.valid["user_id"].combine_chunks()), known.users).drop_null().to_numpy()
     shown = known.history[users]
-    plain = standardised(model._scores(known.history, users))
-    plain[shown.nonzero()] = -np.inf
+    plain = standardised(model._scores(model.seen_, users))
+    plain[model.seen_[users].nonzero()] = -np.inf
     asked = pc.is_in(names, whole(split.valid["item_id"])).to_numpy(zero_copy_only=False)
     size = new_items.scale_for(split.exposure, new_items.highest(plain), new_items.highest(score(shown)[:, asked]))
 
