@@ -31,7 +31,7 @@ from consumers.models.last_block import Learnt, Pictures
 from consumers.models.many_classes import LR, ManyClasses
 from consumers.scoring import classification as shared
 from consumers.scoring.file_attacks import edited
-from consumers.scoring.pixels import right_under_pixels
+from consumers.scoring.pixels import FAR, REACH, right_under_pixels
 from gan.losses import belief
 
 LAST_BLOCK = "last-block"
@@ -53,6 +53,7 @@ class Image(ManyClasses):
             "accuracy_pgd",
             "accuracy_apgd",
             "accuracy_pixels",
+            "accuracy_pixels_far",
         ),
     }
     held_out_attacks: ClassVar[tuple[str, ...]] = ("unseen",)
@@ -68,7 +69,7 @@ class Image(ManyClasses):
         attacked_rows: int = Field(150, ge=0, description="Test rows, at most, that attacks are made of.")
         variants: int = Field(1, ge=0, description="Of each attacked picture by each family that samples are made of.")
         held_out: int = Field(1, ge=0, description="Of each by each corruption that generation never uses.")
-        pixel_rows: int = Field(0, ge=0, description="Pictures of which pixels are attacked, a dozen encodings each.")
+        pixel_rows: int = Field(0, ge=0, description="Pictures of which pixels are attacked, two dozen encodings each.")
 
     options: Options
 
@@ -133,15 +134,20 @@ class Image(ManyClasses):
         if not attacked:
             return measures
         at = self._attacked(test)[: self.options.pixel_rows if self.encoder else 0]
-        rows, right = test.take(pa.array(at)), np.empty(0)
-        if len(at):
-            encoder = self._encoder(self.net_.dim)
-            logit = self.logits_of_pixels(encoder)
-            right = right_under_pixels(encoder, logit, rows["image"].to_pylist(), labels_of(rows["label"]))
-        measures |= shared.Users(test).drawn({"accuracy_pixels": Mean(right)}, at)
+        measures |= shared.Users(test).drawn(self._under_pixels(test.take(pa.array(at))), at)
         if self.options.model == LAST_BLOCK:  # what it reads are pictures: no vector of theirs can be moved
             measures |= {name: Mean(np.empty(0)) for name in ("accuracy_pgd", "accuracy_apgd")}
         return measures
+
+    def _under_pixels(self, rows: pa.Table) -> dict[str, Measure]:
+        """Not measurable of no rows."""
+        right = {"accuracy_pixels": np.empty(0), "accuracy_pixels_far": np.empty(0)}
+        if len(rows):
+            encoder = self._encoder(self.net_.dim)
+            logit, pictures, label = self.logits_of_pixels(encoder), rows["image"].to_pylist(), labels_of(rows["label"])
+            for name, reach in zip(right, (REACH, FAR), strict=True):
+                right[name] = right_under_pixels(encoder, logit, pictures, label, reach)
+        return {name: Mean(values) for name, values in right.items()}
 
     def logits_of_pixels(self, encoder: ImageEncoder) -> Callable[[torch.Tensor], torch.Tensor]:
         """What it says, float32[B, K], of pictures float32[B, 3, H, W] in [0, 1] that `encoder` has the vectors of."""

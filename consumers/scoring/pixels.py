@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     from augment.pictures.encoders import ImageEncoder
 
 REACH = 2 / 255  # of each pixel: nothing that an eye sees
+FAR = 8 / 255  # what hardly any eye sees
 STEPS = 4
 AT_ONCE = 8  # pictures: gradients of a convolution take memory
 
 
 def right_under_pixels(
-    encoder: ImageEncoder, logit: Callable[[Tensor], Tensor], pictures: list[bytes], label: np.ndarray
-) -> np.ndarray:
+    encoder: ImageEncoder, logit: Callable[[Tensor], Tensor], pictures: list[bytes], label: np.ndarray,
+    reach: float = REACH,
+) -> np.ndarray:  # fmt: skip
     """float64[n]: whether each picture's class is told after projected gradient descent on its pixels (Madry, 2018).
 
     logit: pictures float32[B, 3, side, side] in [0, 1], the squares that the encoder sees, → float32[B, K]. pictures:
-    normalised. label: float32[n, K]. A pixel of such a square is moved by `REACH` at most.
+    normalised. label: float32[n, K]. A pixel of such a square is moved by `reach` at most.
     """
     shape, right = (3, encoder.side, encoder.side), []
     for start in range(0, len(pictures), AT_ONCE):
@@ -38,7 +40,7 @@ def right_under_pixels(
         def said(pixels: Tensor) -> Tensor:
             return logit(pixels.clamp(0, 1).view(-1, *shape))
 
-        box = torch.full((len(x), 1), REACH * x.shape[1] ** 0.5, device=x.device)
+        box = torch.full((len(x), 1), reach * x.shape[1] ** 0.5, device=x.device)
         moved = x + attacks.pgd(lambda p, y=target: cross_entropy(said(p), y), x, box, STEPS, "linf")  # type: ignore[misc]
         with torch.no_grad():
             right.append((said(moved).argmax(dim=1) == target.argmax(dim=1)).double().cpu().numpy())

@@ -52,22 +52,24 @@ def test_an_attack_on_pixels_is_small_and_worse_than_chance_moves(shop, monkeypa
     found = shop.victim.evaluate(test, attacked)
     clean, under = found["accuracy"].value(), found["accuracy_pixels"].value()
     assert under < clean - 0.1
-    assert found["accuracy_pixels"].size == 20
+    assert found["accuracy_pixels"].size == found["accuracy_pixels_far"].size == 20
+    assert found["accuracy_pixels_far"].value() <= under
 
 
-def test_no_pixel_moves_further_than_it_may(monkeypatch):
+@pytest.mark.parametrize("reach", [pixels.REACH, pixels.FAR])
+def test_no_pixel_moves_further_than_it_may(monkeypatch, reach):
     seen = []
     encoder = glimpses()
     look = encoder.embed_pixels
     monkeypatch.setattr(encoder, "embed_pixels", lambda x: seen.append(x.detach()) or look(x))
     body = torch.nn.Linear(encoder.dim, 3)
     pictures, label = [picture(n % 2 == 0, n) for n in range(10)], np.eye(3, dtype=np.float32)[np.arange(10) % 3]
-    right = right_under_pixels(encoder, lambda x: body(encoder.embed_pixels(x)), pictures, label)
+    right = right_under_pixels(encoder, lambda x: body(encoder.embed_pixels(x)), pictures, label, reach)
     assert right.shape == (10,)
     assert set(right) <= {0.0, 1.0}
     first = seen[0]
     for moved in seen[1 : pixels.STEPS + 1]:
-        assert (moved - first).abs().max() <= pixels.REACH + 1e-6
+        assert (moved - first).abs().max() <= reach + 1e-6
     assert (seen[pixels.STEPS] - first).abs().max() > pixels.REACH / 2
 
 
