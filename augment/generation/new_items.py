@@ -94,9 +94,9 @@ def just_out(train: pa.Table, history: csr_matrix, items: pa.Array) -> np.ndarra
     want, and a row would put it where new ones belong. Without timestamps every item that few have counts as just out.
     """
     few = history.getnnz(axis=0) < MET
-    if "timestamp" not in train.column_names or few.all():
+    if "timestamp" not in train.column_names:
         return few
-    first, typical = _waits(train, items, few)
+    first, typical = _waits(train, items)
     return few & (moments(train).max() - first < typical)
 
 
@@ -105,24 +105,22 @@ def had_their_time(train: pa.Table, left_out: pa.Table) -> pa.Array:
 
     left_out: `item_id`, and the `timestamp` of its first row. As of `just_out`: what few want is no new item.
     """
-    users, items = (pc.unique(whole(train[name])).sort() for name in ("user_id", "item_id"))
-    few = binary(ordered(train, users, items)).getnnz(axis=0) < MET
-    if few.all():
-        return items[:0]
-    _, typical = _waits(train, items, few)
+    items, names = pc.unique(whole(train["item_id"])).sort(), whole(left_out["item_id"])
+    _, typical = _waits(train, items)
     old = pa.array(moments(train).max() - moments(left_out) >= typical)
-    return whole(left_out["item_id"]).filter(pc.and_not(old, pc.is_in(whole(left_out["item_id"]), items)))
+    return names.filter(pc.and_not(old, pc.is_in(names, items)))
 
 
-def _waits(train: pa.Table, items: pa.Array, few: np.ndarray) -> tuple[np.ndarray, float]:
-    """[I], when each item was first met, and the time that those take to be met by `MET`, half of all but the few."""
+def _waits(train: pa.Table, items: pa.Array) -> tuple[np.ndarray, float]:
+    """[I], when each item was first met, and the median time until `MET` users had, of those that so many have."""
     met = train.group_by(["item_id", "user_id"]).aggregate([("timestamp", "min")])
     met = met.rename_columns(["item_id", "user_id", "timestamp"])
     moment, item = moments(met), pc.index_in(whole(met["item_id"]), items).to_numpy(zero_copy_only=False)
     order = np.lexsort((moment, item))
     start = np.searchsorted(item[order], np.arange(len(items)))
-    first, enough = moment[order[start]], moment[order[start[~few] + MET - 1]]
-    return first, float(np.median(enough - first[~few]))
+    many = np.bincount(item, minlength=len(items)) >= MET
+    first, enough = moment[order[start]], moment[order[start[many] + MET - 1]]
+    return first, float(np.median(enough - first[many])) if many.any() else np.inf
 
 
 def choose(catalogue: Catalogue, known: Known, wanted: NewItems, seed: int) -> Found:
@@ -236,7 +234,8 @@ def scale(mapped: Mapped, known: Known, victim: Consumer, valid: pa.Table, expos
     users = pc.index_in(pc.unique(whole(valid["user_id"])), known.users).drop_null().to_numpy(zero_copy_only=False)
     users = np.arange(len(known.users)) if not len(users) else users
     users = np.sort(np.random.default_rng(seed).choice(users, min(TRIED_USERS, len(users)), replace=False))
-    shown, best_old, best_new = binary(ordered(valid, known.users, known.items)), [], []  # the victim was shown these
+    shown = binary(ordered(valid, known.users, known.items))  # to the victim too
+    best_old, best_new = [], []
     for start in range(0, len(users), USERS):
         some = users[start : start + USERS]
         scores, seen = victim.predict(pa.table({"user_id": known.users.take(pa.array(some))})), known.history[some]

@@ -49,6 +49,7 @@ class Cleaning:
         roles |= {"label": columns.label, "text": columns.text, content.role: getattr(columns, content.role)}
         roles["segment"] = columns.segment
         self.roles = {role: column for role, column in roles.items() if column}
+        self._placed = ", ".join(("row_id", *(c for c in ("user_id", "item_id", "timestamp") if c in self.roles)))
         self.fields = {field_column(field): field for field in columns.fields}
         self.numbers = {field_column(number): number for number in columns.numbers}
         # Clicks without a label are bad rows, unless the recipe asks for rows without; reviews never are.
@@ -177,7 +178,6 @@ class Cleaning:
             burst = f"count(*) OVER (PARTITION BY user_id, timestamp // 60000000) > {self.source.max_per_minute}"
             self._mark("bot", "bool_or(__burst) OVER (PARTITION BY user_id)", f", {burst} AS __burst")
         self._check_share()
-        self._placed = ", ".join(("row_id", *(c for c in ("user_id", "item_id", "timestamp") if c in self.roles)))
         self.db.execute(f"CREATE OR REPLACE TABLE left_out AS SELECT {self._placed} FROM typed LIMIT 0")
         if self.source.keep is not None:
             self._leave_out("label < ?", [self.source.keep])

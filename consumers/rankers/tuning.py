@@ -88,7 +88,7 @@ def _recency(
     """The pair by which the users at int64[n] find best what they want."""
     lists: list[list[np.ndarray]] = [[] for _ in recencies]
     parts = np.array_split(users, len(users) // USERS + 1)
-    for some in track(parts, "what is old counts less", "part", len(parts)):
+    for some in track(parts, "what is old counts less", "part"):
         scores = ranker.by_recency(state, history[some], recencies, some)
         for found, one in zip(lists, scores, strict=True):
             found.append(ranking.top(one, history[some], ranking.K))

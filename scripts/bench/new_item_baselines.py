@@ -164,9 +164,7 @@ def judged(split: bench.Split, plain: Score | None, score: Score, scaled: bool) 
     if scaled:
         asked = pc.is_in(names, split.valid["item_id"].combine_chunks()).to_numpy(zero_copy_only=False)
         users = everyone[np.isin(known.users.to_numpy(zero_copy_only=False), split.valid["user_id"].to_numpy())]
-        old = standardised(shown._scores(model.seen_, users))
-        old[model.seen_[users].nonzero()] = -np.inf
-        size = new_items.scale_for(split.exposure, new_items.highest(old),
+        size = new_items.scale_for(split.exposure, bench.served(shown, users),
                                    new_items.highest(score(users, known.history[users])[:, asked]))  # fmt: skip
 
     class Listed(Rows):

@@ -237,6 +237,13 @@ def _by_columns(split: Split, columns: np.ndarray, names: pa.Array) -> dict[str,
     return _judged(split, model, lambda shown: np.asarray(shown @ columns, np.float32), names)
 
 
+def served(model: Recommender, users: np.ndarray) -> np.ndarray:
+    """float32[n, 20]: the best standardised scores of known items, as lists are served to the users at int64[n]."""
+    scores = standardised(model._scores(model.seen_, users))
+    scores[model.seen_[users].nonzero()] = -np.inf
+    return new_items.highest(scores)
+
+
 def _judged(
     split: Split, model: Recommender, score: Callable[[csr_matrix], np.ndarray], names: pa.Array
 ) -> dict[str, np.ndarray]:
@@ -244,10 +251,8 @@ def _judged(
     known = split.known
     users = pc.index_in(pc.unique(split.valid["user_id"].combine_chunks()), known.users).drop_null().to_numpy()
     shown = known.history[users]
-    plain = standardised(model._scores(model.seen_, users))
-    plain[model.seen_[users].nonzero()] = -np.inf
     asked = pc.is_in(names, whole(split.valid["item_id"])).to_numpy(zero_copy_only=False)
-    size = new_items.scale_for(split.exposure, new_items.highest(plain), new_items.highest(score(shown)[:, asked]))
+    size = new_items.scale_for(split.exposure, served(model, users), new_items.highest(score(shown)[:, asked]))
 
     class Fixed(Rows):
         def beside(self, scores: np.ndarray, history: csr_matrix, wanted: pa.Array) -> np.ndarray:

@@ -139,12 +139,16 @@ def test_where_users_are_many_some_choose_recency_and_all_choose_l2(monkeypatch)
     users = np.flatnonzero(wanted.getnnz(axis=1))
     assert len(users) > 20
     ranker = Known(found, recency=-1)
-    tuning.best(ranker, rows, -1, order, wanted)
+    best = tuning.best(ranker, rows, -1, order, wanted)
     assert len(few) == 1
     assert 10 <= len(few[0]) <= 20
     assert set(few[0]) < set(users)
     assert len(every) == len(ranker.made)
     assert all(np.array_equal(some, users) for some in every)
+    recencies = tuning._recencies(Recency())
+    assert len(recencies) == 17  # all alike, and every pair of a recency and a floor
+    worths = [worth(Known(found), {"items": found[2]}, order, one, wanted, few[0])[0] for one in recencies]
+    assert best.recency == recencies[int(np.argmax(worths))]
 
 
 def test_what_is_set_is_not_tried():
