@@ -192,6 +192,18 @@ class Modality(ABC):
         Where a row can be read off its vector (ids), it is; else it is the anchor's, changed as the bank's really were.
         """
 
+    def with_gaps(self, rows: pa.Table, rng: np.random.Generator) -> pa.Table:
+        """Rows that `decode` gave, which by chance lack as much as really perturbed copies do: by default, nothing.
+
+        Chance alone may hide: a model that learns from gaps that were chosen, or that hang on what is hidden, takes a
+        gap for a sign of it (values that are missing not at random: Rubin, 1976).
+        """
+        return rows
+
+    def gaps(self, rows: pa.Table, anchors: pa.Table) -> np.ndarray:
+        """bool[n]: which copies `rows`, of one anchor row each, lack something that their anchors have."""
+        return np.zeros(len(rows), bool)
+
     def told(self, rows: pa.Table, anchors: pa.Table) -> pa.Table:
         """What a teacher is told of copies `rows`, of one anchor row each, to label them: by default, what they show.
 

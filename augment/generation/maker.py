@@ -54,7 +54,8 @@ class Maker:
                     continue
                 judged = self.gatekeeper.judge(candidates, strategy.novel)
                 judged.count(tally)
-                table = self._table(name, _one_per_anchor(judged, self.hardest), seen, tally)
+                gaps = self.modality.gaps(candidates.rows, self.anchors.rows.take(pa.array(candidates.anchor)))
+                table = self._table(name, _one_per_anchor(judged, gaps, self.hardest), seen, tally)
                 table = table.slice(0, wanted - tally.kept)
                 if len(table):
                     tally.kept += len(table)
@@ -128,17 +129,24 @@ class Maker:
         return digest.hexdigest()
 
 
-def _one_per_anchor(judged: Judged, hardest: bool) -> Judged:
+def _one_per_anchor(judged: Judged, gaps: np.ndarray, hardest: bool) -> Judged:
     """One of each anchor's candidates that passed; they come in random order.
 
     The hardest only where labels are sure: on click data that choice alone cost .08 AUC under masking, because the
     hardest copies are those whose label is wrong. Otherwise hardness is what the generator aims for.
+
+    gaps: bool[n], which candidates lack what their anchor has. None of these is kept for its hardness: chance says
+    which come first, and of an anchor whose first has gaps that one is kept. See `Modality.with_gaps`.
     """
     passed = np.flatnonzero(judged.refused < 0)
+    anchor, rank = judged.candidates.anchor[passed], np.zeros(len(passed))
     if hardest:
-        passed = passed[np.argsort(-judged.hardness[passed], kind="stable")]
-    _, first = np.unique(judged.candidates.anchor[passed], return_index=True)
-    return judged.take(np.sort(passed[first]))
+        _, first = np.unique(anchor, return_index=True)
+        rank = np.where(gaps[passed], -np.inf, judged.hardness[passed])
+        rank[first[gaps[passed[first]]]] = np.inf
+    order = np.argsort(-rank, kind="stable")
+    _, best = np.unique(anchor[order], return_index=True)
+    return judged.take(np.sort(passed[order[best]]))
 
 
 def _lists(flat: pa.Array, width: int) -> pa.ListArray:

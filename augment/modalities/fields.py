@@ -20,6 +20,7 @@ from augment.watch.floods import click_floods
 if TYPE_CHECKING:
     from augment.contracts.consumer import Consumer
 
+MASKED_COPIES = 0.5  # of the really perturbed ones, and of those that the generator moved
 MASKED_SHARE = 0.3  # of the fields, in a masked copy
 SWAPPED_FIELDS = 2  # at most, in a swapped copy
 NEAR = 10  # a swap takes one of this many values nearest to the old one, or any value as often as it occurs
@@ -77,12 +78,9 @@ class Fields(Labelled):
 
     def perturb(self, rows: pa.Table, rng: np.random.Generator, kind: str = "") -> pa.Table:
         """Half of the copies lose 30% of their fields ("masking"), the others have one or two swapped ("swaps")."""
-        count, fields = len(rows), len(self._names)
-        masked = rng.random(count) < {"": 0.5, "masking": 1.0, "swaps": 0.0}[kind]
-        # Ranks of random keys: the first few fields of each row's random order are the ones touched.
-        order = rng.random((count, fields)).argsort(axis=1).argsort(axis=1)
-        touched = np.where(masked, max(1, round(MASKED_SHARE * fields)), rng.integers(1, SWAPPED_FIELDS + 1, count))
-        touched = order < touched[:, None]
+        count = len(rows)
+        masked = rng.random(count) < {"": MASKED_COPIES, "masking": 1.0, "swaps": 0.0}[kind]
+        touched = self._some(np.where(masked, self._lost, rng.integers(1, SWAPPED_FIELDS + 1, count)), rng)
         for i, name in enumerate(self._names):
             old = rows[name].combine_chunks()
             swapped = self._swap(name, self._codes(rows, name), rng)
@@ -93,18 +91,35 @@ class Fields(Labelled):
     def decode(
         self, embedding: np.ndarray, anchors: pa.Table, bank: Bank, rng: np.random.Generator
     ) -> tuple[pa.Table, np.ndarray]:
-        """Each field takes the value nearest to its part of the vector; entry 0 decodes to null."""
+        """Each field takes the value nearest to its part of the vector.
+
+        What moves towards entry 0 hides nothing: a gap that hangs on where a vector went would tell of what is hidden.
+        """
         start = 0
         for name, table in self._tables.items():
-            width = table.shape[1]
-            _, nearest = self._near[name].search(embedding[:, start : start + width], 1)
-            column = self._strings(name, nearest[:, 0])
+            part, own = embedding[:, start : start + table.shape[1]], self._codes(anchors, name)
+            near = self._nearest(name, part, own)
             # A field that kept its vector keeps its own string: several values may have one, as those folded into 0 do.
-            same = (table[nearest[:, 0]] == table[self._codes(anchors, name)]).all(axis=1)
-            column = pc.if_else(pa.array(same), anchors[name].combine_chunks(), column)
+            same = pa.array((table[near] == table[own]).all(axis=1))
+            column = pc.if_else(same, anchors[name].combine_chunks(), self._strings(name, near))
             anchors = anchors.set_column(anchors.column_names.index(name), name, column)
-            start += width
+            start += table.shape[1]
         return anchors, self.encode(anchors)
+
+    def with_gaps(self, rows: pa.Table, rng: np.random.Generator) -> pa.Table:
+        """Half of the rows lose 30% of their fields, whichever they are."""
+        hidden = self._some(np.where(rng.random(len(rows)) < MASKED_COPIES, self._lost, 0), rng)
+        for i, name in enumerate(self._names):
+            column = pc.if_else(pa.array(hidden[:, i]), pa.scalar(None, pa.string()), rows[name].combine_chunks())
+            rows = rows.set_column(rows.column_names.index(name), name, column)
+        return rows
+
+    def gaps(self, rows: pa.Table, anchors: pa.Table) -> np.ndarray:
+        found = np.zeros(len(rows), bool)
+        for name in self._names:
+            lost = pc.and_(rows[name].combine_chunks().is_null(), anchors[name].combine_chunks().is_valid())
+            found |= lost.to_numpy(zero_copy_only=False)
+        return found
 
     def told(self, rows: pa.Table, anchors: pa.Table) -> pa.Table:
         """With the anchors' values where a copy lacks one; a value that was swapped stays as it is.
@@ -128,12 +143,27 @@ class Fields(Labelled):
     def _strings(self, name: str, index: np.ndarray) -> pa.Array:
         return self._values[name].take(pa.array(index, mask=index == 0))
 
+    @property
+    def _lost(self) -> int:
+        """Fields that a masked copy lacks."""
+        return max(1, round(MASKED_SHARE * len(self._names)))
+
+    def _some(self, number: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """bool[n, F]: of each row, as many fields as int64[n] `number` says, whichever they are."""
+        order = rng.random((len(number), len(self._names))).argsort(axis=1).argsort(axis=1)  # ranks of random keys
+        return order < number[:, None]
+
+    def _nearest(self, name: str, part: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """int64[n]: the entries nearest to vectors float32[n, d]; entry 0 only where the old one, `own`, is."""
+        _, near = self._near[name].search(part, 2)
+        return np.where((near[:, 0] == 0) & (own != 0), near[:, -1], near[:, 0])
+
     def _swap(self, name: str, old: np.ndarray, rng: np.random.Generator) -> pa.Array:
         """Half near values by FAISS, half values drawn as often as they occur among training rows."""
         _, near = self._near[name].search(self._tables[name][old], NEAR)
-        nearby = self._strings(name, near[np.arange(len(old)), rng.integers(near.shape[1], size=len(old))])
+        near = near[np.arange(len(old)), rng.integers(near.shape[1], size=len(old))]
         common = self._train[name].take(pa.array(rng.integers(len(self._train), size=len(old)))).combine_chunks()
-        return pc.if_else(pa.array(rng.random(len(old)) < 0.5), nearby, common)
+        return pc.if_else(pa.array((rng.random(len(old)) < 0.5) & (near != 0)), self._strings(name, near), common)
 
     @cached_property
     def _near(self) -> dict[str, Neighbours]:

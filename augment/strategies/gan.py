@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -91,7 +92,9 @@ class Gan(Strategy):
         if self._asks:
             vectors = _most_disputed(self._asks, vectors, condition, offers)
         repeated = np.repeat(anchors, draws)
-        return work.candidates(repeated, vectors.reshape(len(repeated), -1).cpu().numpy(), rng)
+        moved = work.candidates(repeated, vectors.reshape(len(repeated), -1).cpu().numpy(), rng)
+        rows = work.modality.with_gaps(moved.rows, rng)
+        return moved if rows is moved.rows else replace(moved, rows=rows, embedding=work.modality.encode(rows))
 
 
 def _disputed(workshop: Workshop) -> Disputed | None:

@@ -116,9 +116,33 @@ def test_how_hard_a_copy_is_goes_by_what_it_shows():
     np.testing.assert_allclose(found.hardness, [bits(0.99), bits(0.9)], rtol=1e-5)
 
 
-def test_which_of_an_anchors_copies_is_kept_does_not_hang_on_what_it_hides():
-    """By what they show, .99 is further from the victim's one half than .9; told blue, the first would say .2."""
-    for anchor, hidden in ((1, 0.2), (0, 0.9)):
-        kept = _one_per_anchor(judged([anchor, anchor], ["red", None], ["S", "S"]), hardest=True).candidates
-        assert kept.rows["colour"].to_pylist() == [None]
-        assert kept.label.tolist() == pytest.approx([hidden])
+def kept(colours, refused=()):
+    """The colour of the copy that is kept of red row 0, where those at `refused` did not pass."""
+    found = judged([0] * len(colours), colours, ["S"] * len(colours))
+    found.refused[list(refused)] = 0
+    gaps = MODALITY.gaps(found.candidates.rows, ROWS.take(pa.array(found.candidates.anchor)))
+    assert gaps.tolist() == [colour is None for colour in colours]
+    (colour,) = _one_per_anchor(found, gaps, hardest=True).candidates.rows["colour"].to_pylist()
+    return colour
+
+
+@pytest.mark.parametrize(
+    ("colours", "refused", "wanted"),
+    [
+        (["blue", "red"], [], "red"),  # .9 is further from the victim's one half than .2
+        (["red", "blue"], [], "red"),
+        (["blue", "red", None], [], "red"),  # harder than both, but not the first
+        ([None, "red", "blue"], [], None),  # the first, and so as often as gaps come
+        (["blue", None, None], [], "blue"),
+        ([None, "blue", "red"], [0], "red"),
+        (["red", None, "blue"], [0], None),
+    ],
+)
+def test_no_gap_is_kept_for_its_hardness(colours, refused, wanted):
+    assert kept(colours, refused) == wanted
+
+
+def test_where_an_anchor_lacks_a_field_too_its_copy_has_no_gap():
+    rows, anchors = ROWS.take(pa.array([2, 0])), ROWS.take(pa.array([2, 2]))
+    assert MODALITY.gaps(rows, anchors).tolist() == [False, False]
+    assert MODALITY.gaps(anchors, rows).tolist() == [False, True]

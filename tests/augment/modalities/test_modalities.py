@@ -1,5 +1,6 @@
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from augment.contracts.values import Anchors
@@ -41,6 +42,32 @@ def test_a_field_that_kept_its_vector_keeps_its_value_among_those_that_share_it(
     decoded, embedding = modality.decode(np.array([[1.2], [1.9]], np.float32), rows, bank=None, rng=None)
     assert decoded["shop"].to_pylist() == ["b", "c"]
     assert embedding.tolist() == [[1.0], [2.0]]
+
+
+def test_what_moves_towards_entry_zero_takes_a_value_unless_it_had_none(fields):
+    modality, rows = fields
+    hidden = modality.encode(rows.set_column(1, "colour", pa.nulls(len(rows), pa.string())))
+    decoded, embedding = modality.decode(hidden, rows, bank=None, rng=None)
+    found = decoded["colour"].to_pylist()
+    assert all(value in ("red", "green", "blue") for start in range(3) for value in found[start::5])
+    assert found[3::5] == ["puce"] * 40  # of entry zero before and after
+    assert found[4::5] == [None] * 40
+    np.testing.assert_array_equal(embedding, modality.encode(decoded))
+
+
+def test_gaps_come_by_chance_alone(fields):
+    """As many in each field, whatever its value: a model must not learn what a gap goes with."""
+    modality, rows = fields
+    rows = pa.concat_tables([rows] * 50).combine_chunks()
+    gapped = modality.with_gaps(rows, np.random.default_rng(0))
+    lost = modality.gaps(gapped, rows)
+    known = rows["colour"].is_valid().to_numpy()
+    assert abs(lost[known].mean() - 0.5) < 0.02  # half of the copies lose one of their two fields
+    for name in ("colour", "size"):
+        for value in rows[name].unique().drop_null().to_pylist():
+            hidden = gapped[name].filter(pc.equal(rows[name], value)).is_null().to_numpy()
+            assert abs(hidden.mean() - 0.25) < 0.03
+    assert modality.with_gaps(rows, np.random.default_rng(0)).equals(gapped)
 
 
 def test_fields_unknown_and_missing_values_share_entry_zero(fields):
