@@ -6,7 +6,7 @@ python scripts/bench/taught.py --data FOLDER --set criteo --work WORK --out taug
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,13 @@ from consumers import ClickModel
 
 TEACHERS = ("boosted trees", "cross-fitted", "mean")
 MEAN = {"of": "cross-fitted+boosted trees"}
-RANDOM = ("masking", "swaps")
-GENERATOR = ("gan",)
+Shares = Mapping[str, float]  # strategy → of the samples
+RANDOM: Shares = {"masking": 0.5, "swaps": 0.5}
+GENERATOR: Shares = {"gan": 1.0}
+SHIPPED: Shares = {"gan": 0.5, "masking": 0.25, "swaps": 0.25}  # as `sparring init` writes, two candidates judged
 BANK = {"bank": 2000, "variants": 8}  # of the generator: copies are cheap here, and it learns the more from more
-MOST = 40_000  # samples: as many as training rows, but no more
+MOST = 40_000  # samples for each copy of a row: as many as training rows, but no more
+ATTACKED = {"attacked_rows": 10_000}  # test rows, at most: all of them
 SETTINGS = {"weight": (0.3, 1.0), "size": (0.5, 1.0)}
 
 
@@ -59,8 +62,8 @@ class Taught(Clicks):
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
-        task = self._job.task.model_copy(update={"teachers": list(TEACHERS), "teacher_options": {"mean": MEAN}})
-        self._job.task = task
+        teachers = {"teachers": list(TEACHERS), "teacher_options": {"mean": MEAN}}
+        self._job.task = self._job.task.model_copy(update={**teachers, "options": ATTACKED})
         arena = self.material.arena
         self._steps = Steps(self._work / "steps")
         self._real = fit_seeds(self._job.make, [0, 1, 2], arena, None)
@@ -87,20 +90,24 @@ class Taught(Clicks):
             "hardest of 16": arms.Arm(self._mixes("taught", RANDOM, 16), "none"),
             "generator, 1 judged": arms.Arm(self._mixes("taught", GENERATOR, 1), "none"),
             "generator, 2 judged": arms.Arm(self._mixes("taught", GENERATOR, 2), "none"),
+            "as shipped": arms.Arm(self._mixes("taught", SHIPPED, 2), "none"),
             "boosted trees": arms.Arm([{"model": "trees", **config} for config in trees], "none", own=True),
         }
-        for name, strategies in (("random copies, taught", RANDOM), ("generator, 1 judged", GENERATOR)):
-            mixes = self._mixes("taught", strategies, 1)
-            out[f"boosted trees, {name}"] = arms.Arm(mixes, "boosted trees")
+        for name, shares, judged in (("random copies", RANDOM, 1), ("as shipped", SHIPPED, 2)):
+            mixes = self._mixes("taught", shares, judged, copies=3)
+            out[f"boosted trees, {name}, 3 a row"] = arms.Arm(mixes, "boosted trees")
         return out
+
+    def fit(self, config: arms.Config, seed: int) -> ClickModel:
+        return super().fit({**ATTACKED, **config}, seed)
 
     def on_valid(self, model: ClickModel) -> dict[str, float]:
         """Clean and robust metrics together."""
         found = super().on_valid(model)
         return {**found, "robust": (found["clean"] + found["robust"]) / 2}
 
-    def _mixes(self, label: str, strategies: Sequence[str], judged: int) -> list[dict[str, Any]]:
-        return self._configs(self._copies(label, strategies, judged), 4)
+    def _mixes(self, label: str, shares: Shares, judged: int, copies: int = 1) -> list[dict[str, Any]]:
+        return self._configs(self._copies(label, shares, judged, copies), 4)
 
     def _configs(self, samples: pa.Table, budget: int) -> list[dict[str, Any]]:
         """Each weight and size of the samples, in an order of chance: what is cut off is any."""
@@ -112,12 +119,12 @@ class Taught(Clicks):
         options = {"mean": MEAN}.get(self._name, {})
         return build(self._name, options).fit(room_of(self._job, self.material.arena, self._steps, []))
 
-    def _copies(self, label: str, strategies: Sequence[str], judged: int) -> pa.Table:
-        """As many as training rows; of `judged` candidates of an anchor, the hardest, where a teacher labels."""
-        kept = self._work / f"{label}-{'+'.join(strategies)}-{judged}.parquet"
+    def _copies(self, label: str, shares: Shares, judged: int, copies: int = 1) -> pa.Table:
+        """`copies` of each training row; of `judged` candidates of an anchor, the hardest, where a teacher labels."""
+        kept = self._work / f"{label}-{'+'.join(shares)}-{judged}-{copies}.parquet"
         if not kept.exists():
             arena = self.material.arena
-            wanted = min(MOST, len(arena.train))
+            wanted = copies * min(MOST, len(arena.train))
             generator = self._job.task.generator.model_copy(update={"draws": judged, "anchors": MOST, **BANK})
             order = replace(self._job.order, settings=self._job.task.model_copy(update={"generator": generator}))
             Fields.draws = judged  # of random copies
@@ -125,9 +132,9 @@ class Taught(Clicks):
             folder.mkdir(exist_ok=True)
             teacher = self._teacher() if label == "taught" else None
             studio = Studio(order, self.material.real, self._real[0], folder, (), teacher)
-            tallies = [Tally() for _ in strategies]
-            tables = [table for i, strategy in enumerate(strategies)
-                      for table in studio.samples(strategy, wanted // len(strategies), tallies[i], i)]  # fmt: skip
+            tallies = [Tally() for _ in shares]
+            tables = [table for i, (strategy, share) in enumerate(shares.items())
+                      for table in studio.samples(strategy, round(share * wanted), tallies[i], i)]  # fmt: skip
             proposed, made = (sum(getattr(tally, n) for tally in tallies) for n in ("proposed", "kept"))
             say(f"{kept.stem}: {proposed / max(1, made):.1f} candidates judged for each of {made:,} samples")
             pq.write_table(pa.concat_tables(tables), kept)
