@@ -98,7 +98,7 @@ class Taught(Clicks):
             out[f"boosted trees, {name}, 3 a row"] = arms.Arm(mixes, "boosted trees")
         return out
 
-    def fit(self, config: arms.Config, seed: int) -> ClickModel:
+    def fit(self, config: Mapping[str, Any], seed: int) -> ClickModel:
         return super().fit({**ATTACKED, **config}, seed)
 
     def on_valid(self, model: ClickModel) -> dict[str, float]:
