@@ -133,7 +133,7 @@ class Ranker(ABC):
     """
 
     name: ClassVar[str]
-    grid: ClassVar[tuple[float, ...]]
+    grid: tuple[float, ...]
     chance: ClassVar[bool] = False
     Options: ClassVar[type[BaseModel]] = BaseOptions
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -66,10 +66,14 @@ class Embedding(Ranker):
     its own, thrown away later, what it wants would reach the real user by the items alone.
     """
 
-    grid = (0.0, 0.1, 1.0, 10.0)
     chance = True
     Options: ClassVar[type[EmbeddingOptions]] = EmbeddingOptions
     options: EmbeddingOptions
+
+    def __init__(self, options: Any, seed: int = 0, device: str = "cpu") -> None:
+        super().__init__(options, seed, device)
+        # Losses over the catalogue see vectors' directions alone, on which l2 acts little: a coarse grid is enough.
+        self.grid = (0.1, 10.0) if options.loss in CATALOGUE else (0.0, 0.1, 1.0, 10.0)
 
     def layers(self, inputs: csr_matrix) -> Layers:
         """A function of the vectors of users float[U, D] and items float[I, D]; see `Layers`."""
