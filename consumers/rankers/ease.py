@@ -18,7 +18,7 @@ FEW = 0.25  # fake users for an item: more of them cost more than another invers
 
 class EASE(ByItems):
     name = "ease"
-    grid = (50.0, 100.0, 150.0, 200.0, 300.0, 400.0, 600.0, 800.0)
+    grid = (50.0, 100.0, 200.0, 400.0, 800.0)
 
     class Options(Recency):
         """Of EASE."""
