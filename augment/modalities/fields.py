@@ -156,7 +156,8 @@ class Fields(Labelled):
     def _nearest(self, name: str, part: np.ndarray, own: np.ndarray) -> np.ndarray:
         """int64[n]: the entries nearest to vectors float32[n, d]; entry 0 only where the old one, `own`, is."""
         _, near = self._near[name].search(part, 2)
-        return np.where((near[:, 0] == 0) & (own != 0), near[:, -1], near[:, 0])
+        found = np.where((near[:, 0] == 0) & (own != 0), near[:, -1], near[:, 0])
+        return np.where(found == 0, own, found)  # where a search finds nothing but entry 0, a field stays as it is
 
     def _swap(self, name: str, old: np.ndarray, rng: np.random.Generator) -> pa.Array:
         """Half near values by FAISS, half values drawn as often as they occur among training rows."""

@@ -98,6 +98,15 @@ class ModalityPromises:
             again, _ = modality.decode(moved, case.anchors.rows, bank, np.random.default_rng(1))
             assert again.equals(rows), "`decode`: the same seed gives the same rows"
 
+    def test_gaps_are_left_to_chance(self, case: Case) -> None:
+        modality, rows = case.modality, case.anchors.rows
+        assert not modality.gaps(rows, rows).any(), "`gaps`: a row lacks nothing that it has"
+        gapped = modality.with_gaps(rows, np.random.default_rng(0))
+        assert gapped["row_id"].equals(rows["row_id"]), "`with_gaps` keeps ids and order"
+        assert gapped.equals(modality.with_gaps(rows, np.random.default_rng(0))), "`with_gaps`: a seed repeats them"
+        whole = pa.array(~modality.gaps(gapped, rows))
+        assert gapped.filter(whole).equals(rows.filter(whole)), "`with_gaps` changes nothing but what it hides"
+
     def test_published_rows_have_their_type(self, case: Case) -> None:
         decoded = case.modality.as_decoded(case.perturbed(""))
         assert decoded.type == case.modality.decoded, "`as_decoded` gives the type `decoded`"
