@@ -19,7 +19,7 @@ from consumers.scoring import ranking
 
 OFF = (0.0, 0.0)  # recency
 TAUS, FLOORS = (1.0, 3.0, 10.0, 30.0), (0.0, 0.1, 0.3, 0.5)
-SOME = 4096  # users at most by whom recency is chosen
+SOME = 4096  # users at most, spread evenly, by whom anything is chosen
 NEAR_BEST = 0.98  # of the best validation NDCG: among such settings the one with the best tail recall is chosen
 
 
@@ -33,9 +33,9 @@ def best(ranker: Ranker, rows: Rows, l2: float, history: csr_matrix, wanted: csr
     """The ranker fitted by each l2, and of these the one, and the recency, that find best what is `wanted`.
 
     l2: −1 to be tuned. history: [U, I] of training rows; wanted: [U, I], of validation rows, what is not in it.
-    Recency is chosen by NDCG at the middle l2, by some of the users where they are many, then l2 with it by all, from
-    the middle outwards; see `_outwards`. A state is let go as soon as another is sure to be chosen before it: an
-    item-to-item matrix is a state, and eight of those are too many.
+    Recency is chosen by NDCG at the middle l2, then l2 with it, from the middle outwards (see `_outwards`), both by
+    `SOME` of the users at most. A state is let go as soon as another is sure to be chosen before it: an item-to-item
+    matrix is a state, and many of those are too many.
 
     Raises BadInput where something is to be tuned and nothing is wanted.
     """
@@ -50,6 +50,7 @@ def best(ranker: Ranker, rows: Rows, l2: float, history: csr_matrix, wanted: csr
     found: dict[float, tuple[float, float]] = {}
     kept: dict[float, Arrays] = {}
     users = np.flatnonzero(wanted.getnnz(axis=1))
+    users = users[:: max(1, -(-len(users) // SOME))]
     asked: deque[float] = deque()
     states, recency = ranker.fit(rows, iter(asked.popleft, None)), recencies[0]
     with bar(len(l2s), f"tuning {ranker.name}", "l2") as shown:
@@ -57,7 +58,7 @@ def best(ranker: Ranker, rows: Rows, l2: float, history: csr_matrix, wanted: csr
             asked.append(l2)
             kept[l2] = next(states)
             if not found and len(recencies) > 1:
-                recency = _recency(ranker, kept[l2], history, recencies, wanted, users[:: -(-len(users) // SOME)])
+                recency = _recency(ranker, kept[l2], history, recencies, wanted, users)
             found[l2] = _worth(ranker, kept[l2], history, recency, wanted, users)
             kept = {l2: kept[l2] for l2 in _hopeful(found)}
             shown.update()
