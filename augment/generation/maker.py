@@ -54,8 +54,10 @@ class Maker:
                     continue
                 judged = self.gatekeeper.judge(candidates, strategy.novel)
                 judged.count(tally)
-                gaps = self.modality.gaps(candidates.rows, self.anchors.rows.take(pa.array(candidates.anchor)))
-                table = self._table(name, _one_per_anchor(judged, gaps, self.hardest), seen, tally)
+                gaps = None
+                if self.hardest:
+                    gaps = self.modality.gaps(candidates.rows, self.anchors.rows.take(pa.array(candidates.anchor)))
+                table = self._table(name, _one_per_anchor(judged, gaps), seen, tally)
                 table = table.slice(0, wanted - tally.kept)
                 if len(table):
                     tally.kept += len(table)
@@ -129,8 +131,8 @@ class Maker:
         return digest.hexdigest()
 
 
-def _one_per_anchor(judged: Judged, gaps: np.ndarray, hardest: bool) -> Judged:
-    """One of each anchor's candidates that passed; they come in random order.
+def _one_per_anchor(judged: Judged, gaps: np.ndarray | None) -> Judged:
+    """One of each anchor's candidates that passed, which come in random order: the first, or with `gaps` the hardest.
 
     The hardest only where labels are sure: on click data that choice alone cost .08 AUC under masking, because the
     hardest copies are those whose label is wrong. Otherwise hardness is what the generator aims for.
@@ -140,7 +142,7 @@ def _one_per_anchor(judged: Judged, gaps: np.ndarray, hardest: bool) -> Judged:
     """
     passed = np.flatnonzero(judged.refused < 0)
     anchor, rank = judged.candidates.anchor[passed], np.zeros(len(passed))
-    if hardest:
+    if gaps is not None:
         _, first = np.unique(anchor, return_index=True)
         rank = np.where(gaps[passed], -np.inf, judged.hardness[passed])
         rank[first[gaps[passed[first]]]] = np.inf

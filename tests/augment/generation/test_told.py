@@ -122,7 +122,7 @@ def kept(colours, refused=()):
     found.refused[list(refused)] = 0
     gaps = MODALITY.gaps(found.candidates.rows, ROWS.take(pa.array(found.candidates.anchor)))
     assert gaps.tolist() == [colour is None for colour in colours]
-    (colour,) = _one_per_anchor(found, gaps, hardest=True).candidates.rows["colour"].to_pylist()
+    (colour,) = _one_per_anchor(found, gaps).candidates.rows["colour"].to_pylist()
     return colour
 
 
