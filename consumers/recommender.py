@@ -344,7 +344,7 @@ class Recommender(ByModel):
         improve += ["ndcg_all@20", "recall_new@20"] if found.products else []
         improve += ["ndcg_unmet_users@20"] if found.people else []
         return [
-            'options = { model = "mf" }  # vectors, as a shop serves them; without it EASE, which has none',
+            'options = { model = "mf", fold_in = 1.0 }  # vectors, as a shop serves them; without it EASE, which has none',
             'teachers = ["ease"]  # what vectors cannot hold it names: the best items of each user',
             "strategies = { gan = 0.5, item-drop = 0.5 }",
             "gates = { band = [-4.0, 4.0] }",
@@ -362,6 +362,7 @@ class Recommender(ByModel):
             "EASE, recency": {},  # of which none is one
             "EASE, recency, inverse propensity": {"propensity": 0.3},
             "MF, softmax": {"model": "mf"},
+            "MF, softmax, folded in": {"model": "mf", "fold_in": 1.0},
         }
         return {name: cls(**chosen, seed=seed, device=device) for name, chosen in settings.items()}
 

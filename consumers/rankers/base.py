@@ -141,6 +141,11 @@ class Ranker(ABC):
         """options: of the type `Options`, or one derived from it."""
         self.options, self.seed, self.device = options, seed, device
 
+    @property
+    def ages(self) -> bool:
+        """Whether what is old counts less, of what a user shows: by how much is an option, or tuned."""
+        return isinstance(self.options, Recency)
+
     @abstractmethod
     def fit(self, rows: Rows, l2s: Iterable[float]) -> Iterator[Arrays]:
         """Arrays for each l2 in turn; what they share is made once.

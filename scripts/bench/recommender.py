@@ -79,9 +79,10 @@ METRICS = {"ndcg@20": "NDCG@20", "recall@20": "recall@20", "tail_recall@20": "ta
            "mean_popularity": "mean popularity", "target_hit@50": "target hit@50",
            "target_lift@50": "… by the attack"}  # fmt: skip
 NEAR_BEST = 0.98
-REFERENCE, RETRIEVAL = "EASE, recency", "SL"
+REFERENCE, RETRIEVAL, FOLDED = "EASE, recency", "SL", "SL, folded in"
 PORTFOLIO = {"gan": 1.0, "noise": 1.0, "pseudo-interactions": 4.0}  # shares of the samples
 TAUGHT, VECTORS = {"gan": 1.0, "item-drop": 1.0}, 'options = { model = "mf" }'
+FOLDED_VECTORS = 'options = { model = "mf", fold_in = 1.0 }'
 COPIES = 6  # samples per training user
 ALS = {"model": ("als",), "unobserved": (0.05, 0.1, 0.3)}
 SL = {"model": ("mf",), "l2": (0.0, 0.1, 1.0, 10.0), "lr": (0.01, 0.02), "epochs": (25, 40),
@@ -98,6 +99,7 @@ SPACES: dict[str, Mapping[str, Sequence[Any]]] = {
     "ALS": {**ALS, "recency": (0.0,)},
     "ALS, recency": ALS,
     RETRIEVAL: SL,
+    FOLDED: {**SL, "fold_in": (0.5, 1.0, 2.0)},
     "SL, distilled from EASE, recency": {**SL, "distill": (0.3, 1.0, 3.0)},
     "EASE, recency, inverse propensity": {"propensity": PROPENSITY},
     "EASE, recency, inverse propensity, suspects": {"propensity": PROPENSITY, "suspects": (0.05,)},
@@ -118,12 +120,19 @@ MIXES = {
     "EASE, recency + pseudo-interactions by item vectors": Mix(REFERENCE, {"pseudo-interactions": 1.0}, texts=False),
     "SL + samples with their own targets": Mix(RETRIEVAL, TAUGHT, False, VECTORS),
     "SL + samples with EASE's targets": Mix(RETRIEVAL, TAUGHT, False, f'{VECTORS}\nteachers = ["ease"]'),
+    "SL, folded in + samples with EASE's targets": Mix(FOLDED, TAUGHT, False, f'{FOLDED_VECTORS}\nteachers = ["ease"]'),
 }
 
 
 GROUPS = {  # tables
     "all": [*SPACES, *MIXES],
-    "taught": [REFERENCE, RETRIEVAL, "SL, distilled from EASE, recency", *(n for n in MIXES if n.startswith("SL"))],
+    "taught": [
+        REFERENCE,
+        RETRIEVAL,
+        FOLDED,
+        "SL, distilled from EASE, recency",
+        *(n for n in MIXES if n.startswith("SL")),
+    ],
 }
 
 

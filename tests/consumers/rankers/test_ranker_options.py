@@ -72,7 +72,11 @@ def test_an_unknown_option_names_the_model_and_the_nearest(name):
         ({"loss": "hinge"}, "loss", "lightgcn and mf"),
         ({"neighbours": 10}, "neighbours", "neighbours"),
         ({"model": "mf", "dropout": 0.2}, "dropout", "ease"),
-        ({"model": "popular", "recency_floor": 0.1}, "recency_floor", "als and ease and neighbours and transitions"),
+        (
+            {"model": "popular", "recency_floor": 0.1},
+            "recency_floor",
+            "als and ease and lightgcn and mf and neighbours and transitions",
+        ),
         ({"model": "transitions", "unobserved": 0.3}, "unobserved", "als"),
     ],
     ids=str,
@@ -180,9 +184,16 @@ def test_a_model_saved_with_the_options_of_all_models_is_still_read(tmp_path):
 
 
 def test_whose_scores_come_from_what_is_shown_have_a_recency():
-    assert {n for n, ranker in RANKERS.items() if issubclass(ranker.Options, Recency)} == {
-        "ease", "als", "neighbours", "transitions"
-    }  # fmt: skip
+    ages = {name for name, ranker in RANKERS.items() if ranker(ranker.Options()).ages}
+    assert ages == {"ease", "als", "neighbours", "transitions"}
+    assert all(issubclass(RANKERS[name].Options, Recency) for name in ages)
+    assert {name for name in ("mf", "lightgcn") if RANKERS[name](RANKERS[name].Options(fold_in=1.0)).ages}
+
+
+def test_a_recency_that_nothing_reads_is_refused():
+    with pytest.raises(UsageError, match="'recency' and 'recency_floor' are read with a 'fold_in' above 0 only"):
+        Recommender(model="mf", recency=3.0)
+    assert Recommender(model="mf", fold_in=1.0, recency=3.0).options.recency == 3.0
 
 
 def test_a_stronger_model_is_advised_by_the_options_that_make_it():
