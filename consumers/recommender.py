@@ -344,7 +344,7 @@ class Recommender(ByModel):
         improve += ["ndcg_all@20", "recall_new@20"] if found.products else []
         improve += ["ndcg_unmet_users@20"] if found.people else []
         return [
-            'options = { model = "mf", fold_in = 1.0 }  # vectors, as a shop serves them; without it EASE, which has none',
+            'options = { model = "mf", fold_in = 1.0 }  # vectors, as a shop serves; without it EASE, which has none',
             'teachers = ["ease"]  # what vectors cannot hold it names: the best items of each user',
             "strategies = { gan = 0.5, item-drop = 0.5 }",
             "gates = { band = [-4.0, 4.0] }",

@@ -182,9 +182,7 @@ def judged(split: bench.Split, plain: Score | None, score: Score, scaled: bool) 
 
 def every(split: bench.Split) -> dict[str, dict[str, np.ndarray]]:
     known, names, model = split.known, split.mapped.names, split.ease
-    weights = split.mapped.weights * np.float32(
-        new_items.scale(split.mapped, known, model, split.valid, None, split.seed)
-    )
+    weights = split.mapped.weights * np.float32(split.scaled_for(model))
     out = {"EASE": split.measured(model, weights[:0], names[:0]),
            "EASE, published rows": split.measured(model, weights, names)}  # fmt: skip
     old, columns = known.described, model.state_["items"] + 0.3 * np.eye(len(known.items), dtype=np.float32)

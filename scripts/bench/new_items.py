@@ -170,7 +170,7 @@ class Split:
 
 
 def published(split: Split) -> dict[str, dict[str, np.ndarray]]:
-    """The product's rows, scaled for EASE, under each model, and for that model; and on titles with typos, without properties."""
+    """The product's rows under each model, scaled for EASE and for it; and on titles with typos, without properties."""
     names, ease_model = split.mapped.names, split.ease
     size = split.scaled_for(ease_model)
     weights = split.mapped.weights * np.float32(size)
