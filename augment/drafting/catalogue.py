@@ -6,7 +6,7 @@ import re
 
 import duckdb
 
-from augment.drafting.guess import Guess
+from augment.drafting.guess import Choices, Guess
 from augment.drafting.look import NEARLY, Column, Look
 from augment.drafting.names import CLICKS, NAMES, every_named, named
 from augment.drafting.pictures import PICTURES, with_pictures
@@ -22,42 +22,50 @@ _LONG = 12  # characters, in the mean, of what is a text rather than a property
 
 
 def beside(
-    db: duckdb.DuckDBPyConnection, look: Look, logs: list[tuple[duckdb.DuckDBPyConnection, Look]], image: str | None
+    db: duckdb.DuckDBPyConnection, look: Look, logs: list[tuple[duckdb.DuckDBPyConnection, Look]], choices: Choices
 ) -> Guess | None:
     """The guess for a file that describes items or users of the logs; None for any other.
 
-    image: the column that the user chose for pictures. A key that is called `id` alone is of those whose ids it has.
+    A key that is called `id` alone is of those whose ids it has.
     """
-    ids = {role: _shared(db, named(look.columns, "id"), logs, role) for role in ("user", "item")}
-    key = "user" if ids["user"] > ids["item"] else "item"
-    return catalogue(look, image, " id" * (key == "item")) or people(look, " id" * (key == "user"))
+    own = named(look.columns, "id")
+
+    def shared(role: str) -> int:
+        """How many of the key's values some log has for the role, of those that were looked at."""
+        if own is None:
+            return 0
+        mine, others = _values(db, own), [(log, key_of(seen, role, choices)) for log, seen in logs]
+        return max((len(mine & _values(log, column)) for log, column in others if column), default=0)
+
+    key = "user" if shared("user") > shared("item") else "item"
+    return catalogue(look, choices, " id" * (key == "item")) or people(look, choices, " id" * (key == "user"))
 
 
-def _shared(
-    db: duckdb.DuckDBPyConnection, key: Column | None, logs: list[tuple[duckdb.DuckDBPyConnection, Look]], role: str
-) -> int:
-    """How many of the key's values some log has for the role, of those that were looked at."""
-    if key is None:
-        return 0
-    own, others = _values(db, key), [(log, named(look.columns, NAMES[role])) for log, look in logs]
-    return max((len(own & _values(log, column)) for log, column in others if column), default=0)
+def key_of(look: Look, role: str, choices: Choices, also: str = "") -> Column | None:
+    """The column of users or of items: the user's choice where the file has it, else the one of the most telling name.
+
+    also: further names.
+    """
+    chosen = choices.roles.get(role)
+    return (named(look.columns, "", chosen) if chosen else None) or named(look.columns, NAMES[role] + also)
 
 
 def _values(db: duckdb.DuckDBPyConnection, column: Column) -> set[str]:
     return {row[0] for row in db.execute(f"SELECT DISTINCT {name_of(column.sql)} FROM seen").fetchall() if row[0]}
 
 
-def catalogue(look: Look, image: str | None = None, also: str = " id") -> Guess | None:
+def catalogue(look: Look, choices: Choices, also: str = " id") -> Guess | None:
     """The guess for a file that has one row an item and no user; None for any other.
 
-    image: the column that the user chose for pictures; also: names of the key that could be another's.
+    also: names of the key that could be another's.
     """
-    item = named(look.columns, NAMES["item"] + also)
-    if item is None or every_named(look.columns, NAMES["user"]) or item.distinct < NEARLY * item.rows:
+    item = key_of(look, "item", choices, also)
+    if item is None or key_of(look, "user", choices) or item.distinct < NEARLY * item.rows:
         return None
     others = [column for column in look.columns.values() if column is not item and column.distinct > 1]
-    text = next(filter(_is_text, every_named(look.columns, _TEXTS)), None)
-    picture = named(look.pictures, PICTURES, image) or next(iter(look.pictures.values()), None)
+    chosen = named(look.columns, "", choices.text) if choices.text else None
+    text = chosen or next(filter(_is_text, every_named(look.columns, _TEXTS)), None)
+    picture = named(look.pictures, PICTURES, choices.image) or next(iter(look.pictures.values()), None)
     others = [column for column in others if column is not text and column.name not in look.pictures]
     fields, numbers = _properties(others)
     if text is None and picture is None and not fields and not numbers:
@@ -69,10 +77,10 @@ def catalogue(look: Look, image: str | None = None, also: str = " id") -> Guess 
     return found
 
 
-def people(look: Look, also: str = "") -> Guess | None:
+def people(look: Look, choices: Choices, also: str = "") -> Guess | None:
     """The guess for a file that has one row a user, with what each declares, and no items; None for any other."""
-    user = named(look.columns, NAMES["user"] + also)
-    if user is None or every_named(look.columns, NAMES["item"]) or user.distinct < NEARLY * user.rows:
+    user = key_of(look, "user", choices, also)
+    if user is None or key_of(look, "item", choices) or user.distinct < NEARLY * user.rows:
         return None
     asked = every_named(look.columns, CLICKS)  # and what users said or did is no attribute but a task of its own
     if any(column.binary for column in asked) or any(map(_is_text, every_named(look.columns, NAMES["text"]))):

@@ -12,11 +12,10 @@ import duckdb
 
 from augment.base.errors import UsageError
 from augment.contracts.registry import consumer_class
-from augment.drafting.catalogue import CATALOGUE, PEOPLE, beside
+from augment.drafting.catalogue import CATALOGUE, PEOPLE, beside, key_of
 from augment.drafting.classes import of_many_classes
 from augment.drafting.guess import Choices, Guess, check_choices, guess, with_units
-from augment.drafting.look import Look, look
-from augment.drafting.names import NAMES, every_named
+from augment.drafting.look import look
 from augment.drafting.pictures import find_pictures
 from augment.drafting.trial import tried
 
@@ -60,10 +59,10 @@ def _guesses(files: list[Path], choices: Choices) -> dict[str, Guess]:
             find_pictures(db, seen)
         named: dict[str, Guess] = {}
         for db, seen in zip(opened, looks, strict=True):
-            logs = [
-                (other, log) for other, log in zip(opened, looks, strict=True) if log is not seen and _has_users(log)
-            ]
-            found = beside(db, seen, logs, choices.image) if logs else None
+            others = [pair for pair in zip(opened, looks, strict=True) if pair[1] is not seen]
+            # What has no users is nothing to learn from alone: it stands beside what has some.
+            logs = [(other, log) for other, log in others if key_of(log, "user", choices)]
+            found = beside(db, seen, logs, choices) if logs else None
             found = found or of_many_classes(db, seen, choices) or guess(db, seen, choices)
             with_units(found)
             found.unread = seen.unread
@@ -93,11 +92,6 @@ def _join(named: dict[str, Guess]) -> None:
             found.split = {"by": "time", "core": core}
         elif found.products:
             found.split = {"by": "new_items", "core": core}
-
-
-def _has_users(look: Look) -> bool:
-    """Whether something may stand beside the file: what does is nothing to learn from alone."""
-    return bool(every_named(look.columns, NAMES["user"]))
 
 
 def _utf8(path: Path) -> Path:

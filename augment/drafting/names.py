@@ -10,7 +10,8 @@ from augment.drafting.look import Column
 # Role → names a column of it goes by, most telling first: compared by `plain`, so that userId is user_id.
 NAMES = {
     "user": """user_id user customer_id customer member_id visitor_id visitor user_pseudo_id reviewer_id reviewer
-        client_id buyer_id buyer shopper_id account_id uid 用户 用户id 用户编号 会员 会员id 顾客 nutzer nutzer_id
+        client_id buyer_id buyer shopper_id household_id household
+        account_id uid 用户 用户id 用户编号 会员 会员id 顾客 nutzer nutzer_id
         benutzer benutzer_id kunde kunden_id kundennummer kundennr client id_client client_no utilisateur
         id_utilisateur usuario id_usuario usuario_id cliente id_cliente cliente_id utente id_utente klant klant_id
         gebruiker klient ユーザー ユーザーid 顧客 顧客id 고객 고객id 사용자 пользователь клиент покупатель müşteri

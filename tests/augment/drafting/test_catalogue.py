@@ -9,6 +9,7 @@ import pytest
 
 from augment.base.errors import UsageError
 from augment.drafting.draft import write_recipe
+from augment.drafting.guess import Choices
 from augment.recipes import loading
 from augment.testing.data import picture
 
@@ -33,6 +34,28 @@ def test_a_catalogue_beside_a_log_is_its_products(tmp_path, names):
     assert (task.products, made.sources["orders"].split.by) == ("products", "new_items")
     assert (columns.item, columns.text, columns.fields, columns.numbers) == (*names, ["brand"], ["price"])
     assert "recall_new@20" in task.verdict.improve
+
+
+@pytest.mark.parametrize(("user", "chosen"), [("household_id", {}), ("who", {"user": "who"})])
+def test_users_and_items_that_the_user_names_are_those_of_the_catalogue_too(tmp_path, user, chosen):
+    orders, products = shop(tmp_path, ("thing", "label"))
+    log = pc.read_csv(orders).rename_columns([user, "thing"])
+    pc.write_csv(log, orders)
+    choices = Choices(item="thing", text="label", **chosen)
+    made = loading.parse(write_recipe([orders, products], choices), "written")
+    task, of_log, columns = made.tasks["orders"], made.sources["orders"].columns, made.sources["products"].columns
+    assert (task.products, of_log.user, of_log.item) == ("products", user, "thing")
+    assert (columns.item, columns.text, columns.fields) == ("thing", "label", ["brand"])
+
+
+def test_people_are_known_by_the_column_that_the_user_names(tmp_path):
+    orders, _ = shop(tmp_path)
+    pc.write_csv(pc.read_csv(orders).rename_columns(["who", "item_id"]), orders)
+    people = pa.table({"who": [f"u{i}" for i in range(20)], "city": [f"c{i % 3}" for i in range(20)]})
+    pc.write_csv(people, tmp_path / "people.csv")
+    made = loading.parse(write_recipe([orders, tmp_path / "people.csv"], Choices(user="who")), "written")
+    assert list(made.tasks) == ["orders"]
+    assert made.sources["people"].columns.user == "who"
 
 
 def test_a_catalogue_alone_is_no_task(tmp_path):
