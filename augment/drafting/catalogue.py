@@ -6,9 +6,9 @@ import re
 
 import duckdb
 
-from augment.drafting.guess import Choices, Guess
+from augment.drafting.guess import Choices, Guess, measured
 from augment.drafting.look import NEARLY, Column, Look
-from augment.drafting.names import CLICKS, NAMES, every_named, named
+from augment.drafting.names import CLICKS, NAMES, every_named, named, times
 from augment.drafting.pictures import PICTURES, with_pictures
 from augment.sources.sql import name_of
 
@@ -85,9 +85,8 @@ def people(look: Look, choices: Choices, also: str = "") -> Guess | None:
     asked = every_named(look.columns, CLICKS)  # and what users said or did is no attribute but a task of its own
     if any(column.binary for column in asked) or any(map(_is_text, every_named(look.columns, NAMES["text"]))):
         return None
-    times = every_named(look.columns, NAMES["timestamp"])
     others = [c for c in look.columns.values() if c is not user and c.distinct > 1]
-    declared = [c for c in others if c not in times and not _WHEN.search(c.name)]
+    declared = [c for c in others if c not in times(look.columns) and not _WHEN.search(c.name)]
     fields, numbers = _properties(declared)
     if not fields and not numbers:
         return None
@@ -97,13 +96,9 @@ def people(look: Look, choices: Choices, also: str = "") -> Guess | None:
 
 def _properties(columns: list[Column]) -> tuple[list[str], list[str]]:
     """The names of those that many have alike, and of what is measured."""
-    numbers = [column.name for column in columns if _measured(column)]
-    return [c.name for c in columns if not _measured(c) and c.distinct < 0.5 * c.rows], numbers
+    numbers = [column.name for column in columns if measured(column)]
+    return [c.name for c in columns if not measured(c) and c.distinct < 0.5 * c.rows], numbers
 
 
 def _is_text(column: Column) -> bool:
     return not column.mostly and sum(map(len, column.values)) >= _LONG * len(column.values)
-
-
-def _measured(column: Column) -> bool:
-    return column.mostly and (column.fraction or column.distinct > 50)

@@ -15,7 +15,19 @@ import duckdb
 
 from augment.base.errors import BadInput, UsageError, suggest
 from augment.drafting.look import NEARLY, Column, Look
-from augment.drafting.names import CLICKS, GOOD, LETTERS, NAMES, OPINIONS, among, every_named, named, plain, rating
+from augment.drafting.names import (
+    CLICKS,
+    GOOD,
+    LETTERS,
+    NAMES,
+    OPINIONS,
+    among,
+    every_named,
+    named,
+    plain,
+    rating,
+    times,
+)
 from augment.recipes.source import Columns, Source, Split
 from augment.sources.formats import kind_of
 from augment.sources.sql import AMBIGUOUS, EARLIEST, WORDS, given, microseconds
@@ -113,7 +125,8 @@ def _roles(columns: dict[str, Column], choices: Choices) -> dict[str, str]:
     roles = {role: found.name for role, name in choices.roles.items() if (found := named(columns, "", name))}
     for role, names in NAMES.items():
         if role not in roles:
-            free = [c for c in every_named(columns, names) if c.rows and c.name not in roles.values()]
+            known = times(columns) if role == "timestamp" else every_named(columns, names)
+            free = [c for c in known if c.rows and c.name not in roles.values()]
             if role == "text":  # numbers are none, whatever they are called
                 free = [c for c in free if not c.mostly]
             roles |= {role: free[0].name} if free else {}
@@ -237,7 +250,7 @@ def _time(db: duckdb.DuckDBPyConnection, found: Guess, columns: dict[str, Column
     """Find how the times are written; a column that holds none loses its role."""
     if (first := found.roles.get("timestamp")) is None:
         return
-    others = [] if choices.timestamp else every_named(columns, NAMES["timestamp"])
+    others = [] if choices.timestamp else times(columns)
     taken = set(found.roles.values())
     for column in [columns[first], *(other for other in others if other.name not in taken)]:
         if fits := _forms(db, column):
@@ -251,7 +264,8 @@ def _time(db: duckdb.DuckDBPyConnection, found: Guess, columns: dict[str, Column
         seen = one_line(columns[first].values[0]) if columns[first].values else "nothing"
         raise UsageError(f"{found.path}: --time {first}: '{seen}' is no time that can be read")
     del found.roles["timestamp"]
-    found.notes["columns"] = f"'{first}' is left out: no times that can be read"
+    if among(first, NAMES["timestamp"]):
+        found.notes["columns"] = f"'{first}' is left out: no times that can be read"
 
 
 def _forms(db: duckdb.DuckDBPyConnection, column: Column) -> list[str | None]:
@@ -298,8 +312,7 @@ def _fields(found: Guess, columns: dict[str, Column]) -> None:
     for column in columns.values():
         if column.name in found.roles.values() or column.distinct < 2:
             continue
-        many = column.distinct > 50 and not re.search(r"(id|hash|code|zip|postcode)$", column.name.lower())
-        if column.mostly and (column.fraction or many):
+        if measured(column):
             found.numbers.append(column.name)
             if not column.number:
                 found.notes["columns"] = f"rows whose '{column.name}' is no number are bad"
@@ -308,6 +321,12 @@ def _fields(found: Guess, columns: dict[str, Column]) -> None:
     if not (found.fields or found.numbers or {"user", "item"} & found.roles.keys()):
         raise BadInput(f"{found.path}: nothing to learn from beside the label '{found.roles['label']}'")
     found.mutable = [name for name in (*found.fields, *found.numbers) if is_mutable(name)]
+
+
+def measured(column: Column) -> bool:
+    """Whether its values are numbers that say how much, not which."""
+    many = column.distinct > 50 and not re.search(r"(id|hash|code|zip|postcode)$", column.name.lower())
+    return column.mostly and (column.fraction or many)
 
 
 def with_units(found: Guess) -> None:

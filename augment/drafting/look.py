@@ -23,7 +23,7 @@ from augment.sources.formats import kind_of, sample
 from augment.sources.sql import WORDS, figure, literal, quoted, text_of
 from augment.sources.tables import one_line
 
-SAMPLE = 10_000  # first rows looked at, and as many of all rows where there are more
+SAMPLE = 10_000  # first rows looked at, and as many of the others
 NEARLY = 0.97  # of a column's values; of the rest, fewer are bad rows than stop a run
 MISSING = ("\\n", "na", "n/a", "#n/a", "null", "none", "nan", "nil", "-", "--", "?")
 _DELIMITERS = ("::", "\x01", "^", "~")  # that readers take only when they are told to
@@ -68,7 +68,7 @@ class Look:
 
 
 def look(db: duckdb.DuckDBPyConnection, path: Path, chosen: Iterable[str] = ()) -> Look:
-    """Look at a file, whose rows are in table `seen` then: the first, and a spread of all.
+    """Look at a file, whose rows are in table `seen` then: the first, and a spread of the others.
 
     chosen: columns that the user names; one by its place, as column2, says that there is no header.
     Raises BadInput for a file that cannot be read, or has no rows.

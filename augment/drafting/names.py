@@ -43,6 +43,8 @@ buono buona bom boa sim goed positief はい 良い ポジティブ 예 긍정 �
 olumlu"""
 LETTERS = {"p": "n"}  # one letter for good → for bad, where a column has these two alone
 
+_EVENTS = """event transaction order purchase sale payment invoice click view visit session checkout review rating"""
+_WHEN = re.compile(rf"(.*)_(timestamp|datetime)|({'|'.join(_EVENTS.split())})_.*?(date|time|at|ts|day)")
 _STARS = re.compile(r"[★⭐🌟☆✩\ufe0f ]+")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
 
@@ -62,6 +64,14 @@ def every_named(columns: dict[str, Column], names: str) -> list[Column]:
     """The columns that have one of these names, the most telling name first."""
     by_name = {plain(name): column for name, column in reversed(columns.items())}
     return [by_name[name] for name in dict.fromkeys(map(plain, names.split())) if name in by_name]
+
+
+def times(columns: dict[str, Column]) -> list[Column]:
+    """Those that may say when, the most telling name first; last those called like purchase_timestamp or click_date."""
+    words = {name: re.sub(r"(?<=[a-z])(?=[A-Z])|\W+", "_", name).lower() for name in columns}
+    alike = [column for name, column in columns.items() if _WHEN.fullmatch(words[name])]
+    known = every_named(columns, NAMES["timestamp"])
+    return [*known, *(column for column in alike if column not in known)]
 
 
 def named(columns: dict[str, Column], names: str, chosen: str | None = None) -> Column | None:

@@ -193,7 +193,7 @@ def _partitions(path: str) -> dict[str, str]:
 
 def sample(db: duckdb.DuckDBPyConnection, source: Source, path: str, most: int) -> list[str]:
     """Table `seen`: the first `most` rows of a file as the source's options read it, and its columns' names; of a file
-    with more rows, as many of all its rows besides.
+    with more rows, as many of its others besides.
 
     Of names that differ in case alone the first is there, and of no name none; text and JSON have columns of text,
     Parquet its own types. Raises what `rows_of` does, and BadInput for a file without columns.
@@ -210,7 +210,9 @@ def sample(db: duckdb.DuckDBPyConnection, source: Source, path: str, most: int) 
             select = f"SELECT {columns} FROM {rows.relation} LIMIT {most}"
             db.execute(f"CREATE OR REPLACE TABLE seen AS {select}", rows.parameters)
             if db.execute("SELECT count(*) FROM seen").fetchall()[0][0] == most:
-                spread = f"SELECT {columns} FROM {rows.relation} USING SAMPLE reservoir({most} ROWS) REPEATABLE (7)"
+                # Of the others: a row that came twice would be a key that is no key.
+                others = f"(SELECT {columns} FROM {rows.relation} OFFSET {most})"
+                spread = f"SELECT * FROM {others} USING SAMPLE reservoir({most} ROWS) REPEATABLE (7)"
                 db.execute(f"INSERT INTO seen {spread}", rows.parameters)
         except duckdb.Error as error:
             raise BadInput(f"{path}: cannot be read: {str(error).strip().splitlines()[0][:300]}") from None

@@ -48,6 +48,16 @@ def test_users_and_items_that_the_user_names_are_those_of_the_catalogue_too(tmp_
     assert (columns.item, columns.text, columns.fields) == ("thing", "label", ["brand"])
 
 
+def test_a_catalogue_of_more_items_than_are_looked_at_is_one(tmp_path):
+    orders, products = shop(tmp_path)
+    items = {"item_id": [f"i{i}" for i in range(25_000)], "maker_id": [i % 300 for i in range(25_000)]}
+    pc.write_csv(pa.table({**items, "weight": [i % 400 for i in range(25_000)]}), products)
+    made = loading.parse(write_recipe([orders, products]), "written")
+    assert made.tasks["orders"].products == "products"
+    columns = made.sources["products"].columns
+    assert (columns.fields, columns.numbers) == (["maker_id"], ["weight"])  # which, and how much
+
+
 def test_people_are_known_by_the_column_that_the_user_names(tmp_path):
     orders, _ = shop(tmp_path)
     pc.write_csv(pc.read_csv(orders).rename_columns(["who", "item_id"]), orders)

@@ -79,6 +79,18 @@ def test_numbers_are_no_text_whatever_they_are_called(tmp_path):
     assert source.columns.text == "comment"
 
 
+@pytest.mark.parametrize("time", ["transaction_timestamp", "orderPurchaseDatetime", "order_approved_at", "click date"])
+def test_a_time_is_told_by_what_happened_then(tmp_path, time):
+    columns = {"user_id": [f"u{i % 12}" for i in range(ROWS)], "item_id": [f"i{i % 11}" for i in range(ROWS)]}
+    columns |= {"signup_date": ["2019-01-01"] * ROWS, time: [f"2024-03-{1 + i % 28:02}T08:00:00Z" for i in range(ROWS)]}
+    source, _, text = drafted(tmp_path / "log.parquet", columns)
+    assert source.columns.timestamp == time
+    columns[time] = [i % 7 for i in range(ROWS)]
+    source, _, text = drafted(tmp_path / "log.parquet", columns)
+    assert source.columns.timestamp is None
+    assert "left out" not in text
+
+
 def test_a_column_of_times_that_cannot_be_read_gives_way_to_another(tmp_path):
     columns = {"user_id": [f"u{i % 12}" for i in range(ROWS)], "item_id": [f"i{i % 11}" for i in range(ROWS)]}
     columns |= {"time": ["morning", "evening"] * (ROWS // 2), "date": [f"2024-03-{1 + i % 28:02}" for i in range(ROWS)]}
