@@ -234,14 +234,15 @@ def scale(mapped: Mapped, known: Known, victim: Consumer, valid: pa.Table, expos
     users = pc.index_in(pc.unique(whole(valid["user_id"])), known.users).drop_null().to_numpy(zero_copy_only=False)
     users = np.arange(len(known.users)) if not len(users) else users
     users = np.sort(np.random.default_rng(seed).choice(users, min(TRIED_USERS, len(users)), replace=False))
-    shown = binary(ordered(valid, known.users, known.items))  # to the victim too
+    # Validation rows are what users have by the time that lists are made, to the victim too.
+    has = binary((known.history + ordered(valid, known.users, known.items)).tocsr())
     best_old, best_new = [], []
     for start in range(0, len(users), USERS):
         some = users[start : start + USERS]
-        scores, seen = victim.predict(pa.table({"user_id": known.users.take(pa.array(some))})), known.history[some]
-        best_new.append(highest(new_scores(scores, seen, weights)))
+        scores = victim.predict(pa.table({"user_id": known.users.take(pa.array(some))}))
+        best_new.append(highest(new_scores(scores, has[some], weights)))
         plain = standardised(scores)
-        plain[seen.nonzero()] = plain[shown[some].nonzero()] = -np.inf
+        plain[has[some].nonzero()] = -np.inf
         plain[:, known.young] = -np.inf  # their rows stand for them
         best_old.append(highest(plain))
     return scale_for(exposure, np.concatenate(best_old), np.concatenate(best_new))

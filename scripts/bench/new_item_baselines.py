@@ -165,7 +165,7 @@ def judged(split: bench.Split, plain: Score | None, score: Score, scaled: bool) 
         asked = pc.is_in(names, split.valid["item_id"].combine_chunks()).to_numpy(zero_copy_only=False)
         users = everyone[np.isin(known.users.to_numpy(zero_copy_only=False), split.valid["user_id"].to_numpy())]
         size = new_items.scale_for(split.exposure, bench.served(shown, users),
-                                   new_items.highest(score(users, known.history[users])[:, asked]))  # fmt: skip
+                                   new_items.highest(score(users, binary(model.seen_[users]))[:, asked]))  # fmt: skip
 
     class Listed(Rows):
         def beside(self, scores: np.ndarray, history: csr_matrix, wanted: pa.Array) -> np.ndarray:

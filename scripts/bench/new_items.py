@@ -264,7 +264,7 @@ def _judged(
     """`score` gives new items' scores to shown histories; they are scaled as rows are, on those that are asked for."""
     known = split.known
     users = pc.index_in(pc.unique(split.valid["user_id"].combine_chunks()), known.users).drop_null().to_numpy()
-    shown = known.history[users]
+    shown = binary(model.seen_[users])  # as the lists of the test will be
     asked = pc.is_in(names, whole(split.valid["item_id"])).to_numpy(zero_copy_only=False)
     size = new_items.scale_for(split.exposure, served(model, users), new_items.highest(score(shown)[:, asked]))
 
@@ -320,6 +320,9 @@ def _two_towers(split: Split, vectors: np.ndarray, new: np.ndarray) -> np.ndarra
 def main() -> None:
     parser = splits.arguments(__doc__, SETS)
     parser.add_argument("--by", choices=("new_items", "time"), default="new_items", help="how rows are split")
+    parser.add_argument(
+        "--splits", type=int, default=3, help="of a set that is whole by time, one: others are the same"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     name, by = f"{options.set}-{options.by}", " by time" if options.by == "time" else ""
@@ -330,13 +333,13 @@ def main() -> None:
         return {"chosen": f"{split.found.map.name} ({split.found.share:g})", "arms": published(split) | direct(split)}
 
     made, said = splits.run(
-        SPLITS,
+        range(options.splits),
         lambda seed: options.cache / f"{name}-{seed}-{digest([SETS[options.set], EPOCHS])[:8]}.json",
         make,
         METRICS,
     )
     chosen = ", ".join(one["chosen"] for one in said)
-    title = f"New items, {options.set}{by}: {len(SPLITS)} splits, maps chosen: {chosen}"
+    title = f"New items, {options.set}{by}: {options.splits} splits, maps chosen: {chosen}"
     splits.finish(made, METRICS, _reference, title, options.out)
 
 
