@@ -346,6 +346,8 @@ class Recommender(ByModel):
         return [
             'options = { model = "mf", fold_in = 1.0 }  # vectors, as a shop serves; without it EASE, which has none',
             'teachers = ["ease"]  # what vectors cannot hold it names: the best items of each user',
+            'teacher_options = { ease = { of = "EASE beside MF, inverse propensity" } }',
+            "weights = [0.1, 0.3, 1.0]  # of the samples, tried on validation rows",
             "strategies = { gan = 0.5, item-drop = 0.5 }",
             "gates = { band = [-4.0, 4.0] }",
             "generator = { draws = 4 }",
@@ -361,6 +363,7 @@ class Recommender(ByModel):
             "ALS, recency": {"model": "als"},
             "EASE, recency": {},  # of which none is one
             "EASE, recency, inverse propensity": {"propensity": 0.3},
+            "EASE beside MF, inverse propensity": {"model": "blend", "propensity": 0.3},
             "MF, softmax": {"model": "mf"},
             "MF, softmax, folded in": {"model": "mf", "fold_in": 1.0},
         }

@@ -3,6 +3,7 @@
 A retrieval model learns of a user the items that the user has, and what these have in common with others' items fades
 in its few numbers. EASE sees every pair of items, but serves no vectors. So its best items for a user, seen from the
 user's whole history, become the targets: distillation of ranks (Tang & Wang, 2018) by samples that any model can read.
+Beside a factor model it knows more than either (a plain model whose ranker has `of_factors`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from augment.numeric.columns import whole
 from augment.numeric.ease import MAX_ITEMS, LeftOut
 from augment.numeric.histories import ordered, recent
 from augment.numeric.measures import Measure
+from augment.numeric.new_items import standardised
 from augment.numeric.vectors import highest_places
 
 USERS = 1024  # at a time: bounds the memory
@@ -45,7 +47,7 @@ class Ease(Teacher):
     class Options(BaseOptions):
         of: str = Field(
             "EASE, recency, inverse propensity",
-            description="The plain model of the consumer, an EASE, that says how: l2, recency, inverse propensity.",
+            description="The plain model of the consumer, an EASE or one beside a factor model, that says how.",
         )
         items: int = Field(15, ge=1, description="Targets: its best items of those that the user does not have.")
         own: bool = Field(False, description="Beside them, the targets that the sample had, which the user has.")
@@ -56,7 +58,7 @@ class Ease(Teacher):
         if options.of not in plain:
             return f"of = '{options.of}' is no plain model{suggest(options.of, plain)}"
         one = plain[options.of]  # of sequences it says what comes next, and is the teacher `next-items`
-        is_it = getattr(one, "model", "") == "ease" and hasattr(one, "propensity")
+        is_it = getattr(one, "model", "") in ("ease", "blend") and hasattr(one, "propensity")
         return "" if is_it else f"of = '{options.of}' is no EASE of a recommender"
 
     def fit(self, room: Room) -> Ease:
@@ -66,7 +68,7 @@ class Ease(Teacher):
             raise Refused(f"{len(items):,} items: EASE serves up to {MAX_ITEMS:,}")
         (plain,) = room.trained({self.options.of: (room.plain(room.seed)[self.options.of], room.train)})
         self._plain: Any = plain
-        history = ordered(room.train, users, items)
+        history = ordered(room.train, users, items)  # users and items in the order of the plain model
         half = np.random.default_rng(room.seed).permutation(len(users)) % 2 == 0
         best, first, second = (self._best(history, members) for members in (None, half, ~half))
         self._users, self._targets = users, _names(best, items)
@@ -98,6 +100,8 @@ class Ease(Teacher):
         for start in range(0, history.shape[0], USERS):
             users = np.arange(start, min(start + USERS, history.shape[0]))
             scores = model.scores(users, shown[users]) * worth
+            if self._plain.model == "blend":
+                scores = standardised(scores) + self._plain.ranker_.of_factors(self._plain.state_, shown[users], users)
             scores[history[users].nonzero()] = -np.inf
             found += highest_places(scores, self.options.items)
         return found

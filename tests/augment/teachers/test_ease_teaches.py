@@ -22,7 +22,7 @@ from augment.teachers import ease as teaching
 from consumers import ClickModel, NextItem, Recommender
 
 GROUPS, EACH = 4, 10  # items that go together
-OF = "EASE, recency, inverse propensity"
+OF, BESIDE = "EASE, recency, inverse propensity", "EASE beside MF, inverse propensity"
 
 
 def log(users, seed=0, length=9):
@@ -42,7 +42,11 @@ def room():
     place = rows["timestamp"].to_numpy()
     train, valid = rows.filter(pa.array(place < 10)), rows.filter(pa.array(place >= 10))
     trained = lambda wanted: [model.fit(rows, valid) for model, rows in wanted.values()]  # noqa: E731
-    plain = lambda seed: {OF: Recommender(l2=3.0, recency=4.0, recency_floor=0.2, propensity=0.3, seed=seed)}  # noqa: E731
+
+    def plain(seed):
+        ages = {"l2": 3.0, "recency": 4.0, "recency_floor": 0.2, "seed": seed}
+        return {OF: Recommender(propensity=0.3, **ages), BESIDE: Recommender(model="blend", propensity=0.3, **ages)}
+
     make = partial(Recommender, model="mf")
     return Room(train, valid, modality_class("behaviour"), Recommender, make, trained, plain, 0, "cpu")
 
@@ -56,14 +60,21 @@ def copies(room, users, negatives=()):
     return Candidates(np.arange(len(users)), rows, np.zeros((len(users), 2), np.float32))
 
 
-def refitted(room, user, members=None, count=5):
-    """What EASE without that user, really fitted again, gives the user: the best of what is not in the history."""
+def refitted(room, user, members=None, count=5, beside=None):
+    """What EASE without that user, really fitted again, gives the user: the best of what is not in the history.
+
+    beside: a fitted blend, whose factor model's scores are added.
+    """
     users, items = (pa.array(sorted(set(room.train[name].to_pylist()))) for name in ("user_id", "item_id"))
     history, me = ordered(room.train, users, items), users.to_pylist().index(user)
     members = np.ones(len(users), bool) if members is None else members
     others = members & (np.arange(len(users)) != me)
     model = ease(csr_matrix(history[others] > 0, dtype=np.float32), None, 3.0 * members.mean())
-    scores = np.asarray(recent(history[[me]], 4.0, 0.2) @ model).ravel() * history.getnnz(axis=0) ** -0.3
+    shown = recent(history[[me]], 4.0, 0.2)
+    scores = np.asarray(shown @ model).ravel() * history.getnnz(axis=0) ** -0.3
+    if beside is not None:
+        factors = beside.ranker_.of_factors(beside.state_, shown, np.array([me]))[0]
+        scores = (scores - scores.mean()) / scores.std() + factors
     scores[history[me].indices] = -np.inf
     return [items[int(i)].as_py() for i in np.argsort(-scores)[:count]]
 
@@ -76,6 +87,17 @@ def test_targets_are_the_best_items_of_a_model_that_never_saw_the_user(room):
     assert taught.rows["items"].equals(candidates.rows["items"])  # as the strategy made them
     assert taught.rows.schema.equals(candidates.rows.schema)
     assert taught.label is None
+
+
+def test_beside_a_factor_model_its_scores_count_as_much(room):
+    users = ["u007", "u031"]
+    teacher = build("ease", {"items": 5, "of": BESIDE}).fit(room)
+    found = teacher.label(copies(room, users)).rows["targets"].to_pylist()
+    model = room.plain(0)[BESIDE].fit(room.train, room.valid)
+    assert found == [refitted(room, user, beside=model) for user in users]
+    assert found != [refitted(room, user) for user in users]
+    ndcg = model.evaluate(room.valid, {})["ndcg@20"].value()
+    assert teacher.measures(room.valid)["ndcg@20"].value() == ndcg > 0
 
 
 def test_spread_is_how_far_the_halves_differ_of_which_neither_saw_the_user(room):

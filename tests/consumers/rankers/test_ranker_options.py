@@ -50,7 +50,7 @@ def log(seed=0):
 
 
 def test_every_model_is_found_by_the_name_of_its_file():
-    assert set(RANKERS) == {"ease", "mf", "lightgcn", "als", "neighbours", "transitions", "popular"}
+    assert set(RANKERS) == {"ease", "mf", "lightgcn", "als", "blend", "neighbours", "transitions", "popular"}
     for name, ranker in RANKERS.items():
         assert (ranker.name, ranker.__module__) == (name, f"consumers.rankers.{name}")
 
@@ -75,7 +75,7 @@ def test_an_unknown_option_names_the_model_and_the_nearest(name):
         (
             {"model": "popular", "recency_floor": 0.1},
             "recency_floor",
-            "als and ease and lightgcn and mf and neighbours and transitions",
+            "als and blend and ease and lightgcn and mf and neighbours and transitions",
         ),
         ({"model": "transitions", "unobserved": 0.3}, "unobserved", "als"),
     ],
@@ -185,7 +185,7 @@ def test_a_model_saved_with_the_options_of_all_models_is_still_read(tmp_path):
 
 def test_whose_scores_come_from_what_is_shown_have_a_recency():
     ages = {name for name, ranker in RANKERS.items() if ranker(ranker.Options()).ages}
-    assert ages == {"ease", "als", "neighbours", "transitions"}
+    assert ages == {"ease", "als", "blend", "neighbours", "transitions"}
     assert all(issubclass(RANKERS[name].Options, Recency) for name in ages)
     assert {name for name in ("mf", "lightgcn") if RANKERS[name](RANKERS[name].Options(fold_in=1.0)).ages}
 
