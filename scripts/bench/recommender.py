@@ -83,6 +83,7 @@ REFERENCE, RETRIEVAL, FOLDED = "EASE, recency", "SL", "SL, folded in"
 PORTFOLIO = {"gan": 1.0, "noise": 1.0, "pseudo-interactions": 4.0}  # shares of the samples
 TAUGHT, VECTORS = {"gan": 1.0, "item-drop": 1.0}, 'options = { model = "mf" }'
 FOLDED_VECTORS = 'options = { model = "mf", fold_in = 1.0 }'
+BESIDE = 'teachers = ["ease"]\nteacher_options = { ease = { of = "EASE beside MF, inverse propensity" } }'
 COPIES = 6  # samples per training user
 ALS = {"model": ("als",), "unobserved": (0.05, 0.1, 0.3)}
 SL = {"model": ("mf",), "l2": (0.0, 0.1, 1.0, 10.0), "lr": (0.01, 0.02), "epochs": (25, 40),
@@ -98,6 +99,7 @@ SPACES: dict[str, Mapping[str, Sequence[Any]]] = {
     "transitions, recency": {"model": ("transitions",)},
     "ALS": {**ALS, "recency": (0.0,)},
     "ALS, recency": ALS,
+    "EASE beside SL, inverse propensity": {"model": ("blend",), "propensity": PROPENSITY},
     RETRIEVAL: SL,
     FOLDED: {**SL, "fold_in": (0.5, 1.0, 2.0)},
     "SL, distilled from EASE, recency": {**SL, "distill": (0.3, 1.0, 3.0)},
@@ -121,6 +123,7 @@ MIXES = {
     "SL + samples with their own targets": Mix(RETRIEVAL, TAUGHT, False, VECTORS),
     "SL + samples with EASE's targets": Mix(RETRIEVAL, TAUGHT, False, f'{VECTORS}\nteachers = ["ease"]'),
     "SL, folded in + samples with EASE's targets": Mix(FOLDED, TAUGHT, False, f'{FOLDED_VECTORS}\nteachers = ["ease"]'),
+    "SL, folded in + samples with both's targets": Mix(FOLDED, TAUGHT, False, f"{FOLDED_VECTORS}\n{BESIDE}"),
 }
 
 
@@ -128,6 +131,7 @@ GROUPS = {  # tables
     "all": [*SPACES, *MIXES],
     "taught": [
         REFERENCE,
+        "EASE beside SL, inverse propensity",
         RETRIEVAL,
         FOLDED,
         "SL, distilled from EASE, recency",
@@ -209,7 +213,7 @@ class Bench:
         say(f"{kind}: {len(pool):,} samples: {alarms.signs(pool, self.arena.train, self.arena.valid)}")
         sizes = {copies: round(len(pool) * copies / COPIES) for copies in (2, 4, COPIES)}
         self._mixes |= {(kind, copies): pool.slice(0, size) for copies, size in sizes.items()}
-        return {"kind": (kind,), "copies": tuple(sizes), "weight": (0.25, 0.5, 1.0)}
+        return {"kind": (kind,), "copies": tuple(sizes), "weight": (0.1, 0.25, 0.5, 1.0)}
 
     def run(self, name: str, space: Mapping[str, Sequence[Any]] | None = None, mix: Mix | None = None) -> None:
         """Tune an arm on validation rows, train its choice with every seed, read the test once; keep what it gave.
