@@ -7,11 +7,12 @@ different users, so their sum ranks better than either. It serves no vectors.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from augment.numeric.ease import product
+from augment.numeric.histories import recent
 from augment.numeric.new_items import standardised
 from consumers.rankers.base import Arrays, Ranker, Recency, Rows
 from consumers.rankers.ease import EASE
@@ -30,17 +31,24 @@ class Blend(Ranker):
 
     options: Options
 
+    def __init__(self, options: Any, seed: int = 0, device: str = "cpu") -> None:
+        super().__init__(options, seed, device)
+        self._ease, self._factors = EASE(EASE.Options(), seed, device), MF(MF.Options(fold_in=1.0), seed, device)
+
     def fit(self, rows: Rows, l2s: Iterable[float]) -> Iterator[Arrays]:
         factors = next(self._factors.fit(rows, self._factors.grid))
-        for arrays in EASE(EASE.Options(), self.seed, self.device).fit(rows, l2s):
-            yield {"items": arrays["items"], **factors}
-
-    @property
-    def _factors(self) -> MF:
-        return MF(MF.Options(fold_in=1.0), self.seed, self.device)
+        for arrays in self._ease.fit(rows, l2s):
+            yield {**arrays, **factors}
 
     def scores(self, arrays: Arrays, shown: csr_matrix, users: np.ndarray) -> np.ndarray:
-        return standardised(product(shown, arrays["items"])) + self.of_factors(arrays, shown, users)
+        return standardised(self._ease.scores(arrays, shown, users)) + self.of_factors(arrays, shown, users)
+
+    def by_recency(
+        self, arrays: Arrays, history: csr_matrix, recencies: Iterable[tuple[float, float]], users: np.ndarray
+    ) -> Iterator[np.ndarray]:
+        pairs = list(recencies)
+        for one, scores in zip(pairs, self._ease.by_recency(arrays, history, pairs, users), strict=True):
+            yield standardised(scores) + self.of_factors(arrays, recent(history, *one), users)
 
     def of_factors(self, arrays: Arrays, shown: csr_matrix, users: np.ndarray) -> np.ndarray:
         """float32[n, I]: the factor model's part of `scores`."""
