@@ -364,7 +364,6 @@ class Recommender(ByModel):
             "EASE, recency": {},  # of which none is one
             "EASE, recency, inverse propensity": {"propensity": 0.3},
             "EASE beside MF, inverse propensity": {"model": "blend", "propensity": 0.3},
-            "MF, softmax, folded in": {"model": "mf", "fold_in": 1.0},
         }
         return {name: cls(**chosen, seed=seed, device=device) for name, chosen in settings.items()}
 
