@@ -46,8 +46,7 @@ def key_of(look: Look, role: str, choices: Choices, also: str = "") -> Column | 
 
     also: further names.
     """
-    chosen = choices.roles.get(role)
-    return (named(look.columns, "", chosen) if chosen else None) or named(look.columns, NAMES[role] + also)
+    return named(look.columns, "", choices.roles.get(role)) or named(look.columns, NAMES[role] + also)
 
 
 def _values(db: duckdb.DuckDBPyConnection, column: Column) -> set[str]:
@@ -63,8 +62,7 @@ def catalogue(look: Look, choices: Choices, also: str = " id") -> Guess | None:
     if item is None or key_of(look, "user", choices) or item.distinct < NEARLY * item.rows:
         return None
     others = [column for column in look.columns.values() if column is not item and column.distinct > 1]
-    chosen = named(look.columns, "", choices.text) if choices.text else None
-    text = chosen or next(filter(_is_text, every_named(look.columns, _TEXTS)), None)
+    text = named(look.columns, "", choices.text) or next(filter(_is_text, every_named(look.columns, _TEXTS)), None)
     picture = named(look.pictures, PICTURES, choices.image) or next(iter(look.pictures.values()), None)
     others = [column for column in others if column is not text and column.name not in look.pictures]
     fields, numbers = _properties(others)
@@ -85,8 +83,8 @@ def people(look: Look, choices: Choices, also: str = "") -> Guess | None:
     asked = every_named(look.columns, CLICKS)  # and what users said or did is no attribute but a task of its own
     if any(column.binary for column in asked) or any(map(_is_text, every_named(look.columns, NAMES["text"]))):
         return None
-    others = [c for c in look.columns.values() if c is not user and c.distinct > 1]
-    declared = [c for c in others if c not in times(look.columns) and not _WHEN.search(c.name)]
+    others, when = [c for c in look.columns.values() if c is not user and c.distinct > 1], times(look.columns)
+    declared = [c for c in others if c not in when and not _WHEN.search(c.name)]
     fields, numbers = _properties(declared)
     if not fields and not numbers:
         return None

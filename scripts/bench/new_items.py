@@ -320,9 +320,8 @@ def _two_towers(split: Split, vectors: np.ndarray, new: np.ndarray) -> np.ndarra
 def main() -> None:
     parser = splits.arguments(__doc__, SETS)
     parser.add_argument("--by", choices=("new_items", "time"), default="new_items", help="how rows are split")
-    parser.add_argument(
-        "--splits", type=int, default=3, help="of a set that is whole by time, one: others are the same"
-    )
+    splits_help = "of a set that is whole by time, one: others are the same"
+    parser.add_argument("--splits", type=int, default=len(SPLITS), help=splits_help)
     options = parser.parse_args()
     torch.set_num_threads(1)
     name, by = f"{options.set}-{options.by}", " by time" if options.by == "time" else ""

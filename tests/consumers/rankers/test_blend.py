@@ -8,7 +8,7 @@ from consumers import Recommender
 from consumers.rankers import RANKERS
 
 
-def logs(users=90, items=40, seed=0):
+def logs(users=90, seed=0):
     """Each user's items come from two of four groups, the last two for validation."""
     rng, rows = np.random.default_rng(seed), []
     for user in range(users):
